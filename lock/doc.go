@@ -1,0 +1,79 @@
+// Package lock decides who may work on a spool.
+//
+// # Words
+//
+// A [Spool] is a prefabricated piece of piping, known by its [Tag]. A [Worker]
+// takes it and from then on holds its [Lock], until the lock is released, is
+// released by force, or lapses. At most one lock of a spool exists at any time.
+//
+// # Who decides
+//
+// The [Store] decides, in one atomic step per operation, and its clock is the
+// only clock: this package never compares a time of its own with a time of the
+// store's. What the store answers on a refusal comes from the same step that
+// refused, so an [OccupiedError] names the worker who was in the way and not
+// somebody who came later.
+//
+// # Tokens and versions
+//
+// A [Token] is the whole value of the lock, "<worker id>:<uuid v4>". Whoever
+// shows it is the holder; nothing else proves a holding. It is a secret: it is
+// answered to the take that made it and to nobody else, and it prints as
+// "[token]" wherever it ends up in a log or a message. Its second half is the
+// client's request id where the client sent one, which is what lets a take be
+// sent again without danger.
+//
+// A [Version] is the fencing version of a spool. It grows with every take and
+// with every end of a lock, never with an extension, and while a spool is held
+// it is the version of the lock. What the work writes to can refuse a holder
+// whose lock has ended by refusing any version older than the newest it saw.
+//
+// # States and transitions
+//
+//	            Take                            Extend
+//	free ───────────────────────────▶ held ◀────────────┐
+//	  ▲                                │ └───────────────┘
+//	  └────────────────────────────────┘
+//	    Release, lapse, forced release,
+//	    another program's release
+//
+// A program that writes to the same store without this package may take and
+// release spools itself. The next operation on such a spool notices, gives the
+// change a version of its own and goes on from there. A foreign take and release
+// that both happen between two operations leave no trace in the version.
+//
+// Ended tokens are remembered for 24 hours, the newest 64 of a spool, with how
+// each ended ([End]).
+//
+// # When an answer is lost
+//
+// [Service] tries an operation again when the store was out of reach, within the
+// one deadline of the operation. The token of a take and the id of an extension
+// or a release are made before the first try, so that an attempt whose answer
+// was lost is recognised by the next one:
+//
+//   - Take finds its own token holding the spool and answers the lock, marked as
+//     replayed only if the request id was the client's.
+//   - Extend finds its id among those applied to the lock and answers what the
+//     first application answered. The newest 64 ids of a lock are kept.
+//   - Release finds its id beside the ended token and answers OutcomeReleased.
+//
+// Where no attempt could be confirmed, the operation fails with
+// [UnavailableError], whose outcome says whether it may have been applied. A take
+// that may have been applied and whose token nobody knows is taken back: the
+// Service keeps releasing that token until the store answers, and the release
+// also bars the token, so a take that the store executes late cannot come into
+// force afterwards. A client that sent a request id gets its lock by sending the
+// request again, and nothing is taken back.
+//
+// # What a failure means
+//
+//	store out of reach           UnavailableError, not applied
+//	answer lost or late          UnavailableError, outcome unknown; see above
+//	this process dies            its locks stay until released or lapsed; an
+//	                             unconfirmed take that was not yet taken back
+//	                             lapses with its time to live
+//	store loses companion data   locks stay held, their owner's name is unknown;
+//	                             versions go on growing, as they follow the clock
+//	store loses a lock           the spool is free; versions go on growing
+package lock

@@ -1,0 +1,118 @@
+package lock
+
+import (
+	"fmt"
+	"time"
+)
+
+// OccupiedError says that somebody holds the spool: the lock that was in the
+// way, as the refusing step saw it.
+type OccupiedError struct {
+	Lock Lock
+}
+
+func (e *OccupiedError) Error() string {
+	owner := string(e.Lock.Owner.ID)
+	if e.Lock.Owner.Name != "" {
+		owner = fmt.Sprintf("%s (%s)", e.Lock.Owner.Name, e.Lock.Owner.ID)
+	}
+	if e.Lock.ExpiresAt.IsZero() {
+		return fmt.Sprintf("spool %s is held by %s", e.Lock.Tag, owner)
+	}
+	return fmt.Sprintf("spool %s is held by %s until %s",
+		e.Lock.Tag, owner, e.Lock.ExpiresAt.UTC().Format(time.RFC3339))
+}
+
+// VersionConflictError says that a free spool was not taken because its version
+// is not the one the caller had seen.
+type VersionConflictError struct {
+	Tag      Tag
+	Expected Version
+	Actual   Version
+}
+
+func (e *VersionConflictError) Error() string {
+	return fmt.Sprintf("spool %s has version %d, not %d", e.Tag, e.Actual, e.Expected)
+}
+
+// ExpiredError says that the lock a caller relies on has ended, and how.
+type ExpiredError struct {
+	Tag   Tag
+	Cause End
+}
+
+func (e *ExpiredError) Error() string {
+	return fmt.Sprintf("the lock on spool %s has ended: %s", e.Tag, e.Cause)
+}
+
+// Outcome says whether an operation that failed may have been applied.
+type Outcome string
+
+// The outcomes of a failed operation.
+const (
+	NotApplied     Outcome = "NOT_APPLIED" // certainly not applied
+	OutcomeUnknown Outcome = "UNKNOWN"     // sent, and no answer seen
+)
+
+// UnavailableError says that the store could not be reached or gave no answer in
+// time. The operation may be sent again.
+//
+// A [Store] returns it for one attempt, and only for trouble that may pass by
+// itself; [Service] tries again and returns it for the operation as a whole.
+type UnavailableError struct {
+	Outcome Outcome
+	Err     error // what the store met; never shown to a client
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("lock store unavailable (%s): %v", e.Outcome, e.Err)
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// Field names an input of an operation.
+type Field string
+
+// The inputs that are checked.
+const (
+	FieldTag             Field = "tag"
+	FieldWorkerID        Field = "worker id"
+	FieldWorkerName      Field = "worker name"
+	FieldNote            Field = "note"
+	FieldTTL             Field = "time to live"
+	FieldExtension       Field = "extension"
+	FieldExpectedVersion Field = "expected version"
+	FieldRequestID       Field = "request id"
+	FieldToken           Field = "token"
+)
+
+// Reason says in a program's terms what is wrong with an input.
+type Reason string
+
+// The reasons for which an input is refused.
+const (
+	ReasonRequired         Reason = "REQUIRED"
+	ReasonTooShort         Reason = "TOO_SHORT"
+	ReasonTooLong          Reason = "TOO_LONG"
+	ReasonOutOfRange       Reason = "OUT_OF_RANGE"
+	ReasonInvalidCharacter Reason = "INVALID_CHARACTER"
+	ReasonBlank            Reason = "BLANK"
+	ReasonNotUUIDv4        Reason = "NOT_UUID_V4"
+	ReasonNoExpiry         Reason = "NO_EXPIRY"
+)
+
+// InvalidError says that an input is not acceptable. Nothing was changed.
+type InvalidError struct {
+	Field  Field
+	Reason Reason
+
+	// Problem goes on a sentence that begins with the field's name:
+	// "must have 1 to 64 characters".
+	Problem string
+
+	// Min and Max are the bounds, where there are any: characters for a text,
+	// seconds for a duration.
+	Min, Max *int64
+}
+
+func (e *InvalidError) Error() string { return string(e.Field) + " " + e.Problem }

@@ -1,0 +1,87 @@
+package lock
+
+import "time"
+
+// Version is the fencing version of a spool: at least 1 once anything is
+// remembered of the spool, strictly growing, at most 2^53-1. It follows the
+// store's clock in milliseconds, so that it grows even after a loss of data.
+type Version int64
+
+// MaxVersion is the largest version that a client can hand in: the largest
+// integer that a JSON number carries without loss.
+const MaxVersion Version = 1<<53 - 1
+
+// Worker is a person who works on spools.
+type Worker struct {
+	ID WorkerID
+
+	// Name is what people call the worker. It is empty where the lock was
+	// written by a program that stores no name.
+	Name string
+}
+
+// Lock is the fact that a worker holds a spool.
+type Lock struct {
+	Tag     Tag
+	Owner   Worker
+	Note    string // empty: none
+	Version Version
+
+	// AcquiredAt is zero where it is not known: the lock was taken by another
+	// program.
+	AcquiredAt time.Time
+
+	// ExpiresAt is zero where the lock never lapses: it was taken by another
+	// program, without a time to live.
+	ExpiresAt time.Time
+
+	// Remaining is the time from the store's answer to ExpiresAt, never negative,
+	// and meaningless where ExpiresAt is zero.
+	Remaining time.Duration
+}
+
+// Spool is a piece of piping as it stands in the store at one moment.
+type Spool struct {
+	Tag Tag
+
+	// Version is 0 where nothing is remembered of the spool.
+	Version Version
+
+	// Lock is nil where the spool is free.
+	Lock *Lock
+}
+
+// End says how a lock came to its end.
+type End string
+
+// The ways in which a lock ends. EndNotHeld stands for a token of which nothing
+// is remembered.
+const (
+	EndReleased           End = "RELEASED"
+	EndExpired            End = "EXPIRED"
+	EndForceReleased      End = "FORCE_RELEASED"
+	EndSuperseded         End = "SUPERSEDED"
+	EndReleasedExternally End = "RELEASED_EXTERNALLY"
+	EndNotHeld            End = "NOT_HELD"
+)
+
+// ReleaseOutcome says what became of a token that was handed in for release.
+type ReleaseOutcome string
+
+// The outcomes of a release. Only the first two mean that the token's lock is
+// released.
+const (
+	OutcomeReleased        ReleaseOutcome = "RELEASED"         // by this call
+	OutcomeAlreadyReleased ReleaseOutcome = "ALREADY_RELEASED" // by an earlier call
+	OutcomeExpired         ReleaseOutcome = "EXPIRED"          // it lapsed
+	OutcomeForceReleased   ReleaseOutcome = "FORCE_RELEASED"   // an administrator ended it
+	OutcomeSuperseded      ReleaseOutcome = "SUPERSEDED"       // its worker got another token
+	OutcomeNotOwner        ReleaseOutcome = "NOT_OWNER"        // unknown token, spool held
+	OutcomeNotHeld         ReleaseOutcome = "NOT_HELD"         // unknown token, spool free
+)
+
+// Released reports whether the token's lock is released, by this call or by an
+// earlier one.
+func (o ReleaseOutcome) Released() bool {
+	return o == OutcomeReleased || o == OutcomeAlreadyReleased
+}

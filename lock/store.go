@@ -1,0 +1,71 @@
+package lock
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps the locks. Each method is one atomic step, decided and applied by
+// the store alone. Package locktest holds the suite that every implementation
+// must pass.
+//
+// A method returns *UnavailableError where the store could not be reached or did
+// not answer within ctx's deadline; the same command may then be sent again, and
+// a command that had been applied already is recognised and applied once.
+// Any other error that is not of this package means that the store is broken.
+type Store interface {
+	// Take occupies a free spool. A command whose token holds the spool already
+	// gets that lock, with replayed true and nothing changed.
+	//
+	// It returns *ExpiredError where the token's lock has ended, *OccupiedError
+	// where another token holds the spool, *VersionConflictError where the spool
+	// is free and its version is not the expected one.
+	Take(ctx context.Context, cmd TakeCommand) (lock Lock, replayed bool, err error)
+
+	// Release ends the lock that the token holds, and no other. A token that does
+	// not hold the spool is no error: the outcome says what became of it. The
+	// spool is answered as it stands afterwards.
+	Release(ctx context.Context, cmd ReleaseCommand) (ReleaseOutcome, Spool, error)
+
+	// Extend moves the expiry of the lock that the token holds by cmd.By. Neither
+	// its value nor its version changes. A command whose id was applied to this
+	// lock before gets what it was answered then, with nothing changed.
+	//
+	// It returns *ExpiredError where the spool is free, *OccupiedError where
+	// another token holds it, and *InvalidError for [FieldExtension] where the
+	// lock has no expiry or would remain for longer than cmd.MaxTTL.
+	Extend(ctx context.Context, cmd ExtendCommand) (Lock, error)
+
+	// Read answers the spool as it stands.
+	Read(ctx context.Context, tag Tag) (Spool, error)
+}
+
+// TakeCommand asks a [Store] for a lock.
+type TakeCommand struct {
+	Tag      Tag
+	Owner    Worker
+	Note     string
+	TTL      time.Duration
+	Token    Token
+	Expected *Version // nil: whatever the version
+}
+
+// ReleaseCommand asks a [Store] to end a lock.
+type ReleaseCommand struct {
+	Tag   Tag
+	Token Token
+	ID    RequestID // the same for each attempt at the same release
+
+	// Bar remembers the token as released even where it is not known, so that a
+	// take which the store has yet to execute cannot come into force.
+	Bar bool
+}
+
+// ExtendCommand asks a [Store] to move the expiry of a lock.
+type ExtendCommand struct {
+	Tag    Tag
+	Token  Token
+	By     time.Duration
+	MaxTTL time.Duration
+	ID     RequestID // the same for each attempt at the same extension
+}

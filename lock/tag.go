@@ -1,0 +1,101 @@
+package lock
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// Tag is the canonical name of a spool, as made by a [TagParser].
+type Tag string
+
+// MaxTagLength is the most characters (code points) of a [Tag].
+const MaxTagLength = 64
+
+// TagParser makes a [Tag] of what a client wrote.
+type TagParser struct {
+	// UpperCase folds the letters a to z, and no others, to A to Z. Every program
+	// on the same store must then use upper-case tags.
+	UpperCase bool
+}
+
+// Parse trims white space around s and brings it to Unicode normal form C. The
+// rest stays as given: letters, digits, punctuation, symbols and single inner
+// spaces. It returns *InvalidError where the result is empty or longer than
+// [MaxTagLength], or has any other character: control and invisible ones, a
+// second space in a row, and braces, which would decide the cluster slot of a
+// key.
+func (p TagParser) Parse(s string) (Tag, error) {
+	if !utf8.ValidString(s) {
+		return "", invalidCharacter(FieldTag, "must be valid UTF-8")
+	}
+	s = norm.NFC.String(strings.TrimSpace(s))
+	if p.UpperCase {
+		// An upper-case letter may compose with the mark after it where the
+		// lower-case one does not, hence the second normalisation.
+		s = norm.NFC.String(upperASCII(s))
+	}
+	if err := checkLength(FieldTag, s, 1, MaxTagLength); err != nil {
+		return "", err
+	}
+	previous := rune(0)
+	for _, r := range s {
+		switch {
+		case r == '{' || r == '}':
+			return "", invalidCharacter(FieldTag, "must not contain { or }")
+		case r == ' ' && previous == ' ':
+			return "", invalidCharacter(FieldTag, "must not contain two spaces in a row")
+		case r != ' ' && !visible(r):
+			return "", invalidCharacter(FieldTag,
+				fmt.Sprintf("must not contain the control or invisible character %U", r))
+		}
+		previous = r
+	}
+	return Tag(s), nil
+}
+
+func upperASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + 'A'
+		}
+		return r
+	}, s)
+}
+
+// brailleBlank is a symbol by its category and nothing to the eye.
+const brailleBlank = '\u2800'
+
+// visible reports whether r leaves ink: a letter, mark, digit, punctuation or
+// symbol that is not ignored in display. The replacement character is not
+// counted, as it stands for bytes that were lost on the way.
+func visible(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S) &&
+		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
+		r != brailleBlank && r != utf8.RuneError
+}
+
+// checkLength counts code points.
+func checkLength(field Field, s string, minimum, maximum int) error {
+	n := utf8.RuneCountInString(s)
+	if minimum <= n && n <= maximum {
+		return nil
+	}
+	reason := ReasonTooLong
+	if n < minimum {
+		reason = ReasonTooShort
+	}
+	problem := fmt.Sprintf("must have %d to %d characters", minimum, maximum)
+	return bounded(field, reason, problem, int64(minimum), int64(maximum))
+}
+
+func bounded(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
+	return &InvalidError{Field: field, Reason: reason, Problem: problem, Min: &minimum, Max: &maximum}
+}
+
+func invalidCharacter(field Field, problem string) *InvalidError {
+	return &InvalidError{Field: field, Reason: ReasonInvalidCharacter, Problem: problem}
+}

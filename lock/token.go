@@ -1,0 +1,111 @@
+package lock
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Token is the secret that proves the holding of a lock: the lock's whole value.
+// It prints as "[token]" by every verb of fmt, in slog, and in JSON; only
+// [Token.Reveal] gives it away.
+type Token struct{ value string }
+
+// MaxTokenLength is the most characters (code points) of a token that is handed
+// in.
+const MaxTokenLength = 160
+
+// NewToken makes the token of a take: "<worker>:<request>".
+func NewToken(worker WorkerID, request RequestID) Token {
+	return Token{string(worker) + ":" + request.value}
+}
+
+// ParseToken accepts whatever a lock can have as its value, other programs'
+// locks included: any 1 to 160 characters. It returns *InvalidError otherwise.
+func ParseToken(s string) (Token, error) {
+	if !utf8.ValidString(s) {
+		return Token{}, invalidCharacter(FieldToken, "must be valid UTF-8")
+	}
+	if err := checkLength(FieldToken, s, 1, MaxTokenLength); err != nil {
+		return Token{}, err
+	}
+	return Token{s}, nil
+}
+
+// Reveal returns the token itself. It is for the store, and for the answer to
+// the take that made the token.
+func (t Token) Reveal() string { return t.value }
+
+// String returns "[token]".
+func (Token) String() string { return "[token]" }
+
+// Format prints "[token]", whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { writeMask(f, t.String()) }
+
+// LogValue returns "[token]".
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText returns "[token]".
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// OwnerOf returns the worker that a lock's value names: what stands before the
+// first colon, or [UnknownWorker] where nothing does. Bytes that are not UTF-8
+// come out as U+FFFD. It never returns the whole value, which is a secret.
+func OwnerOf(value string) WorkerID {
+	owner, _, found := strings.Cut(value, ":")
+	if !found || owner == "" {
+		return UnknownWorker
+	}
+	return WorkerID(strings.ToValidUTF8(owner, string(utf8.RuneError)))
+}
+
+// RequestID identifies a request, so that sending it again is recognised. It is
+// as secret as a token, being the second half of the token that its take makes,
+// and prints as "[request id]".
+type RequestID struct{ value string }
+
+// NewRequestID makes a random one. It fails only where the system has no
+// randomness to give.
+func NewRequestID() (RequestID, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return RequestID{}, fmt.Errorf("make a request id: %w", err)
+	}
+	return RequestID{id.String()}, nil
+}
+
+// ParseRequestID returns *InvalidError unless s is a UUID v4 (RFC 9562) in its
+// canonical form: 36 characters, lower case.
+func ParseRequestID(s string) (RequestID, error) {
+	id, err := uuid.Parse(s)
+	if err != nil || id.Version() != 4 || id.Variant() != uuid.RFC4122 || id.String() != s {
+		return RequestID{}, &InvalidError{
+			Field:   FieldRequestID,
+			Reason:  ReasonNotUUIDv4,
+			Problem: "must be a UUID v4 in canonical form, 36 characters in lower case",
+		}
+	}
+	return RequestID{s}, nil
+}
+
+// Reveal returns the id itself. It is for the store.
+func (r RequestID) Reveal() string { return r.value }
+
+// String returns "[request id]".
+func (RequestID) String() string { return "[request id]" }
+
+// Format prints "[request id]", whatever the verb.
+func (r RequestID) Format(f fmt.State, _ rune) { writeMask(f, r.String()) }
+
+// LogValue returns "[request id]".
+func (r RequestID) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalText returns "[request id]".
+func (r RequestID) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// writeMask ignores a failure to write: fmt takes no error from a Formatter.
+func writeMask(w io.Writer, mask string) { _, _ = io.WriteString(w, mask) }

@@ -1,0 +1,46 @@
+-- Moves the expiry of the lock if the token holds it.
+--
+-- ARGV[2]  token
+-- ARGV[3]  by how much, ms
+-- ARGV[4]  the longest that a lock may remain, ms
+-- ARGV[5]  id of this extension, the same for each attempt at it
+--
+-- Decides EXTENDED, also where this extension was applied before: the reply then
+-- has the expiry that it gave; ENDED: nobody holds the spool; OCCUPIED: somebody
+-- else does; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain for
+-- longer than it may.
+
+-- EXTENSION: 49 bytes, the id and the expiry it gave (13 digits). The newest 64
+-- are kept.
+local EXTENSION, EXTENSIONS = 49, 64
+
+if not value then
+  return reply('ENDED', fate(ARGV[2]))
+end
+if value ~= ARGV[2] then
+  return reply('OCCUPIED')
+end
+local lock = string.format('%016.0f', version)
+local applied = redis.call('HGET', KEYS[2], 'extensions') or ''
+if string.sub(applied, 1, 16) ~= lock then
+  applied = lock
+end
+local at = string.find(applied, ARGV[5], 17, true)
+if at then
+  expires = tonumber(string.sub(applied, at + 36, at + 48))
+  return reply('EXTENDED')
+end
+if expires == -1 then
+  return reply('NO_EXPIRY')
+end
+if expires + ARGV[3] - now > tonumber(ARGV[4]) then
+  return reply('TOO_LONG')
+end
+
+expires = expires + ARGV[3]
+redis.call('PEXPIREAT', KEYS[1], expires)
+redis.call('HSET', KEYS[2], 'expires', expires, 'extensions',
+  lock .. ARGV[5] .. string.format('%013.0f', expires)
+  .. string.sub(applied, 17, 16 + (EXTENSIONS - 1) * EXTENSION))
+keep()
+return reply('EXTENDED')

@@ -1,0 +1,119 @@
+-- Runs at the head of every script.
+--
+-- KEYS[1]  the lock: a string, the lock's value; absent: the spool is free
+-- KEYS[2]  the companion, a hash:
+--            version     fencing version of the spool
+--            token       value of the lock that was last seen
+--            expires     its expiry, ms; -1: none; empty: that lock has ended
+--            acquired    when it was taken, ms; empty: not known
+--            name, note  of its owner; empty: none
+--            ended       how tokens ended, newest first, see ENTRY
+--            extensions  version of the lock it belongs to, then the extensions
+--                        applied to it, newest first, see EXTENSION in extend.lua
+-- ARGV[1]  how long the companion is kept after a change, ms
+--
+-- Every script returns the nine values of reply().
+--
+-- Times are Unix times in milliseconds on the clock of this server. Numbers are
+-- handed to redis.call as they are, which prints 17 digits; tostring would round
+-- them to 14.
+
+local DAY = 86400000
+
+-- ENTRY: 66 bytes, the letter of how it ended, when (13 digits), SHA-1 of the
+-- token, the last 12 characters of the release that ended it. A digest, because
+-- other programs' tokens may have any length, and because nothing else is needed.
+local ENTRY, ENTRIES = 66, 64
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local value = redis.call('GET', KEYS[1])
+local expires = value and redis.call('PEXPIRETIME', KEYS[1]) or 0
+local seen = redis.call('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note')
+local version = tonumber(seen[1] or 0)
+local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
+
+local function grow()
+  version = math.max(version + 1, now)
+end
+
+-- Keeps the companion longer than the lock, and the fate of a lapsed lock for a
+-- day after it.
+local function keep()
+  if value and expires == -1 then
+    redis.call('PERSIST', KEYS[2])
+  else
+    redis.call('PEXPIREAT', KEYS[2], math.max(now + ARGV[1], expires + DAY))
+  end
+end
+
+-- Puts how a token ended before the ends remembered, those of the last day.
+local function remember(token, how, at, release)
+  local ended = redis.call('HGET', KEYS[2], 'ended') or ''
+  local kept = math.min(#ended / ENTRY, ENTRIES - 1)
+  while kept > 0 and tonumber(string.sub(ended, kept * ENTRY - 64, kept * ENTRY - 52)) <= now - DAY do
+    kept = kept - 1
+  end
+  return string.format('%s%013.0f%s%s', how, at, redis.sha1hex(token), string.sub(release, -12))
+    .. string.sub(ended, 1, kept * ENTRY)
+end
+
+-- Records the end of the lock that the companion has as held.
+local function close(token, how, at, release)
+  grow()
+  redis.call('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', remember(token, how, at, release))
+end
+
+-- Records a lock, as it stands in value, version, expires, acquired, name, note.
+local function open()
+  redis.call('HSET', KEYS[2], 'version', version, 'token', value, 'expires', expires,
+    'acquired', acquired, 'name', name, 'note', note)
+end
+
+-- How a token ended within the last day, and the release that ended it; false if
+-- nothing is remembered of it.
+local function fate(token)
+  local ended = redis.call('HGET', KEYS[2], 'ended')
+  local at = ended and string.find(ended, redis.sha1hex(token), 1, true)
+  if not at or tonumber(string.sub(ended, at - 13, at - 1)) <= now - DAY then
+    return false
+  end
+  return string.sub(ended, at - 14, at - 14), string.sub(ended, at + 40, at + 51)
+end
+
+-- What every script returns:
+--   1 what was decided     2 now, ms
+--   3 version              4 value of the lock, nil: free
+--   5 expires, ms; -1: none; 0: free
+--   6 acquired, ms; 0: not known
+--   7 name                 8 note
+--   9 letter of how the token that was handed in ended; empty: not known
+local function reply(decision, ended)
+  return {decision, now, version, value, expires, tonumber(acquired) or 0, name, note, ended or ''}
+end
+
+-- Reconcile: what happened to the lock since this companion was written. A lapse
+-- counts at the time of the expiry; anything else was another program's doing.
+local held = seen[3] and seen[3] ~= ''
+if held and seen[2] ~= value then
+  local expiry = tonumber(seen[3])
+  if expiry >= 0 and expiry <= now then
+    close(seen[2], 'E', expiry, '............')
+  else
+    close(seen[2], 'X', now, '............')
+  end
+end
+if value and not (held and seen[2] == value) then
+  grow()
+  acquired, name, note = '', '', ''
+  open()
+  keep()
+elseif not value then
+  acquired, name, note = '', '', ''
+  if held then
+    keep()
+  end
+elseif expires ~= tonumber(seen[3]) then
+  redis.call('HSET', KEYS[2], 'expires', expires)
+  keep()
+end

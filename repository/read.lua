@@ -1,0 +1,3 @@
+-- Reads the spool. Decides FREE or HELD.
+
+return reply(value and 'HELD' or 'FREE')

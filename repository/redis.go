@@ -1,0 +1,197 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// EmbeddedURL asks [Open] for a Redis inside this process.
+const EmbeddedURL = "embedded://"
+
+// Config configures a [Redis]. Every field is required.
+type Config struct {
+	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
+	// TLS, or [EmbeddedURL].
+	URL string
+
+	// MaxConnections is the most connections that are open at a time. An operation
+	// that finds them all in use waits, within its deadline.
+	MaxConnections int
+
+	// Timeout bounds dialing, and every command whose context has no deadline.
+	Timeout time.Duration
+
+	// Memory is how long the companion data of a spool is kept after its last
+	// change. It is never shorter than the spool's lock.
+	Memory time.Duration
+}
+
+// Redis is a pool of connections to one Redis and the locks kept there. It
+// implements [lock.Store] and is safe for concurrent use.
+type Redis struct {
+	client   *redis.Client
+	memory   time.Duration
+	log      *slog.Logger
+	embedded *embedded // nil for a Redis outside this process
+}
+
+// Open prepares a pool and, for [EmbeddedURL], starts the embedded Redis. It
+// connects to nothing: a Redis that is away is met by the first command and by
+// [Redis.Watch], and the pool recovers by itself. It fails on a malformed URL,
+// whose text it keeps out of the error.
+func Open(config Config, log *slog.Logger) (*Redis, error) {
+	r := &Redis{memory: config.Memory, log: log}
+	options := &redis.Options{}
+	if config.URL == EmbeddedURL {
+		server, err := startEmbedded()
+		if err != nil {
+			return nil, fmt.Errorf("start the embedded redis: %w", err)
+		}
+		r.embedded = server
+		options.Addr = server.addr()
+	} else {
+		parsed, err := redis.ParseURL(config.URL)
+		if err != nil {
+			// The error of ParseURL can contain the password.
+			return nil, errors.New("the redis URL is malformed")
+		}
+		options = parsed
+	}
+	// lock.Service retries, and nothing below it: an attempt made here would be
+	// one that it does not know of.
+	options.MaxRetries = -1
+	options.DialerRetries = 1
+	options.PoolSize = config.MaxConnections
+	options.PoolTimeout = config.Timeout
+	options.DialTimeout = config.Timeout
+	options.ReadTimeout = config.Timeout
+	options.WriteTimeout = config.Timeout
+	options.ContextTimeoutEnabled = true
+	// Both would cost each new connection a round trip.
+	options.DisableIdentity = true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	// The client's own messages would double what Watch and the callers say.
+	redis.SetLogger(&logging.VoidLogger{})
+	r.client = redis.NewClient(options)
+	return r, nil
+}
+
+// Close disconnects, and stops the embedded Redis if there is one.
+func (r *Redis) Close() error {
+	err := r.client.Close()
+	if r.embedded != nil {
+		r.embedded.stop()
+	}
+	return err
+}
+
+// Ping reports whether Redis answers within ctx's deadline.
+func (r *Redis) Ping(ctx context.Context) error {
+	if err := r.client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping redis: %w", err)
+	}
+	return nil
+}
+
+// EmbeddedAddr is the address of the embedded Redis, or empty if there is none.
+func (r *Redis) EmbeddedAddr() string {
+	if r.embedded == nil {
+		return ""
+	}
+	return r.embedded.addr()
+}
+
+// ErrTooOld says that the Redis found cannot run the scripts.
+var ErrTooOld = errors.New("redis 7.0 or newer is required")
+
+// Inspect says in the log which Redis was found, and warns if it may evict
+// locks. It returns an error that wraps [ErrTooOld] if Redis is older than 7.0.
+func (r *Redis) Inspect(ctx context.Context) error {
+	if r.embedded != nil {
+		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
+		return nil
+	}
+	info, err := r.info(ctx, "server", "memory")
+	if err != nil {
+		return err
+	}
+	version, policy := info["redis_version"], info["maxmemory_policy"]
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err != nil || n < 7 {
+		return fmt.Errorf("%w: found %q", ErrTooOld, version)
+	}
+	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "maxmemory_policy", policy)
+	if policy != "noeviction" {
+		r.log.Warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction",
+			"maxmemory_policy", policy)
+	}
+	return nil
+}
+
+// info asks for one section at a time: a Redis that is too old knows no more.
+func (r *Redis) info(ctx context.Context, sections ...string) (map[string]string, error) {
+	fields := map[string]string{}
+	for _, section := range sections {
+		text, err := r.client.Info(ctx, section).Result()
+		if err != nil {
+			return nil, fmt.Errorf("ask redis for its %s: %w", section, err)
+		}
+		for line := range strings.Lines(text) {
+			if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+				fields[name] = value
+			}
+		}
+	}
+	return fields, nil
+}
+
+// watchInterval is how often [Redis.Watch] looks.
+const watchInterval = time.Second
+
+// Watch inspects Redis as soon as it answers, and from then on says in the log
+// when it goes away and when it is back, once each. It returns nil when ctx is
+// done, and an error if Redis is too old.
+func (r *Redis) Watch(ctx context.Context) error {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	inspected, away := false, false
+	for {
+		err := r.look(ctx, &inspected)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrTooOld):
+			return err
+		case err != nil && !away:
+			r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
+		case err == nil && away:
+			r.log.Info("redis is back")
+		}
+		away = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *Redis) look(ctx context.Context, inspected *bool) error {
+	ctx, cancel := context.WithTimeout(ctx, r.client.Options().DialTimeout)
+	defer cancel()
+	if *inspected {
+		return r.Ping(ctx)
+	}
+	err := r.Inspect(ctx)
+	*inspected = err == nil
+	return err
+}

@@ -1,0 +1,163 @@
+// Package redistest starts real Redis servers for tests, and breaks them.
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// patience is a guard against hanging, never a measurement.
+const patience = 30 * time.Second
+
+// Server is a redis-server process on a free loopback port, with its data in a
+// directory of the test's own.
+type Server struct {
+	Addr string
+	URL  string
+
+	t       testing.TB
+	dir     string
+	options []string
+	process *exec.Cmd
+	exited  chan struct{}
+}
+
+// Start starts redis-server with the options given ("--appendonly", "yes") and
+// stops it when the test ends. Where there is no redis-server on PATH, it skips
+// the test and says so; with CI=true it fails the test instead.
+func Start(t testing.TB, options ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("redis-server is needed: %v", err)
+		}
+		t.Skipf("needs a real Redis, install redis-server 7 to run it: %v", err)
+	}
+	s := &Server{t: t, dir: t.TempDir(), options: options}
+	t.Cleanup(func() {
+		if s.process != nil {
+			s.Kill()
+		}
+	})
+	// The port found free can be taken by another process before Redis has it.
+	for range 5 {
+		s.Addr = freeAddr(t)
+		if s.launch() {
+			s.URL = "redis://" + s.Addr
+			return s
+		}
+	}
+	t.Fatal("redis-server did not start")
+	return nil
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() //nolint:errcheck // nothing was done with it
+	return listener.Addr().String()
+}
+
+// launch reports whether the server runs and answers at s.Addr.
+func (s *Server) launch() bool {
+	s.t.Helper()
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	args := append([]string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--loglevel", "warning",
+		"--enable-debug-command", "yes",
+	}, s.options...)
+	//nolint:gosec // the arguments are the tests' own
+	process := exec.Command("redis-server", args...)
+	if err := process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = process.Wait() // killed servers exit with an error, and are meant to
+		close(exited)
+	}()
+	s.process, s.exited = process, exited
+	client := s.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		// A server that lost the race for the port has exited; the one that
+		// answers there is somebody else's.
+		if got, err := processID(client); err == nil && got == strconv.Itoa(process.Process.Pid) {
+			return true
+		}
+		select {
+		case <-exited:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	s.Kill()
+	return false
+}
+
+func processID(client *redis.Client) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	info, err := client.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return "", err
+	}
+	return info["Server"]["process_id"], nil
+}
+
+// Client returns a plain client, as another program would use one. Close it, or
+// let it end with the test's process.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DisableIdentity: true})
+}
+
+// Kill ends the server at once, as kill -9 does, and waits until it is gone.
+func (s *Server) Kill() {
+	s.t.Helper()
+	// A paused process dies of SIGKILL, too.
+	if err := s.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Error(err)
+	}
+	<-s.exited
+	s.process = nil
+}
+
+// Restart starts the server again, at the same address and with the same data
+// directory.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if !s.launch() {
+		s.t.Fatalf("redis-server did not start again at %s", s.Addr)
+	}
+}
+
+// Pause makes the server hang (SIGSTOP): it keeps its connections and answers
+// nothing.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused server go on, with whatever had reached it meanwhile.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Process.Signal(signal); err != nil {
+		s.t.Fatal(fmt.Errorf("signal redis-server: %w", err))
+	}
+}
