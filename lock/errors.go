@@ -42,7 +42,20 @@ type ExpiredError struct {
 }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("the lock on spool %s has ended: %s", e.Tag, e.Cause)
+	switch e.Cause {
+	case EndReleased:
+		return fmt.Sprintf("the lock on spool %s was released", e.Tag)
+	case EndExpired:
+		return fmt.Sprintf("the lock on spool %s has expired", e.Tag)
+	case EndForceReleased:
+		return fmt.Sprintf("the lock on spool %s was released by force", e.Tag)
+	case EndSuperseded:
+		return fmt.Sprintf("the lock on spool %s was given another token", e.Tag)
+	case EndReleasedExternally:
+		return fmt.Sprintf("the lock on spool %s was released by another program", e.Tag)
+	default:
+		return fmt.Sprintf("nobody holds spool %s", e.Tag)
+	}
 }
 
 // Outcome says whether an operation that failed may have been applied.

@@ -1,0 +1,213 @@
+// Package config reads the configuration from the environment. Nothing else in
+// the project does.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/joho/godotenv"
+)
+
+// DotEnv is the file that [Load] reads beside the environment.
+const DotEnv = ".env"
+
+// Config is a complete and valid configuration.
+type Config struct {
+	RedisURL         string        // REDIS_URL
+	LockTTL          time.Duration // REDIS_LOCK_TTL_SECONDS
+	LockMaxTTL       time.Duration // REDIS_LOCK_MAX_TTL_SECONDS
+	MaxConnections   int           // REDIS_MAX_CONNECTIONS
+	OperationTimeout time.Duration // REDIS_OPERATION_TIMEOUT_MS
+	RetryAttempts    int           // REDIS_RETRY_ATTEMPTS
+	SpoolMemory      time.Duration // SPOOL_MEMORY_DAYS
+	UpperCaseTags    bool          // SPOOL_TAG_CASE
+	ShutdownTimeout  time.Duration // SHUTDOWN_TIMEOUT_SECONDS
+	Addr             string        // HOST and PORT
+	Introspection    bool          // INTROSPECTION
+	Playground       bool          // PLAYGROUND
+	LogText          bool          // LOG_FORMAT
+	LogLevel         slog.Level    // LOG_LEVEL
+}
+
+// notSupported are the names of the contract that have no effect yet. One that
+// is set stops the start, so that nobody relies on it.
+var notSupported = []string{
+	"ALLOWED_HOSTS", "ALLOWED_ORIGINS", "AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
+	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE", "FLOOR_REBUILD_SECONDS",
+	"LOCK_REPLICAS_ACK", "MAX_ALIASES", "MAX_BODY_BYTES", "MAX_COMPLEXITY",
+	"MAX_CONNECTIONS_PER_ADDRESS", "MAX_DEPTH", "MAX_DIRECTIVES", "MAX_LOCKS_PER_WORKER",
+	"MAX_ROOT_FIELDS", "MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_TOKENS", "RATE_LIMIT",
+	"RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY", "REQUEST_TIMEOUT_SECONDS", "TRUSTED_PROXIES",
+}
+
+// Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
+// dev, the defaults are those of a trial on one machine; without it, the file
+// dotEnv is read first, where there is one, and lookup wins over it. An empty
+// value counts as not set.
+//
+// The error names every variable that is malformed or not supported yet, and
+// never shows a value that may hold a secret.
+func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, error) {
+	r := &reader{lookup: lookup}
+	if !dev {
+		r.readFile(dotEnv)
+	}
+	for _, name := range notSupported {
+		if r.get(name, "") != "" {
+			r.problem("not supported yet: %s", name)
+		}
+	}
+	c := Config{
+		RedisURL:         r.redisURL(dev),
+		LockTTL:          r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second),
+		LockMaxTTL:       r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second),
+		MaxConnections:   r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000),
+		OperationTimeout: r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond),
+		RetryAttempts:    r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10),
+		SpoolMemory:      r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
+		UpperCaseTags:    r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
+		ShutdownTimeout:  r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		Introspection:    r.boolean("INTROSPECTION", dev),
+		Playground:       r.boolean("PLAYGROUND", dev),
+		LogLevel:         r.logLevel(),
+	}
+	if dev {
+		c.LogText = r.choice("LOG_FORMAT", "text", "json") == "text"
+	} else {
+		c.LogText = r.choice("LOG_FORMAT", "json", "text") == "text"
+	}
+	r.authMode(dev)
+	// Without identity, everybody who can connect can act as anybody: the default
+	// is this machine alone.
+	c.Addr = net.JoinHostPort(r.get("HOST", "127.0.0.1"), strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
+	if c.LockTTL > c.LockMaxTTL {
+		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
+	}
+	return c, errors.Join(r.problems...)
+}
+
+// maxTTLSeconds bounds every time to live: a year.
+const maxTTLSeconds = 365 * 24 * 3600
+
+type reader struct {
+	lookup   func(string) (string, bool)
+	file     map[string]string
+	problems []error
+}
+
+func (r *reader) problem(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Errorf(format, args...))
+}
+
+func (r *reader) readFile(name string) {
+	file, err := godotenv.Read(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// The parser's error quotes the file, which may hold a password.
+		r.problem("the file %s cannot be read as NAME=value lines", name)
+	}
+	r.file = file
+}
+
+func (r *reader) get(name, fallback string) string {
+	if value, _ := r.lookup(name); value != "" {
+		return value
+	}
+	if value := r.file[name]; value != "" {
+		return value
+	}
+	return fallback
+}
+
+func (r *reader) number(name string, fallback, minimum, maximum int) int {
+	n, err := strconv.Atoi(r.get(name, strconv.Itoa(fallback)))
+	if err != nil || n < minimum || n > maximum {
+		r.problem("%s must be a whole number from %d to %d", name, minimum, maximum)
+	}
+	return n
+}
+
+func (r *reader) duration(name string, fallback, minimum, maximum int, unit time.Duration) time.Duration {
+	return time.Duration(r.number(name, fallback, minimum, maximum)) * unit
+}
+
+func (r *reader) boolean(name string, fallback bool) bool {
+	switch r.get(name, strconv.FormatBool(fallback)) {
+	case "true":
+		return true
+	case "false":
+	default:
+		r.problem("%s must be true or false", name)
+	}
+	return false
+}
+
+func (r *reader) choice(name, fallback, other string) string {
+	value := r.get(name, fallback)
+	if value != fallback && value != other {
+		r.problem("%s must be %s or %s", name, fallback, other)
+	}
+	return value
+}
+
+func (r *reader) logLevel() (level slog.Level) {
+	if err := level.UnmarshalText([]byte(r.get("LOG_LEVEL", "info"))); err != nil {
+		r.problem("LOG_LEVEL must be debug, info, warn or error")
+	}
+	return level
+}
+
+// redisURL checks what can be checked without connecting.
+func (r *reader) redisURL(dev bool) string {
+	fallback := "redis://localhost:6379"
+	if dev {
+		fallback = "embedded://"
+	}
+	value := r.get("REDIS_URL", fallback)
+	u, err := url.Parse(value)
+	switch {
+	case err != nil:
+		// The parser's error quotes the URL, which may hold a password.
+		r.problem("REDIS_URL is not a URL")
+	case value == "embedded://":
+	case u.Scheme == "redis+sentinel", u.Scheme == "redis+cluster":
+		r.problem("not supported yet: REDIS_URL with %s://", u.Scheme)
+	case u.Scheme != "redis" && u.Scheme != "rediss":
+		r.problem("REDIS_URL must begin with redis:// or rediss://, or be embedded://")
+	case u.Hostname() == "" || strings.Contains(u.Host, ","):
+		r.problem("REDIS_URL must name one host")
+	case u.RawQuery != "" || u.Fragment != "":
+		r.problem("REDIS_URL must have no parameters, the other variables set the options")
+	case !isDatabase(strings.TrimPrefix(u.Path, "/")):
+		r.problem("REDIS_URL must end in nothing or in the number of a database")
+	}
+	return value
+}
+
+func isDatabase(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return s == "" || err == nil
+}
+
+func (r *reader) authMode(dev bool) {
+	fallback := ""
+	if dev {
+		fallback = "none"
+	}
+	switch mode := r.get("AUTH_MODE", fallback); mode {
+	case "none":
+	case "":
+		r.problem("AUTH_MODE must be set; none lets every caller act as any worker")
+	case "jwt", "keys", "jwt,keys":
+		r.problem("not supported yet: AUTH_MODE=%s", mode)
+	default:
+		r.problem("AUTH_MODE must be none")
+	}
+}

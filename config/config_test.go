@@ -1,0 +1,236 @@
+package config_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/joho/godotenv"
+
+	"spoollock/config"
+)
+
+const noFile = "testdata/none"
+
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	}
+}
+
+func defaults() config.Config {
+	return config.Config{
+		RedisURL:         "redis://localhost:6379",
+		LockTTL:          time.Hour,
+		LockMaxTTL:       12 * time.Hour,
+		MaxConnections:   50,
+		OperationTimeout: 2 * time.Second,
+		RetryAttempts:    3,
+		SpoolMemory:      30 * 24 * time.Hour,
+		ShutdownTimeout:  10 * time.Second,
+		Addr:             "127.0.0.1:8080",
+		LogLevel:         slog.LevelInfo,
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none"}), false, noFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := defaults(); got != want {
+		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestDevDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(lookup(nil), true, "testdata/dotenv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults()
+	want.RedisURL = "embedded://"
+	want.Introspection, want.Playground, want.LogText = true, true, true
+	if got != want {
+		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestEnvironmentWinsOverDevDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(lookup(map[string]string{
+		"REDIS_URL": "redis://redis.example:7000/2", "LOG_FORMAT": "json", "PLAYGROUND": "false",
+	}), true, noFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.RedisURL != "redis://redis.example:7000/2" || got.LogText || got.Playground || !got.Introspection {
+		t.Fatalf("configuration is %+v", got)
+	}
+}
+
+func TestEveryVariableHasAnEffect(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(lookup(map[string]string{
+		"REDIS_URL": "rediss://user:secret@redis.example:7000/2", "REDIS_LOCK_TTL_SECONDS": "60",
+		"REDIS_LOCK_MAX_TTL_SECONDS": "120", "REDIS_MAX_CONNECTIONS": "7", "REDIS_OPERATION_TIMEOUT_MS": "500",
+		"REDIS_RETRY_ATTEMPTS": "1", "SPOOL_MEMORY_DAYS": "2", "SPOOL_TAG_CASE": "upper",
+		"SHUTDOWN_TIMEOUT_SECONDS": "3", "HOST": "::1", "PORT": "0", "AUTH_MODE": "none",
+		"INTROSPECTION": "true", "PLAYGROUND": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "warn",
+	}), false, noFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		RedisURL:         "rediss://user:secret@redis.example:7000/2",
+		LockTTL:          time.Minute,
+		LockMaxTTL:       2 * time.Minute,
+		MaxConnections:   7,
+		OperationTimeout: 500 * time.Millisecond,
+		RetryAttempts:    1,
+		SpoolMemory:      48 * time.Hour,
+		UpperCaseTags:    true,
+		ShutdownTimeout:  3 * time.Second,
+		Addr:             "[::1]:0",
+		Introspection:    true,
+		Playground:       true,
+		LogText:          true,
+		LogLevel:         slog.LevelWarn,
+	}
+	if got != want {
+		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestFileIsReadAndEnvironmentWins(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte("AUTH_MODE=none\nPORT=9000\nREDIS_RETRY_ATTEMPTS=5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Load(lookup(map[string]string{"PORT": "9001", "REDIS_RETRY_ATTEMPTS": ""}), false, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Addr != "127.0.0.1:9001" || got.RetryAttempts != 5 {
+		t.Fatalf("configuration is %+v", got)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"no auth mode":         {map[string]string{"AUTH_MODE": ""}, "AUTH_MODE must be set"},
+		"unknown auth mode":    {map[string]string{"AUTH_MODE": "magic"}, "AUTH_MODE must be none"},
+		"auth mode to come":    {map[string]string{"AUTH_MODE": "jwt,keys"}, "not supported yet: AUTH_MODE=jwt,keys"},
+		"no number":            {map[string]string{"REDIS_MAX_CONNECTIONS": "many"}, "REDIS_MAX_CONNECTIONS must be a whole number"},
+		"number too small":     {map[string]string{"REDIS_RETRY_ATTEMPTS": "0"}, "REDIS_RETRY_ATTEMPTS must be"},
+		"number too large":     {map[string]string{"PORT": "65536"}, "PORT must be"},
+		"no boolean":           {map[string]string{"PLAYGROUND": "yes"}, "PLAYGROUND must be true or false"},
+		"no tag case":          {map[string]string{"SPOOL_TAG_CASE": "lower"}, "SPOOL_TAG_CASE must be"},
+		"no log format":        {map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT must be"},
+		"no log level":         {map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL must be"},
+		"default above max":    {map[string]string{"REDIS_LOCK_TTL_SECONDS": "50000"}, "REDIS_LOCK_TTL_SECONDS must not be above"},
+		"limit to come":        {map[string]string{"MAX_BODY_BYTES": "1"}, "not supported yet: MAX_BODY_BYTES"},
+		"sentinel to come":     {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b/m"}, "not supported yet: REDIS_URL with redis+sentinel://"},
+		"cluster to come":      {map[string]string{"REDIS_URL": "redis+cluster://a,b"}, "not supported yet: REDIS_URL with redis+cluster://"},
+		"unknown scheme":       {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
+		"no URL":               {map[string]string{"REDIS_URL": "redis://:hunter2@a:b:c"}, "REDIS_URL is not a URL"},
+		"two hosts":            {map[string]string{"REDIS_URL": "redis://:hunter2@a,b"}, "REDIS_URL must name one host"},
+		"no host":              {map[string]string{"REDIS_URL": "redis://:6379"}, "REDIS_URL must name one host"},
+		"verification off":     {map[string]string{"REDIS_URL": "rediss://:hunter2@a?skip_verify=true"}, "REDIS_URL must have no parameters"},
+		"no database number":   {map[string]string{"REDIS_URL": "redis://:hunter2@a/main"}, "REDIS_URL must end in"},
+		"two numbers in it":    {map[string]string{"REDIS_URL": "redis://a/1/2"}, "REDIS_URL must end in"},
+		"timeout far too long": {map[string]string{"REDIS_OPERATION_TIMEOUT_MS": "3600000"}, "REDIS_OPERATION_TIMEOUT_MS must be"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, ok := test.env["AUTH_MODE"]; !ok {
+				test.env["AUTH_MODE"] = "none"
+			}
+			_, err := config.Load(lookup(test.env), false, noFile)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error is %v, want %q in it", err, test.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Fatalf("error names more than the one problem: %v", err)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Fatalf("error shows the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(lookup(map[string]string{"PORT": "x", "LOG_LEVEL": "x", "TRUSTED_PROXIES": "x"}), false, noFile)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, name := range []string{"PORT", "LOG_LEVEL", "TRUSTED_PROXIES", "AUTH_MODE"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("error does not name %s: %v", name, err)
+		}
+	}
+}
+
+func TestMalformedFileIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte("hunter2 is the password\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none"}), false, file)
+	if err == nil || !strings.Contains(err.Error(), ".env") || strings.Contains(err.Error(), "hunter2") {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+// The example must load, give the defaults, and name every variable that works:
+// each one that is read and is not refused as not supported yet.
+func TestExampleFile(t *testing.T) {
+	t.Parallel()
+	const example = "../.env.example"
+	got, err := config.Load(lookup(nil), false, example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := defaults(); got != want {
+		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
+	}
+	read := map[string]bool{}
+	_, err = config.Load(func(name string) (string, bool) {
+		read[name] = true
+		return "\x00", true
+	}, false, noFile)
+	if err == nil {
+		t.Fatal("nonsense was accepted")
+	}
+	file, fileErr := godotenv.Read(example)
+	if fileErr != nil {
+		t.Fatal(fileErr)
+	}
+	for name := range read {
+		works := !strings.Contains(err.Error(), "not supported yet: "+name+"\n") &&
+			!strings.HasSuffix(err.Error(), "not supported yet: "+name)
+		if _, listed := file[name]; listed != works {
+			t.Errorf("%s: works %t, listed %t", name, works, listed)
+		}
+	}
+	for name := range file {
+		if !read[name] {
+			t.Errorf("%s is listed and never read", name)
+		}
+	}
+}

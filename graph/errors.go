@@ -1,0 +1,201 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/google/uuid"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"spoollock/graph/model"
+	"spoollock/graph/scalar"
+	"spoollock/lock"
+)
+
+// The codes of errors, in extensions.code.
+const (
+	CodeSpoolOccupied      = "SPOOL_OCCUPIED"
+	CodeVersionConflict    = "VERSION_CONFLICT"
+	CodeLockExpired        = "LOCK_EXPIRED"
+	CodeBadUserInput       = "BAD_USER_INPUT"
+	CodeBadRequest         = "BAD_REQUEST"
+	CodeServiceUnavailable = "SERVICE_UNAVAILABLE"
+	CodeInternal           = "INTERNAL_SERVER_ERROR"
+)
+
+// reasonWrongType is the reason of an input whose value is absent or of another
+// type than the schema's.
+const reasonWrongType = "WRONG_TYPE"
+
+// fieldNames are the schema's names of the inputs that package lock checks.
+var fieldNames = map[lock.Field]string{
+	lock.FieldTag:             "tagSpool",
+	lock.FieldWorkerID:        "workerId",
+	lock.FieldWorkerName:      "workerNombre",
+	lock.FieldNote:            "note",
+	lock.FieldTTL:             "ttlSeconds",
+	lock.FieldExtension:       "additionalSeconds",
+	lock.FieldExpectedVersion: "expectedVersion",
+	lock.FieldRequestID:       "requestId",
+	lock.FieldToken:           "lockToken",
+}
+
+// Presenter turns every error into what a client sees: a sentence, a code and
+// the facts that go with it. Trouble with Redis is logged as a warning; what no
+// client can mend is logged under an id and masked.
+func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
+	return func(ctx context.Context, err error) *gqlerror.Error {
+		// The path of the field in the answer; the path of an input, which gqlgen's
+		// errors can have, is none.
+		presented := &gqlerror.Error{Path: graphql.GetPath(ctx)}
+		var wrapped *gqlerror.Error
+		if errors.As(err, &wrapped) {
+			presented.Locations = wrapped.Locations
+		}
+		presented.Message, presented.Extensions = describe(ctx, log, err, wrapped)
+		return presented
+	}
+}
+
+// Recover makes an error of a panic, which [Presenter] logs with its stack.
+func Recover(_ context.Context, value any) error {
+	return &panicError{value: value, stack: debug.Stack()}
+}
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerror.Error) (string, map[string]any) {
+	var (
+		occupied    *lock.OccupiedError
+		conflict    *lock.VersionConflictError
+		expired     *lock.ExpiredError
+		invalid     *lock.InvalidError
+		unavailable *lock.UnavailableError
+		wrongType   *scalar.TypeError
+	)
+	switch {
+	case errors.As(err, &occupied):
+		return sentence(occupied.Error()), occupiedExtensions(lockModel(occupied.Lock))
+	case errors.As(err, &conflict):
+		return sentence(conflict.Error()), map[string]any{
+			"code":     CodeVersionConflict,
+			"tagSpool": conflict.Tag,
+			"expected": conflict.Expected,
+			"actual":   conflict.Actual,
+		}
+	case errors.As(err, &expired):
+		return sentence(expired.Error()), map[string]any{
+			"code":     CodeLockExpired,
+			"tagSpool": expired.Tag,
+			"cause":    expired.Cause,
+		}
+	case errors.As(err, &invalid):
+		return invalidInput(invalid)
+	case errors.As(err, &unavailable):
+		log.WarnContext(ctx, "redis did not serve an operation",
+			"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
+		return "Redis cannot be reached, or gave no answer in time. Try again.", map[string]any{
+			"code":      CodeServiceUnavailable,
+			"retryable": true,
+			"outcome":   unavailable.Outcome,
+		}
+	case errors.As(err, &wrongType) && wrapped != nil:
+		return badType(wrapped.Path, " "+wrongType.Error())
+	case wrapped != nil && wrapped.Extensions["code"] != nil:
+		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
+			return badType(wrapped.Path, ": "+wrapped.Message)
+		}
+		return wrapped.Message, map[string]any{"code": wrapped.Extensions["code"]}
+	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
+		// Not from the execution: the transport could not make sense of the request.
+		// Its message may quote the request, and with it a token.
+		return "The request is not a GraphQL request that can be served here.",
+			map[string]any{"code": CodeBadRequest}
+	default:
+		return masked(ctx, log, err)
+	}
+}
+
+func occupiedExtensions(l *model.SpoolLock) map[string]any {
+	extensions := map[string]any{
+		"code":             CodeSpoolOccupied,
+		"tagSpool":         l.TagSpool,
+		"ownerId":          l.OwnerID,
+		"ownerName":        l.OwnerName,
+		"note":             l.Note,
+		"version":          l.Version,
+		"acquiredAt":       nil,
+		"expiresAt":        nil,
+		"remainingSeconds": l.RemainingSeconds,
+	}
+	if l.AcquiredAt != nil {
+		extensions["acquiredAt"] = scalar.FormatDateTime(*l.AcquiredAt)
+	}
+	if l.ExpiresAt != nil {
+		extensions["expiresAt"] = scalar.FormatDateTime(*l.ExpiresAt)
+	}
+	return extensions
+}
+
+func invalidInput(invalid *lock.InvalidError) (string, map[string]any) {
+	field := fieldNames[invalid.Field]
+	extensions := map[string]any{
+		"code":   CodeBadUserInput,
+		"field":  field,
+		"reason": invalid.Reason,
+	}
+	if invalid.Min != nil {
+		extensions["minimum"] = *invalid.Min
+	}
+	if invalid.Max != nil {
+		extensions["maximum"] = *invalid.Max
+	}
+	return field + " " + invalid.Problem + ".", extensions
+}
+
+// badType names the input by the last name of its path.
+func badType(path ast.Path, problem string) (string, map[string]any) {
+	field := ""
+	for _, element := range path {
+		if name, ok := element.(ast.PathName); ok {
+			field = string(name)
+		}
+	}
+	return field + problem + ".", map[string]any{
+		"code":   CodeBadUserInput,
+		"field":  field,
+		"reason": reasonWrongType,
+	}
+}
+
+func masked(ctx context.Context, log *slog.Logger, err error) (string, map[string]any) {
+	id := uuid.NewString()
+	attributes := []any{"error_id", id, "path", graphql.GetPath(ctx).String(), "error", err}
+	if panicked := (*panicError)(nil); errors.As(err, &panicked) {
+		attributes = append(attributes, "stack", string(panicked.stack))
+	}
+	log.ErrorContext(ctx, "request failed", attributes...)
+	return "Something went wrong on the server. Its log has the details under the errorId.", map[string]any{
+		"code":    CodeInternal,
+		"errorId": id,
+	}
+}
+
+// sentence makes a sentence of an error's text.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(s[size:], ".") + "."
+}

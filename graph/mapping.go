@@ -1,0 +1,123 @@
+package graph
+
+import (
+	"fmt"
+	"time"
+
+	"spoollock/graph/model"
+	"spoollock/lock"
+)
+
+// The bounds of the contract that nothing enforces yet.
+const (
+	batchSize         = 50
+	maxLocksPerWorker = 200
+)
+
+func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
+	request := lock.TakeRequest{
+		Tag:             input.TagSpool,
+		WorkerID:        deref(input.WorkerID),
+		WorkerName:      deref(input.WorkerNombre),
+		Note:            deref(input.Note),
+		ExpectedVersion: (*lock.Version)(input.ExpectedVersion),
+		RequestID:       input.RequestID,
+	}
+	if input.TTLSeconds != nil {
+		ttl := seconds(*input.TTLSeconds)
+		request.TTL = &ttl
+	}
+	return request
+}
+
+func extendRequest(input model.ExtendLockInput) lock.ExtendRequest {
+	return lock.ExtendRequest{
+		Tag:       input.TagSpool,
+		Token:     input.LockToken,
+		By:        seconds(input.AdditionalSeconds),
+		RequestID: input.RequestID,
+	}
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// deref gives the empty text for one that was left out.
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func takenModel(taken lock.Taken) *model.TomarSpoolPayload {
+	return &model.TomarSpoolPayload{
+		Lock:      lockModel(taken.Lock),
+		Spool:     heldModel(taken.Lock),
+		LockToken: taken.Token.Reveal(),
+		Replayed:  taken.Replayed,
+	}
+}
+
+func releasedModel(released lock.Released) *model.ReleaseSpoolPayload {
+	return &model.ReleaseSpoolPayload{
+		Released: released.Outcome.Released(),
+		Outcome:  model.ReleaseOutcome(released.Outcome),
+		Spool:    spoolModel(released.Spool),
+	}
+}
+
+func extendedModel(extended lock.Lock) *model.ExtendLockPayload {
+	return &model.ExtendLockPayload{Lock: lockModel(extended), Spool: heldModel(extended)}
+}
+
+func limitsModel(limits lock.Limits) *model.LockLimits {
+	return &model.LockLimits{
+		DefaultTTLSeconds: int(limits.DefaultTTL / time.Second),
+		MaxTTLSeconds:     int(limits.MaxTTL / time.Second),
+		BatchSize:         batchSize,
+		MaxLocksPerWorker: maxLocksPerWorker,
+	}
+}
+
+// heldModel is the spool that l holds.
+func heldModel(l lock.Lock) *model.Spool {
+	return spoolModel(lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l})
+}
+
+func spoolModel(spool lock.Spool) *model.Spool {
+	m := &model.Spool{
+		ID:       "spool:" + string(spool.Tag),
+		TagSpool: string(spool.Tag),
+		Version:  int64(spool.Version),
+	}
+	if spool.Lock != nil {
+		m.Lock = lockModel(*spool.Lock)
+	}
+	return m
+}
+
+func lockModel(l lock.Lock) *model.SpoolLock {
+	m := &model.SpoolLock{
+		ID:        fmt.Sprintf("lock:%s@%d", l.Tag, l.Version),
+		TagSpool:  string(l.Tag),
+		OwnerID:   string(l.Owner.ID),
+		OwnerName: textOrNil(l.Owner.Name),
+		Note:      textOrNil(l.Note),
+		Version:   int64(l.Version),
+	}
+	if !l.AcquiredAt.IsZero() {
+		m.AcquiredAt = &l.AcquiredAt
+	}
+	if !l.ExpiresAt.IsZero() {
+		remaining := int((l.Remaining + time.Second - 1) / time.Second)
+		m.ExpiresAt, m.RemainingSeconds = &l.ExpiresAt, &remaining
+	}
+	return m
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,34 @@
+package graph
+
+import (
+	"context"
+	"spoollock/graph/generated"
+	"spoollock/graph/model"
+)
+
+// SpoolLock is the resolver for the spoolLock field.
+func (r *queryResolver) SpoolLock(ctx context.Context, tagSpool string) (*model.SpoolLock, error) {
+	spool, err := r.locks.Spool(ctx, tagSpool)
+	if err != nil || spool.Lock == nil {
+		return nil, err
+	}
+	return lockModel(*spool.Lock), nil
+}
+
+// Spool is the resolver for the spool field.
+func (r *queryResolver) Spool(ctx context.Context, tagSpool string) (*model.Spool, error) {
+	spool, err := r.locks.Spool(ctx, tagSpool)
+	if err != nil {
+		return nil, err
+	}
+	return spoolModel(spool), nil
+}
+
+// LockLimits is the resolver for the lockLimits field.
+func (r *queryResolver) LockLimits(ctx context.Context) (*model.LockLimits, error) {
+	return limitsModel(r.locks.Limits()), nil
+}
+
+func (r *Resolver) Query() generated.QueryResolver { return &queryResolver{r} }
+
+type queryResolver struct{ *Resolver }

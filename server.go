@@ -1,0 +1,174 @@
+// Command spoollock serves the spool lock service: GraphQL over HTTP, on locks
+// in Redis.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"spoollock/config"
+	"spoollock/graph"
+	"spoollock/httpapi"
+	"spoollock/lock"
+	"spoollock/repository"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal, a second one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "spoollock:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = `Usage: spoollock [-dev] [-version]
+
+Serves the spool lock service. It is configured by environment variables and the
+file .env; .env.example lists them all.
+
+  -dev      a trial on this machine: an embedded Redis whose locks end with the
+            process, playground and introspection on, .env not read
+  -version  print the version and exit
+`
+
+// run is the whole program. It returns nil after a stop by ctx that left no
+// request unanswered.
+func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stderr io.Writer) error {
+	flags := flag.NewFlagSet("spoollock", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	dev := flags.Bool("dev", false, "")
+	version := flags.Bool("version", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, err = io.WriteString(stderr, usage)
+		return err
+	case err != nil:
+		return fmt.Errorf("%w; -h shows the usage", err)
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; -h shows the usage", flags.Arg(0))
+	}
+	if *version {
+		_, err := fmt.Fprintln(stderr, "spoollock", buildVersion())
+		return err
+	}
+	cfg, err := config.Load(lookupEnv, *dev, config.DotEnv)
+	if err != nil {
+		return fmt.Errorf("the configuration is not valid:\n%w", err)
+	}
+	return serve(ctx, cfg, *dev, newLogger(stderr, cfg))
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogText {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// serve wires the parts together and runs them until ctx is done or one fails.
+func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (err error) {
+	store, err := repository.Open(repository.Config{
+		URL:            cfg.RedisURL,
+		MaxConnections: cfg.MaxConnections,
+		Timeout:        cfg.OperationTimeout,
+		Memory:         cfg.SpoolMemory,
+	}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	locks := lock.NewService(store, lock.Config{
+		Limits:   lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL},
+		Tags:     lock.TagParser{UpperCase: cfg.UpperCaseTags},
+		Timeout:  cfg.OperationTimeout,
+		Attempts: cfg.RetryAttempts,
+	}, log)
+
+	handler := httpapi.New(httpapi.Config{
+		Schema:        graph.NewSchema(locks),
+		Ping:          store.Ping,
+		PingTimeout:   cfg.OperationTimeout,
+		Introspection: cfg.Introspection,
+		Playground:    cfg.Playground,
+		Log:           log,
+	})
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is taken by another process: set PORT to a free one, or end that process", cfg.Addr)
+	}
+	if err != nil {
+		return fmt.Errorf("listen, see HOST and PORT: %w", err)
+	}
+	announce(log, listener.Addr(), cfg, dev)
+
+	server := &http.Server{
+		Handler:           handler,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      15*time.Second + cfg.OperationTimeout,
+		IdleTimeout:       2 * time.Minute,
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return store.Watch(ctx) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		log.Info("shutting down", "timeout", cfg.ShutdownTimeout)
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+		defer cancel()
+		handler.Drain()
+		err := server.Shutdown(deadline)
+		locks.Close(deadline)
+		if err != nil {
+			return fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, err)
+		}
+		return nil
+	})
+	err = group.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// announce says where the service is, and what about it is not for production.
+func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
+	url := "http://" + addr.String()
+	log.Info("listening", "graphql", url+"/graphql", "version", buildVersion())
+	if cfg.Playground {
+		log.Info("playground is on", "playground", url+"/playground")
+	}
+	log.Warn("AUTH_MODE is none: every caller can act as any worker")
+	if dev {
+		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: everybody may do everything, and no lock outlives the process")
+	}
+}
