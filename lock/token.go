@@ -11,9 +11,22 @@ import (
 )
 
 // Token is the secret that proves the holding of a lock: the lock's whole value.
-// It prints as "[token]" by every verb of fmt, in slog, and in JSON; only
-// [Token.Reveal] gives it away.
-type Token struct{ value string }
+// It prints as "[token]" in fmt, slog and JSON; only [Token.Reveal] gives it
+// away.
+type Token struct{ value secret }
+
+// secret keeps a text behind a pointer, which is all that fmt shows of it where
+// it cannot ask for a String method: in an unexported field, or for a wrong verb.
+type secret struct{ text *string }
+
+func newSecret(s string) secret { return secret{&s} }
+
+func (s secret) reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // MaxTokenLength is the most characters (code points) of a token that is handed
 // in.
@@ -21,7 +34,7 @@ const MaxTokenLength = 160
 
 // NewToken makes the token of a take: "<worker>:<request>".
 func NewToken(worker WorkerID, request RequestID) Token {
-	return Token{string(worker) + ":" + request.value}
+	return Token{newSecret(string(worker) + ":" + request.Reveal())}
 }
 
 // ParseToken accepts whatever a lock can have as its value, other programs'
@@ -33,17 +46,17 @@ func ParseToken(s string) (Token, error) {
 	if err := checkLength(FieldToken, s, 1, MaxTokenLength); err != nil {
 		return Token{}, err
 	}
-	return Token{s}, nil
+	return Token{newSecret(s)}, nil
 }
 
 // Reveal returns the token itself. It is for the store, and for the answer to
 // the take that made the token.
-func (t Token) Reveal() string { return t.value }
+func (t Token) Reveal() string { return t.value.reveal() }
 
 // String returns "[token]".
 func (Token) String() string { return "[token]" }
 
-// Format prints "[token]", whatever the verb.
+// Format prints "[token]".
 func (t Token) Format(f fmt.State, _ rune) { writeMask(f, t.String()) }
 
 // LogValue returns "[token]".
@@ -66,7 +79,7 @@ func OwnerOf(value string) WorkerID {
 // RequestID identifies a request, so that sending it again is recognised. It is
 // as secret as a token, being the second half of the token that its take makes,
 // and prints as "[request id]".
-type RequestID struct{ value string }
+type RequestID struct{ value secret }
 
 // NewRequestID makes a random one. It fails only where the system has no
 // randomness to give.
@@ -75,7 +88,7 @@ func NewRequestID() (RequestID, error) {
 	if err != nil {
 		return RequestID{}, fmt.Errorf("make a request id: %w", err)
 	}
-	return RequestID{id.String()}, nil
+	return RequestID{newSecret(id.String())}, nil
 }
 
 // ParseRequestID returns *InvalidError unless s is a UUID v4 (RFC 9562) in its
@@ -89,16 +102,16 @@ func ParseRequestID(s string) (RequestID, error) {
 			Problem: "must be a UUID v4 in canonical form, 36 characters in lower case",
 		}
 	}
-	return RequestID{s}, nil
+	return RequestID{newSecret(s)}, nil
 }
 
 // Reveal returns the id itself. It is for the store.
-func (r RequestID) Reveal() string { return r.value }
+func (r RequestID) Reveal() string { return r.value.reveal() }
 
 // String returns "[request id]".
 func (RequestID) String() string { return "[request id]" }
 
-// Format prints "[request id]", whatever the verb.
+// Format prints "[request id]".
 func (r RequestID) Format(f fmt.State, _ rune) { writeMask(f, r.String()) }
 
 // LogValue returns "[request id]".

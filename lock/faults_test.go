@@ -1,0 +1,347 @@
+package lock_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"spoollock/lock"
+	"spoollock/repository/redistest"
+)
+
+// losesReplies returns a service whose next reply of a script is lost, after
+// Redis has run it, each time the switch is set. Its scripts are known to Redis.
+func losesReplies(t *testing.T) (*lock.Service, *redistest.Proxy, *atomic.Bool) {
+	t.Helper()
+	var lose atomic.Bool
+	proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
+		return bytes.Contains(request, []byte("evalsha")) && lose.CompareAndSwap(true, false)
+	})
+	service, _ := open(t, proxy.URL, config())
+	ctx := newContext(t)
+	taken, err := service.Take(ctx, takeRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := taken.Token.Reveal()
+	if _, err := service.Extend(ctx, lock.ExtendRequest{Tag: string(taken.Lock.Tag), Token: token, By: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Release(ctx, lock.ReleaseRequest{Tag: string(taken.Lock.Tag), Token: token}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Spool(ctx, string(taken.Lock.Tag)); err != nil {
+		t.Fatal(err)
+	}
+	return service, proxy, &lose
+}
+
+// Promise 2: a lost reply of Redis costs nothing and doubles nothing.
+func TestLostReplies(t *testing.T) {
+	t.Parallel()
+	const rounds = 50
+	ctx := newContext(t)
+	service, proxy, lose := losesReplies(t)
+	for range rounds {
+		request := takeRequest()
+		lose.Store(true)
+		taken, err := service.Take(ctx, request)
+		if err != nil || taken.Replayed {
+			t.Fatalf("take is %+v, %v", taken, err)
+		}
+		spool, err := service.Spool(ctx, request.Tag)
+		if err != nil || spool.Lock == nil || spool.Version != taken.Lock.Version || spool.Lock.ExpiresAt != taken.Lock.ExpiresAt {
+			t.Fatalf("spool is %+v, %v after %+v", spool, err, taken)
+		}
+
+		lose.Store(true)
+		extended, err := service.Extend(ctx, lock.ExtendRequest{
+			Tag: request.Tag, Token: taken.Token.Reveal(), By: 10 * time.Minute,
+		})
+		if err != nil || extended.ExpiresAt != taken.Lock.ExpiresAt.Add(10*time.Minute) || extended.Version != taken.Lock.Version {
+			t.Fatalf("extension is %+v, %v after %+v", extended, err, taken)
+		}
+		if spool, err = service.Spool(ctx, request.Tag); err != nil || spool.Lock.ExpiresAt != extended.ExpiresAt {
+			t.Fatalf("spool is %+v, %v after %+v", spool, err, extended)
+		}
+
+		lose.Store(true)
+		released, err := service.Release(ctx, lock.ReleaseRequest{Tag: request.Tag, Token: taken.Token.Reveal()})
+		if err != nil || released.Outcome != lock.OutcomeReleased || released.Spool.Lock != nil {
+			t.Fatalf("release is %+v, %v", released, err)
+		}
+		if spool, err = service.Spool(ctx, request.Tag); err != nil || spool != released.Spool {
+			t.Fatalf("spool is %+v, %v after %+v", spool, err, released)
+		}
+	}
+	if proxy.Dropped() != 3*rounds {
+		t.Fatalf("%d replies were lost, want %d", proxy.Dropped(), 3*rounds)
+	}
+}
+
+// A request id makes the client's own repetition safe, too.
+func TestLostReplyOfARepeatedRequest(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	service, _, lose := losesReplies(t)
+	request := takeRequest()
+	request.RequestID = ptr(uuid.NewString())
+	lose.Store(true)
+	first, err := service.Take(ctx, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lose.Store(true)
+	second, err := service.Take(ctx, request)
+	if err != nil || !second.Replayed || second.Token.Reveal() != first.Token.Reveal() {
+		t.Fatalf("second answer is %+v, %v", second, err)
+	}
+	extension := lock.ExtendRequest{
+		Tag: request.Tag, Token: first.Token.Reveal(), By: time.Minute, RequestID: ptr(uuid.NewString()),
+	}
+	for range 2 {
+		lose.Store(true)
+		extended, err := service.Extend(ctx, extension)
+		if err != nil || extended.ExpiresAt != first.Lock.ExpiresAt.Add(time.Minute) {
+			t.Fatalf("extension is %+v, %v", extended, err)
+		}
+	}
+}
+
+func TestReleaseSentTwiceWithLostReplies(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	service, _, lose := losesReplies(t)
+	request := takeRequest()
+	taken, err := service.Take(ctx, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []lock.ReleaseOutcome{lock.OutcomeReleased, lock.OutcomeAlreadyReleased} {
+		lose.Store(true)
+		released, err := service.Release(ctx, lock.ReleaseRequest{Tag: request.Tag, Token: taken.Token.Reveal()})
+		if err != nil || released.Outcome != want {
+			t.Fatalf("release is %+v, %v; want %s", released, err, want)
+		}
+	}
+}
+
+// wantUnavailable fails unless err is an *UnavailableError of the outcome.
+func wantUnavailable(t *testing.T, err error, want lock.Outcome) {
+	t.Helper()
+	var unavailable *lock.UnavailableError
+	if !errors.As(err, &unavailable) || unavailable.Outcome != want {
+		t.Fatalf("error is %v, want it unavailable with outcome %s", err, want)
+	}
+}
+
+// within runs op and fails if it takes longer than the operation's timeout and a
+// second.
+func within(t *testing.T, timeout time.Duration, op func() error) error {
+	t.Helper()
+	begun := time.Now()
+	err := op()
+	if took := time.Since(begun); took > timeout+time.Second {
+		t.Fatalf("it took %v to say %v", took, err)
+	}
+	return err
+}
+
+// eventually polls until the condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not seen in %v: %s", patience, what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Promise 5: a Redis that hangs.
+func TestHangingRedis(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	server := redistest.Start(t)
+	service, _ := open(t, server.URL, config())
+	held := takeRequest()
+	taken, err := service.Take(ctx, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// With connections in the pool, what is sent to the hanging Redis is a take, and
+	// not the greeting of a connection.
+	var warm sync.WaitGroup
+	for range 40 {
+		warm.Go(func() { _, _ = service.Spool(ctx, held.Tag) })
+	}
+	warm.Wait()
+
+	unnamed, named := takeRequest(), takeRequest()
+	named.RequestID = ptr(uuid.NewString())
+	server.Pause()
+	operations := []func() error{
+		func() error { _, err := service.Take(ctx, unnamed); return err },
+		func() error { _, err := service.Take(ctx, named); return err },
+		func() error {
+			_, err := service.Extend(ctx, lock.ExtendRequest{Tag: held.Tag, Token: taken.Token.Reveal(), By: time.Minute})
+			return err
+		},
+		func() error {
+			_, err := service.Release(ctx, lock.ReleaseRequest{Tag: unnamed.Tag, Token: taken.Token.Reveal()})
+			return err
+		},
+	}
+	for _, operation := range operations {
+		wantUnavailable(t, within(t, config().Timeout, operation), lock.OutcomeUnknown)
+	}
+	wantUnavailable(t, within(t, config().Timeout, func() error {
+		_, err := service.Spool(ctx, held.Tag)
+		return err
+	}), lock.NotApplied)
+	server.Resume()
+
+	// The request that can be sent again gets its lock, whether or not Redis ran it
+	// on waking.
+	again, err := service.Take(ctx, named)
+	if err != nil || again.Token.Reveal() != "93:"+*named.RequestID {
+		t.Fatalf("the request sent again got %+v, %v", again, err)
+	}
+	// The one that cannot is taken back, and nobody is in the way of the next.
+	var next lock.Taken
+	eventually(t, "the orphan is free", func() bool {
+		request := unnamed
+		request.WorkerID = "94"
+		next, err = service.Take(ctx, request)
+		return err == nil
+	})
+	spool, err := service.Spool(ctx, unnamed.Tag)
+	if err != nil || spool.Lock == nil || spool.Lock.Owner.ID != "94" || spool.Version != next.Lock.Version {
+		t.Fatalf("spool is %+v, %v", spool, err)
+	}
+}
+
+// Promise 5: a Redis that is gone, and comes back.
+func TestKilledRedis(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	service, _ := open(t, server.URL, config())
+	held := takeRequest()
+	taken, err := service.Take(ctx, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	for range 5 {
+		err := within(t, config().Timeout, func() error { _, err := service.Take(ctx, takeRequest()); return err })
+		var unavailable *lock.UnavailableError
+		if !errors.As(err, &unavailable) {
+			t.Fatalf("a take without Redis got %v", err)
+		}
+	}
+	// With nobody listening, nothing can have been applied.
+	_, err = service.Take(ctx, takeRequest())
+	wantUnavailable(t, err, lock.NotApplied)
+
+	server.Restart()
+	eventually(t, "Redis is back", func() bool {
+		_, err := service.Take(ctx, takeRequest())
+		return err == nil
+	})
+	spool, err := service.Spool(ctx, held.Tag)
+	if err != nil || spool.Lock == nil || spool.Version != taken.Lock.Version || spool.Lock.Owner.Name != "MR(93)" {
+		t.Fatalf("spool is %+v, %v after the restart", spool, err)
+	}
+	released, err := service.Release(ctx, lock.ReleaseRequest{Tag: held.Tag, Token: taken.Token.Reveal()})
+	if err != nil || released.Outcome != lock.OutcomeReleased || released.Spool.Version <= taken.Lock.Version {
+		t.Fatalf("release is %+v, %v", released, err)
+	}
+}
+
+// A caller who is gone when the answer comes never learns the token.
+func TestCallerGone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var cancel context.CancelFunc
+	var armed atomic.Bool
+	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool {
+		if bytes.Contains(request, []byte("evalsha")) && armed.CompareAndSwap(true, false) {
+			cancel()
+		}
+		return false
+	})
+	service, _ := open(t, proxy.URL, config())
+	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancelTake := context.WithCancel(newContext(t))
+	cancel = cancelTake
+	armed.Store(true)
+	request := takeRequest()
+	_, err := service.Take(ctx, request)
+	wantUnavailable(t, err, lock.OutcomeUnknown)
+	eventually(t, "the orphan is free", func() bool {
+		spool, err := service.Spool(newContext(t), request.Tag)
+		return err == nil && spool.Lock == nil && spool.Version > 0
+	})
+}
+
+func TestCallerGoneBefore(t *testing.T) {
+	t.Parallel()
+	service, _ := open(t, redistest.Start(t).URL, config())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	request := takeRequest()
+	_, err := service.Take(ctx, request)
+	wantUnavailable(t, err, lock.NotApplied)
+	spool, err := service.Spool(newContext(t), request.Tag)
+	if err != nil || spool.Version != 0 {
+		t.Fatalf("spool is %+v, %v", spool, err)
+	}
+}
+
+// What Redis says for good is not tried again, and is no unavailability.
+func TestBrokenStoreIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	ctx := newContext(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	request := takeRequest()
+	if err := client.HSet(ctx, "spool_lock:"+request.Tag, "a", "b").Err(); err != nil {
+		t.Fatal(err)
+	}
+	service, _ := open(t, server.URL, config())
+	_, err := service.Take(ctx, request)
+	var unavailable *lock.UnavailableError
+	if err == nil || errors.As(err, &unavailable) || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Fatalf("a lock key of another type gives %v", err)
+	}
+	if _, err := service.Spool(ctx, request.Tag); err == nil {
+		t.Fatal("a lock key of another type reads as a spool")
+	}
+}
+
+// Closing gives up on what cannot be taken back, in time.
+func TestCloseWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	service, _ := open(t, server.URL, config())
+	server.Pause()
+	for range 3 {
+		_, err := service.Take(newContext(t), takeRequest())
+		wantUnavailable(t, err, lock.OutcomeUnknown)
+	}
+	server.Kill()
+	// The cleanup of open closes the service; goleak sees that nothing is left.
+}

@@ -1,0 +1,239 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is a guard against hanging, never a measurement.
+const patience = 30 * time.Second
+
+func config() lock.Config {
+	return lock.Config{
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
+		Timeout:  2 * time.Second,
+		Attempts: 3,
+	}
+}
+
+// open returns a service on the Redis at url, and its store.
+func open(t testing.TB, url string, config lock.Config) (*lock.Service, *repository.Redis) {
+	t.Helper()
+	log := redistest.Logger(t)
+	store, err := repository.Open(repository.Config{
+		URL: url, MaxConnections: 50, Timeout: config.Timeout, Memory: 30 * 24 * time.Hour,
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := lock.NewService(store, config, log)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		service.Close(ctx)
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return service, store
+}
+
+func newContext(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func takeRequest() lock.TakeRequest {
+	return lock.TakeRequest{Tag: "MK-" + uuid.NewString(), WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3"}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestTakeDefaults(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	service, _ := open(t, repository.EmbeddedURL, config())
+	request := takeRequest()
+	taken, err := service.Take(ctx, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(taken.Token.Reveal(), "93:") || taken.Replayed {
+		t.Fatalf("taken is %+v", taken)
+	}
+	if _, err := lock.ParseRequestID(taken.Token.Reveal()[len("93:"):]); err != nil {
+		t.Fatalf("the token's second half is no UUID v4: %v", err)
+	}
+	if ttl := taken.Lock.ExpiresAt.Sub(taken.Lock.AcquiredAt); ttl != time.Hour {
+		t.Fatalf("time to live is %v, want the default of an hour", ttl)
+	}
+	if taken.Lock.Owner != (lock.Worker{ID: "93", Name: "MR(93)"}) || taken.Lock.Note != "weld 3" {
+		t.Fatalf("lock is %+v", taken.Lock)
+	}
+}
+
+func TestRequestSentAgain(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	service, _ := open(t, repository.EmbeddedURL, config())
+	request := takeRequest()
+	request.RequestID = ptr(uuid.NewString())
+	first, err := service.Take(ctx, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "93:" + *request.RequestID; first.Token.Reveal() != want || first.Replayed {
+		t.Fatalf("first answer is %+v", first)
+	}
+
+	again := request
+	again.TTL, again.Note, again.ExpectedVersion = ptr(time.Minute), "other", ptr(lock.Version(1))
+	second, err := service.Take(ctx, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !second.Replayed || second.Token.Reveal() != first.Token.Reveal() || second.Lock.ExpiresAt != first.Lock.ExpiresAt {
+		t.Fatalf("second answer is %+v", second)
+	}
+
+	other := request
+	other.WorkerID = "94"
+	var occupied *lock.OccupiedError
+	if _, err := service.Take(ctx, other); !errors.As(err, &occupied) || occupied.Lock.Owner.ID != "93" {
+		t.Fatalf("another worker with the same request id got %v", err)
+	}
+
+	if _, err := service.Release(ctx, lock.ReleaseRequest{Tag: request.Tag, Token: first.Token.Reveal()}); err != nil {
+		t.Fatal(err)
+	}
+	var expired *lock.ExpiredError
+	if _, err := service.Take(ctx, request); !errors.As(err, &expired) || expired.Cause != lock.EndReleased {
+		t.Fatalf("a spent request got %v", err)
+	}
+}
+
+func TestUpperCaseFindsTheSameSpool(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	upper := config()
+	upper.Tags.UpperCase = true
+	service, _ := open(t, repository.EmbeddedURL, upper)
+	request := takeRequest()
+	request.Tag = " mk-1 "
+	if _, err := service.Take(ctx, request); err != nil {
+		t.Fatal(err)
+	}
+	spool, err := service.Spool(ctx, "Mk-1")
+	if err != nil || spool.Lock == nil || spool.Tag != "MK-1" {
+		t.Fatalf("spool is %+v, %v", spool, err)
+	}
+}
+
+func TestInvalidInput(t *testing.T) {
+	t.Parallel()
+	service, _ := open(t, repository.EmbeddedURL, config())
+	ctx := newContext(t)
+	take := func(change func(*lock.TakeRequest)) error {
+		request := takeRequest()
+		change(&request)
+		_, err := service.Take(ctx, request)
+		return err
+	}
+	extend := func(change func(*lock.ExtendRequest)) error {
+		request := lock.ExtendRequest{Tag: "MK-1", Token: "93:x", By: time.Minute}
+		change(&request)
+		_, err := service.Extend(ctx, request)
+		return err
+	}
+	release := func(tag, token string) error {
+		_, err := service.Release(ctx, lock.ReleaseRequest{Tag: tag, Token: token})
+		return err
+	}
+	read := func(tag string) error {
+		_, err := service.Spool(ctx, tag)
+		return err
+	}
+	tests := map[string]struct {
+		err    error
+		field  lock.Field
+		reason lock.Reason
+	}{
+		"take without a tag":      {take(func(r *lock.TakeRequest) { r.Tag = "" }), lock.FieldTag, lock.ReasonTooShort},
+		"take without a worker":   {take(func(r *lock.TakeRequest) { r.WorkerID = "" }), lock.FieldWorkerID, lock.ReasonRequired},
+		"take without a name":     {take(func(r *lock.TakeRequest) { r.WorkerName = "" }), lock.FieldWorkerName, lock.ReasonRequired},
+		"take with a long note":   {take(func(r *lock.TakeRequest) { r.Note = strings.Repeat("x", 141) }), lock.FieldNote, lock.ReasonTooLong},
+		"take for no time":        {take(func(r *lock.TakeRequest) { r.TTL = ptr(time.Duration(0)) }), lock.FieldTTL, lock.ReasonOutOfRange},
+		"take for less":           {take(func(r *lock.TakeRequest) { r.TTL = ptr(-time.Second) }), lock.FieldTTL, lock.ReasonOutOfRange},
+		"take for too long":       {take(func(r *lock.TakeRequest) { r.TTL = ptr(12*time.Hour + time.Second) }), lock.FieldTTL, lock.ReasonOutOfRange},
+		"take below version 0":    {take(func(r *lock.TakeRequest) { r.ExpectedVersion = ptr(lock.Version(-1)) }), lock.FieldExpectedVersion, lock.ReasonOutOfRange},
+		"take above version max":  {take(func(r *lock.TakeRequest) { r.ExpectedVersion = ptr(lock.MaxVersion + 1) }), lock.FieldExpectedVersion, lock.ReasonOutOfRange},
+		"take with an empty id":   {take(func(r *lock.TakeRequest) { r.RequestID = ptr("") }), lock.FieldRequestID, lock.ReasonNotUUIDv4},
+		"extend without a tag":    {extend(func(r *lock.ExtendRequest) { r.Tag = "{}" }), lock.FieldTag, lock.ReasonInvalidCharacter},
+		"extend without a token":  {extend(func(r *lock.ExtendRequest) { r.Token = "" }), lock.FieldToken, lock.ReasonTooShort},
+		"extend by nothing":       {extend(func(r *lock.ExtendRequest) { r.By = 0 }), lock.FieldExtension, lock.ReasonOutOfRange},
+		"extend by too much":      {extend(func(r *lock.ExtendRequest) { r.By = 12*time.Hour + time.Second }), lock.FieldExtension, lock.ReasonOutOfRange},
+		"extend with an odd id":   {extend(func(r *lock.ExtendRequest) { r.RequestID = ptr("1") }), lock.FieldRequestID, lock.ReasonNotUUIDv4},
+		"release without a tag":   {release("", "93:x"), lock.FieldTag, lock.ReasonTooShort},
+		"release without a token": {release("MK-1", ""), lock.FieldToken, lock.ReasonTooShort},
+		"read without a tag":      {read("\u200b"), lock.FieldTag, lock.ReasonInvalidCharacter},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			invalid := wantInvalid(t, test.err, test.field, test.reason)
+			if test.reason == lock.ReasonOutOfRange && (invalid.Min == nil || invalid.Max == nil) {
+				t.Fatalf("bounds are %v to %v", invalid.Min, invalid.Max)
+			}
+		})
+	}
+}
+
+// ExampleService shows a spool's way from one hand to the next.
+func ExampleService() {
+	log := slog.New(slog.DiscardHandler)
+	store, err := repository.Open(repository.Config{
+		URL: repository.EmbeddedURL, MaxConnections: 10, Timeout: time.Second, Memory: 24 * time.Hour,
+	}, log)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer store.Close() //nolint:errcheck // an example
+	service := lock.NewService(store, lock.Config{
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
+		Timeout:  2 * time.Second,
+		Attempts: 3,
+	}, log)
+	ctx := context.Background()
+	defer service.Close(ctx)
+
+	taken, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-1335", WorkerID: "93", WorkerName: "MR(93)"})
+	fmt.Println(taken.Lock.Owner.Name, taken.Token, err)
+
+	_, err = service.Take(ctx, lock.TakeRequest{Tag: "MK-1335", WorkerID: "94", WorkerName: "JP(94)"})
+	var occupied *lock.OccupiedError
+	fmt.Println(errors.As(err, &occupied), occupied.Lock.Owner.Name)
+
+	released, err := service.Release(ctx, lock.ReleaseRequest{Tag: "MK-1335", Token: taken.Token.Reveal()})
+	fmt.Println(released.Outcome, released.Spool.Lock == nil, err)
+	// Output:
+	// MR(93) [token] <nil>
+	// true MR(93)
+	// RELEASED true <nil>
+}

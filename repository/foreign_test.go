@@ -1,0 +1,322 @@
+package repository_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/lock"
+)
+
+// The commands of the Python service on the same Redis, byte for byte.
+
+func (s *stand) foreignTake(value string) bool {
+	s.t.Helper()
+	answer, err := s.client.Do(s.ctx, "SET", s.lockKey(), value, "NX", "EX", "3600").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		s.t.Fatal(err)
+	}
+	return answer == "OK"
+}
+
+const foreignReleaseScript = `if redis.call("get", KEYS[1]) == ARGV[1] then
+    return redis.call("del", KEYS[1])
+else
+    return 0
+end`
+
+func (s *stand) foreignRelease(value string) bool {
+	s.t.Helper()
+	n, err := s.client.Eval(s.ctx, foreignReleaseScript, []string{s.lockKey()}, value).Int()
+	s.must(err)
+	return n == 1
+}
+
+const (
+	foreignValue   = "94:3f0c9a52-5f6f-4a53-b1d5-1c9a4a3d7e21"
+	threePartValue = foreignValue + ":23-11-2026 14:05:09"
+)
+
+func TestTheirLockIsHeldForUs(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{"two parts": foreignValue, "three parts": threePartValue} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			if !s.foreignTake(value) {
+				t.Fatal("a free spool was refused")
+			}
+			held := s.wantHeld(0)
+			if held.Owner != (lock.Worker{ID: "94"}) || held.Note != "" || !held.AcquiredAt.IsZero() {
+				t.Fatalf("lock is %+v", held)
+			}
+			if held.Remaining <= 59*time.Minute || held.Remaining > time.Hour {
+				t.Fatalf("remaining is %v of an hour", held.Remaining)
+			}
+			_, _, err := s.store.Take(s.ctx, s.command())
+			var occupied *lock.OccupiedError
+			if !errors.As(err, &occupied) || occupied.Lock.Version != held.Version || occupied.Lock.Owner != held.Owner {
+				t.Fatalf("a take got %v", err)
+			}
+			again := s.wantHeld(0)
+			if again.Version != held.Version {
+				t.Fatalf("version went from %d to %d without a change", held.Version, again.Version)
+			}
+
+			token := s.token(value)
+			extended, err := s.extend(token)
+			if err != nil || extended.ExpiresAt != held.ExpiresAt.Add(time.Minute) || extended.Version != held.Version {
+				t.Fatalf("extension is %+v, %v", extended, err)
+			}
+			if got := s.client.Get(s.ctx, s.lockKey()).Val(); got != value {
+				t.Fatalf("value is %q after an extension, want %q", got, value)
+			}
+			s.wantRelease(s.token(value[len("94:"):]), lock.OutcomeNotOwner)
+			s.wantRelease(token, lock.OutcomeReleased)
+			s.wantRelease(token, lock.OutcomeAlreadyReleased)
+			s.wantFree(held.Version)
+		})
+	}
+}
+
+func TestOurLockIsHeldForThem(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	taken := s.take(cmd)
+	if kind := s.client.Type(s.ctx, s.lockKey()).Val(); kind != "string" {
+		t.Fatalf("the lock is a %s", kind)
+	}
+	if got := s.client.Get(s.ctx, s.lockKey()).Val(); got != cmd.Token.Reveal() {
+		t.Fatal("the lock's value is not the token")
+	}
+	if expires := s.client.PExpireTime(s.ctx, s.lockKey()).Val(); expires.Milliseconds() != taken.ExpiresAt.UnixMilli() {
+		t.Fatalf("the key expires at %v, the lock at %v", expires, taken.ExpiresAt)
+	}
+	if s.foreignTake(foreignValue) {
+		t.Fatal("they took our spool")
+	}
+	if s.foreignRelease(foreignValue) {
+		t.Fatal("they released our lock with another token")
+	}
+	s.wantHeld(0)
+	if !s.foreignRelease(cmd.Token.Reveal()) {
+		t.Fatal("they cannot release with our token")
+	}
+	s.wantFree(taken.Version)
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+	s.wantEnded(cmd, lock.EndReleasedExternally)
+}
+
+// wantEnded fails unless neither a take nor an extension with the token is
+// possible any more, for the cause given.
+func (s *stand) wantEnded(cmd lock.TakeCommand, cause lock.End) {
+	s.t.Helper()
+	_, _, err := s.store.Take(s.ctx, cmd)
+	var expired *lock.ExpiredError
+	if !errors.As(err, &expired) || expired.Cause != cause {
+		s.t.Fatalf("a take with the ended token got %v, want %s", err, cause)
+	}
+	if _, err = s.extend(cmd.Token); !errors.As(err, &expired) || expired.Cause != cause {
+		s.t.Fatalf("an extension with the ended token got %v, want %s", err, cause)
+	}
+}
+
+func TestTheyReplaceOurLock(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	taken := s.take(cmd)
+	if !s.foreignRelease(cmd.Token.Reveal()) || !s.foreignTake(foreignValue) {
+		t.Fatal("they could not replace our lock")
+	}
+	held := s.wantHeld(taken.Version)
+	if held.Owner != (lock.Worker{ID: "94"}) || held.Note != "" || !held.AcquiredAt.IsZero() {
+		t.Fatalf("lock is %+v, want nothing of ours in it", held)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+	s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
+}
+
+func TestTheyReleaseTheirs(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.foreignTake(foreignValue)
+	held := s.wantHeld(0)
+	if !s.foreignRelease(foreignValue) {
+		t.Fatal("they could not release")
+	}
+	free := s.wantFree(held.Version)
+	if taken := s.take(s.command()); taken.Version <= free {
+		t.Fatalf("version went from %d to %d", free, taken.Version)
+	}
+}
+
+func TestTheirLockWithoutExpiry(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.must(s.client.Set(s.ctx, s.lockKey(), threePartValue, 0).Err())
+	held := s.wantHeld(0)
+	if held.Owner.ID != "94" || !held.ExpiresAt.IsZero() {
+		t.Fatalf("lock is %+v", held)
+	}
+	if ttl := s.client.PTTL(s.ctx, s.companionKey()).Val(); ttl != -1 {
+		t.Fatalf("the companion lives %v, and the lock for ever", ttl)
+	}
+	_, err := s.extend(s.token(threePartValue))
+	var invalid *lock.InvalidError
+	if !errors.As(err, &invalid) || invalid.Field != lock.FieldExtension || invalid.Reason != lock.ReasonNoExpiry {
+		t.Fatalf("an extension got %v", err)
+	}
+	s.wantHeld(0)
+	spool := s.wantRelease(s.token(threePartValue), lock.OutcomeReleased)
+	if spool.Lock != nil {
+		t.Fatalf("spool is %+v", spool)
+	}
+	s.wantCompanionLives(memory)
+}
+
+// wantCompanionLives fails unless the companion's time to live is want, less the
+// time that the test took.
+func (s *stand) wantCompanionLives(want time.Duration) {
+	s.t.Helper()
+	ttl := s.client.PTTL(s.ctx, s.companionKey()).Val()
+	if ttl > want || ttl < want-patience {
+		s.t.Fatalf("the companion lives %v, want %v", ttl, want)
+	}
+}
+
+func TestOddForeignValues(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	for value, want := range map[string]lock.WorkerID{
+		"":                             lock.UnknownWorker,
+		"nobody":                       lock.UnknownWorker,
+		":x":                           lock.UnknownWorker,
+		"a b\n:x":                      "a b\n",
+		"94:\x00\xff\"":                "94",
+		"\xff:1":                       "\ufffd",
+		"94:" + strings.Repeat("x", 9): "94",
+		"94:" + strings.Repeat("y", 1<<16): "94",
+	} {
+		s.tag = newTag()
+		if !s.foreignTake(value) {
+			t.Fatal("a free spool was refused")
+		}
+		held := s.wantHeld(0)
+		if held.Owner.ID != want {
+			t.Errorf("owner of %.20q is %q, want %q", value, held.Owner.ID, want)
+		}
+		if again := s.wantHeld(0); again.Version != held.Version {
+			t.Errorf("version of %.20q went from %d to %d without a change", value, held.Version, again.Version)
+		}
+		if !s.foreignRelease(value) {
+			t.Fatal("they could not release")
+		}
+		s.wantFree(held.Version)
+	}
+}
+
+func TestTheyChangeTheExpiryOfOurLock(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	taken := s.take(cmd)
+	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), taken.ExpiresAt.Add(time.Hour)).Err())
+	held := s.wantHeld(0)
+	if held.Version != taken.Version || held.ExpiresAt != taken.ExpiresAt.Add(time.Hour) || held.Owner.Name != "MR(93)" {
+		t.Fatalf("lock is %+v after %+v", held, taken)
+	}
+	s.must(s.client.Persist(s.ctx, s.lockKey()).Err())
+	if held = s.wantHeld(0); held.Version != taken.Version || !held.ExpiresAt.IsZero() {
+		t.Fatalf("lock is %+v after %+v", held, taken)
+	}
+	s.must(s.client.PExpire(s.ctx, s.lockKey(), time.Millisecond).Err())
+	s.waitUntilGone()
+	s.wantFree(taken.Version)
+}
+
+// waitUntilGone waits until the lock's key has lapsed, without a look through the
+// store.
+func (s *stand) waitUntilGone() {
+	s.t.Helper()
+	for s.client.Exists(s.ctx, s.lockKey()).Val() == 1 {
+		if s.ctx.Err() != nil {
+			s.t.Fatal("the key did not lapse")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestALapseIsALapseWhoeverComesNext(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	cmd.TTL = 50 * time.Millisecond
+	taken := s.take(cmd)
+	s.waitUntilGone()
+	s.foreignTake(foreignValue)
+	held := s.wantHeld(taken.Version)
+	if held.Owner.ID != "94" {
+		t.Fatalf("lock is %+v", held)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeExpired)
+}
+
+func TestLostCompanion(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	taken := s.take(cmd)
+	s.must(s.client.Del(s.ctx, s.companionKey()).Err())
+	held := s.wantHeld(taken.Version)
+	if held.Owner != (lock.Worker{ID: "93"}) || held.ExpiresAt != taken.ExpiresAt {
+		t.Fatalf("lock is %+v after %+v", held, taken)
+	}
+	again, replayed, err := s.store.Take(s.ctx, cmd)
+	if err != nil || !replayed || again.Version != held.Version {
+		t.Fatalf("the same take got %+v, %t, %v", again, replayed, err)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	s.wantFree(held.Version)
+}
+
+func TestLostLock(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	taken := s.take(cmd)
+	s.must(s.client.Del(s.ctx, s.lockKey()).Err())
+	s.wantFree(taken.Version)
+	s.wantEnded(cmd, lock.EndReleasedExternally)
+}
+
+func TestLostEverything(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	taken := s.take(s.command())
+	s.must(s.client.FlushAll(s.ctx).Err())
+	if spool := s.read(); spool != (lock.Spool{Tag: s.tag}) {
+		t.Fatalf("spool is %+v, want nothing remembered", spool)
+	}
+	if next := s.take(s.command()); next.Version <= taken.Version {
+		t.Fatalf("version went from %d to %d", taken.Version, next.Version)
+	}
+}
+
+func TestClockThatWentBack(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	future := lock.Version(time.Now().Add(time.Hour).UnixMilli())
+	s.must(s.client.HSet(s.ctx, s.companionKey(), "version", int64(future), "expires", "").Err())
+	cmd := s.command()
+	if taken := s.take(cmd); taken.Version != future+1 {
+		t.Fatalf("version is %d after %d", taken.Version, future)
+	}
+	if spool := s.wantRelease(cmd.Token, lock.OutcomeReleased); spool.Version != future+2 {
+		t.Fatalf("version is %d after %d", spool.Version, future+1)
+	}
+}

@@ -1,0 +1,149 @@
+package repository_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+)
+
+var update = flag.Bool("update", false, "write testdata/companion.json anew: only when data of earlier versions can still be read")
+
+const goldenFile = "testdata/companion.json"
+
+// recording is what Redis held for one spool: its lock was taken and released by
+// the first token, then taken and extended by the second.
+type recording struct {
+	At        int64             `json:"recorded_at_ms"`
+	Released  string            `json:"released_token"`
+	Held      string            `json:"held_token"`
+	Extension string            `json:"extension_id"`
+	ReleaseID string            `json:"release_id"`
+	Expires   int64             `json:"lock_expires_ms"`
+	Companion map[string]string `json:"companion"`
+}
+
+// record makes the state that the golden file holds, with the scripts as they
+// are.
+func (s *stand) record() recording {
+	s.t.Helper()
+	first, second := s.command(), s.command()
+	s.take(first)
+	releaseID := s.id()
+	_, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: first.Token, ID: releaseID})
+	s.must(err)
+	s.take(second)
+	extension := lock.ExtendCommand{Tag: s.tag, Token: second.Token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.id()}
+	extended, err := s.store.Extend(s.ctx, extension)
+	s.must(err)
+	return recording{
+		At:        extended.AcquiredAt.UnixMilli(),
+		Released:  first.Token.Reveal(),
+		Held:      second.Token.Reveal(),
+		Extension: extension.ID.Reveal(),
+		ReleaseID: releaseID.Reveal(),
+		Expires:   extended.ExpiresAt.UnixMilli(),
+		Companion: s.client.HGetAll(s.ctx, s.companionKey()).Val(),
+	}
+}
+
+// times says where the times in ms are in a field of the companion: digits from
+// the offset on, and again after each period.
+var times = map[string]struct{ offset, digits, period int }{
+	"version":  {0, 13, 1000},
+	"expires":  {0, 13, 1000},
+	"acquired": {0, 13, 1000},
+	"ended":    {1, 13, 66},
+}
+
+// restore puts a recording into Redis as if it had been made at this moment: what
+// is remembered for a day would otherwise be forgotten.
+func (s *stand) restore(r recording) {
+	s.t.Helper()
+	shift := time.Now().UnixMilli() - r.At
+	move := func(text []byte, offset, digits int) {
+		n, err := strconv.ParseInt(string(text[offset:offset+digits]), 10, 64)
+		s.must(err)
+		copy(text[offset:], fmt.Sprintf("%0*d", digits, n+shift))
+	}
+	for field, value := range r.Companion {
+		text := []byte(value)
+		if at, ok := times[field]; ok {
+			for i := at.offset; i < len(text); i += at.period {
+				move(text, i, at.digits)
+			}
+		}
+		if field == "extensions" {
+			move(text, 0, 16)
+			for i := 16 + 36; i < len(text); i += 49 {
+				move(text, i, 13)
+			}
+		}
+		s.must(s.client.HSet(s.ctx, s.companionKey(), field, text).Err())
+	}
+	s.must(s.client.Set(s.ctx, s.lockKey(), r.Held, 0).Err())
+	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), time.UnixMilli(r.Expires+shift)).Err())
+}
+
+// What an earlier version left in Redis is read by this one, to the last field.
+func TestGoldenCompanion(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	fresh := s.record()
+	if *update {
+		text, err := json.MarshalIndent(fresh, "", "  ")
+		s.must(err)
+		s.must(os.WriteFile(goldenFile, append(text, '\n'), 0o600))
+	}
+	text, err := os.ReadFile(goldenFile)
+	s.must(err)
+	var golden recording
+	s.must(json.Unmarshal(text, &golden))
+	if got, want := slices.Sorted(maps.Keys(fresh.Companion)), slices.Sorted(maps.Keys(golden.Companion)); !slices.Equal(got, want) {
+		t.Fatalf("the companion has the fields %v, the golden one %v", got, want)
+	}
+
+	s.tag = newTag()
+	s.restore(golden)
+	held := s.wantHeld(0)
+	if held.Owner != (lock.Worker{ID: "93", Name: "MR(93)"}) || held.Note != "weld 3" {
+		t.Fatalf("lock is %+v", held)
+	}
+	if got := held.ExpiresAt.Sub(held.AcquiredAt); got != time.Hour+time.Minute {
+		t.Fatalf("the lock lasts %v, want an hour and a minute", got)
+	}
+
+	first := s.command()
+	first.Token = s.token(golden.Released)
+	_, _, err = s.store.Take(s.ctx, first)
+	var expired *lock.ExpiredError
+	if !errors.As(err, &expired) || expired.Cause != lock.EndReleased {
+		t.Fatalf("the released token got %v", err)
+	}
+	releaseID, err := lock.ParseRequestID(golden.ReleaseID)
+	s.must(err)
+	outcome, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: first.Token, ID: releaseID})
+	if err != nil || outcome != lock.OutcomeReleased {
+		t.Fatalf("the same release got %s, %v", outcome, err)
+	}
+	s.wantRelease(first.Token, lock.OutcomeAlreadyReleased)
+
+	extensionID, err := lock.ParseRequestID(golden.Extension)
+	s.must(err)
+	again, err := s.store.Extend(s.ctx, lock.ExtendCommand{
+		Tag: s.tag, Token: s.token(golden.Held), By: time.Minute, MaxTTL: 12 * time.Hour, ID: extensionID,
+	})
+	if err != nil || again.ExpiresAt != held.ExpiresAt {
+		t.Fatalf("the same extension got %+v, %v", again, err)
+	}
+	s.wantRelease(s.token(golden.Held), lock.OutcomeReleased)
+	s.wantFree(held.Version)
+}

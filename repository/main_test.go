@@ -1,0 +1,156 @@
+package repository_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is a guard against hanging, never a measurement.
+const patience = 30 * time.Second
+
+const memory = 30 * 24 * time.Hour
+
+func open(t testing.TB, url string) *repository.Redis {
+	t.Helper()
+	store, err := repository.Open(repository.Config{
+		URL: url, MaxConnections: 50, Timeout: 10 * time.Second, Memory: memory,
+	}, redistest.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+// stand is a store on a real Redis, a plain client beside it as another program
+// would use one, and a spool.
+type stand struct {
+	t      *testing.T
+	ctx    context.Context //nolint:containedctx // it lives as long as the test
+	server *redistest.Server
+	store  *repository.Redis
+	client *redis.Client
+	tag    lock.Tag
+}
+
+func newStand(t *testing.T, options ...string) *stand {
+	t.Helper()
+	server := redistest.Start(t, options...)
+	s := &stand{t: t, server: server, store: open(t, server.URL), client: server.Client(), tag: newTag()}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	s.ctx = ctx
+	t.Cleanup(func() {
+		cancel()
+		if err := s.client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func newTag() lock.Tag { return lock.Tag("MK-" + uuid.NewString()) }
+
+func (s *stand) lockKey() string      { return "spool_lock:" + string(s.tag) }
+func (s *stand) companionKey() string { return "spool_meta:{spool_lock:" + string(s.tag) + "}" }
+
+func (s *stand) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stand) id() lock.RequestID {
+	s.t.Helper()
+	id, err := lock.NewRequestID()
+	s.must(err)
+	return id
+}
+
+func (s *stand) token(value string) lock.Token {
+	s.t.Helper()
+	token, err := lock.ParseToken(value)
+	s.must(err)
+	return token
+}
+
+// command is a take of an hour by MR(93).
+func (s *stand) command() lock.TakeCommand {
+	s.t.Helper()
+	return lock.TakeCommand{
+		Tag: s.tag, Owner: lock.Worker{ID: "93", Name: "MR(93)"}, Note: "weld 3",
+		TTL: time.Hour, Token: lock.NewToken("93", s.id()),
+	}
+}
+
+func (s *stand) take(cmd lock.TakeCommand) lock.Lock {
+	s.t.Helper()
+	taken, _, err := s.store.Take(s.ctx, cmd)
+	s.must(err)
+	return taken
+}
+
+func (s *stand) release(token lock.Token) (lock.ReleaseOutcome, lock.Spool) {
+	s.t.Helper()
+	outcome, spool, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: token, ID: s.id()})
+	s.must(err)
+	return outcome, spool
+}
+
+func (s *stand) wantRelease(token lock.Token, want lock.ReleaseOutcome) lock.Spool {
+	s.t.Helper()
+	outcome, spool := s.release(token)
+	if outcome != want {
+		s.t.Fatalf("release is %s, want %s", outcome, want)
+	}
+	return spool
+}
+
+func (s *stand) extend(token lock.Token) (lock.Lock, error) {
+	s.t.Helper()
+	return s.store.Extend(s.ctx, lock.ExtendCommand{
+		Tag: s.tag, Token: token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.id(),
+	})
+}
+
+func (s *stand) read() lock.Spool {
+	s.t.Helper()
+	spool, err := s.store.Read(s.ctx, s.tag)
+	s.must(err)
+	return spool
+}
+
+// wantHeld fails unless the spool is held at a version above previous.
+func (s *stand) wantHeld(previous lock.Version) lock.Lock {
+	s.t.Helper()
+	spool := s.read()
+	if spool.Lock == nil || spool.Version != spool.Lock.Version || spool.Version <= previous {
+		s.t.Fatalf("spool is %+v, want it held at a version above %d", spool, previous)
+	}
+	return *spool.Lock
+}
+
+// wantFree fails unless the spool is free at a version above previous.
+func (s *stand) wantFree(previous lock.Version) lock.Version {
+	s.t.Helper()
+	spool := s.read()
+	if spool.Lock != nil || spool.Version <= previous {
+		s.t.Fatalf("spool is %+v, want it free at a version above %d", spool, previous)
+	}
+	return spool.Version
+}

@@ -1,0 +1,129 @@
+package redistest
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Proxy stands between the service and a Redis, on a loopback port of its own,
+// and loses what it is told to lose.
+type Proxy struct {
+	Addr string
+	URL  string
+
+	target    string
+	dropReply func(request []byte) bool
+	listener  net.Listener
+	dropped   atomic.Int64
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	done  sync.WaitGroup
+}
+
+// StartProxy starts a proxy to the server at target, and stops it when the test
+// ends. dropReply is asked for each reply of the server, with the request that it
+// answers; true drops the reply and closes the connection, after the server has
+// done what it was asked.
+func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool) *Proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	p := &Proxy{
+		Addr: addr, URL: "redis://" + addr,
+		target: target, dropReply: dropReply, listener: listener, conns: map[net.Conn]bool{},
+	}
+	p.done.Go(p.accept)
+	t.Cleanup(p.stop)
+	return p
+}
+
+// Dropped is how many replies were dropped.
+func (p *Proxy) Dropped() int { return int(p.dropped.Load()) }
+
+func (p *Proxy) stop() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	for conn := range p.conns {
+		_ = conn.Close()
+	}
+	p.mu.Unlock()
+	p.done.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns[client], p.conns[server] = true, true
+		p.mu.Unlock()
+		p.done.Go(func() { p.serve(client, server) })
+	}
+}
+
+// serve copies both ways until either side ends. A connection of the service has
+// one request under way at a time, so the last one read is what a reply answers.
+func (p *Proxy) serve(client, server net.Conn) {
+	defer p.forget(client, server)
+	var mu sync.Mutex
+	var request []byte
+	var requests sync.WaitGroup
+	requests.Go(func() {
+		defer server.Close() //nolint:errcheck // it may be closed already
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := client.Read(buffer)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			request = append(request[:0], buffer[:n]...)
+			mu.Unlock()
+			if _, err := server.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	})
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buffer)
+		if err != nil {
+			break
+		}
+		mu.Lock()
+		drop := p.dropReply(request)
+		mu.Unlock()
+		if drop {
+			p.dropped.Add(1)
+			break
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			break
+		}
+	}
+	_, _ = client.Close(), server.Close()
+	requests.Wait()
+}
+
+func (p *Proxy) forget(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range conns {
+		_ = conn.Close()
+		delete(p.conns, conn)
+	}
+}
+

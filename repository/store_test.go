@@ -1,0 +1,250 @@
+package repository_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+// monitor returns what the clients of the server send it, scripts left out, until
+// stop is called.
+func (s *stand) monitor() (stop func() []string) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.server.Addr)
+	s.must(err)
+	s.must(conn.SetDeadline(time.Now().Add(patience)))
+	_, err = conn.Write([]byte("MONITOR\r\n"))
+	s.must(err)
+	lines := bufio.NewScanner(conn)
+	if !lines.Scan() || lines.Text() != "+OK" {
+		s.t.Fatalf("MONITOR is answered %q", lines.Text())
+	}
+	return func() []string {
+		s.t.Helper()
+		defer conn.Close() //nolint:errcheck // nothing was written that matters
+		s.must(s.client.Echo(s.ctx, "the end").Err())
+		var commands []string
+		for lines.Scan() {
+			_, rest, _ := strings.Cut(lines.Text(), "[")
+			client, command, _ := strings.Cut(rest, "] ")
+			if strings.Contains(command, "the end") {
+				return commands
+			}
+			if !strings.HasSuffix(client, " lua") {
+				name, _, _ := strings.Cut(strings.Trim(command, `"`), `"`)
+				commands = append(commands, strings.ToLower(name))
+			}
+		}
+		s.t.Fatal(lines.Err())
+		return nil
+	}
+}
+
+func TestOneCommandPerOperation(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	everyOperation := func() {
+		cmd := s.command()
+		s.take(cmd)
+		_, replayed, err := s.store.Take(s.ctx, cmd)
+		if err != nil || !replayed {
+			t.Fatalf("a replay got %t, %v", replayed, err)
+		}
+		_, _, err = s.store.Take(s.ctx, s.command())
+		var occupied *lock.OccupiedError
+		if !errors.As(err, &occupied) {
+			t.Fatalf("a refusal got %v", err)
+		}
+		_, err = s.extend(cmd.Token)
+		s.must(err)
+		s.read()
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	}
+	everyOperation() // connects, and sends the scripts once
+	s.must(s.client.Ping(s.ctx).Err())
+	stop := s.monitor()
+	everyOperation()
+	got := stop()
+	if want := slices.Repeat([]string{"evalsha"}, 6); !slices.Equal(slices.DeleteFunc(got, func(name string) bool { return name == "echo" }), want) {
+		t.Fatalf("six operations sent %v", got)
+	}
+}
+
+func TestForgottenScripts(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	for _, operation := range []func(){
+		func() { s.take(cmd) },
+		func() { _, err := s.extend(cmd.Token); s.must(err) },
+		func() { s.read() },
+		func() { s.wantRelease(cmd.Token, lock.OutcomeReleased) },
+	} {
+		s.must(s.client.ScriptFlush(s.ctx).Err())
+		operation()
+	}
+}
+
+func TestCompanionOutlivesTheLock(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	s.take(cmd)
+	s.wantCompanionLives(memory)
+	_, err := s.extend(cmd.Token)
+	s.must(err)
+	s.wantCompanionLives(memory)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	s.wantCompanionLives(memory)
+
+	s.tag = newTag()
+	cmd = s.command()
+	cmd.TTL = 90 * 24 * time.Hour
+	s.take(cmd)
+	s.wantCompanionLives(cmd.TTL + 24*time.Hour)
+}
+
+func TestReadingWritesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.read()
+	if n := s.client.DBSize(s.ctx).Val(); n != 0 {
+		t.Fatalf("reading an unknown spool left %d keys", n)
+	}
+	s.take(s.command())
+	dirty := func() string { return s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_changes_since_last_save"] }
+	before := dirty()
+	s.read()
+	if _, _, err := s.store.Take(s.ctx, s.command()); err == nil {
+		t.Fatal("a held spool was taken")
+	}
+	if after := dirty(); before == "" || after != before {
+		t.Fatalf("a read and a refusal changed data: %q changes, then %q", before, after)
+	}
+}
+
+func TestCompanionIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	worker := lock.WorkerID(strings.Repeat("w", 64))
+	for range 100 {
+		cmd := s.command()
+		cmd.Owner = lock.Worker{ID: worker, Name: strings.Repeat("ñ", 100)}
+		cmd.Note = strings.Repeat("⚙", 140)
+		cmd.Token = lock.NewToken(worker, s.id())
+		s.take(cmd)
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	}
+	cmd := s.command()
+	s.take(cmd)
+	for range 100 {
+		_, err := s.extend(cmd.Token)
+		s.must(err)
+	}
+	fields := s.client.HGetAll(s.ctx, s.companionKey()).Val()
+	if got, want := len(fields["ended"]), 64*66; got != want {
+		t.Errorf("the ended tokens take %d bytes, want %d", got, want)
+	}
+	if got, want := len(fields["extensions"]), 16+64*49; got != want {
+		t.Errorf("the extensions take %d bytes, want %d", got, want)
+	}
+	usage := s.client.MemoryUsage(s.ctx, s.companionKey()).Val()
+	t.Logf("the largest companion takes %d bytes", usage)
+	if usage > 16<<10 {
+		t.Errorf("the largest companion takes %d bytes", usage)
+	}
+}
+
+func TestEndedTokensAreForgottenAfterADay(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	s.take(cmd)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	// As if a day had gone by since.
+	ended := s.client.HGet(s.ctx, s.companionKey(), "ended").Val()
+	ended = ended[:1] + fmt.Sprintf("%013d", time.Now().Add(-24*time.Hour-time.Minute).UnixMilli()) + ended[14:]
+	s.must(s.client.HSet(s.ctx, s.companionKey(), "ended", ended).Err())
+
+	s.wantRelease(cmd.Token, lock.OutcomeNotHeld)
+	next := s.command()
+	s.take(next)
+	s.wantRelease(next.Token, lock.OutcomeReleased)
+	if got := len(s.client.HGet(s.ctx, s.companionKey(), "ended").Val()); got != 66 {
+		t.Fatalf("the ended tokens take %d bytes, want one entry of 66", got)
+	}
+}
+
+// Out of memory, Redis refuses a take before anything of it is done, and still
+// lets a holder go.
+func TestFullRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	s.take(cmd)
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+	held := s.tag
+	s.tag = newTag()
+	_, _, err := s.store.Take(s.ctx, s.command())
+	var unavailable *lock.UnavailableError
+	if err == nil || errors.As(err, &unavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("a take on a full Redis got %v", err)
+	}
+	if n := s.client.Exists(s.ctx, s.lockKey(), s.companionKey()).Val(); n != 0 {
+		t.Fatalf("a take on a full Redis left %d keys", n)
+	}
+	s.tag = held
+	s.wantHeld(0)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+}
+
+func TestReplicaRefusesAsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	master := redistest.Start(t)
+	host, port, err := net.SplitHostPort(master.Addr)
+	s.must(err)
+	s.must(s.client.SlaveOf(s.ctx, host, port).Err())
+	_, _, err = s.store.Take(s.ctx, s.command())
+	var unavailable *lock.UnavailableError
+	if !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied {
+		t.Fatalf("a take on a replica got %v", err)
+	}
+}
+
+// The pool is never larger than it may be, and who finds it empty waits.
+func TestPoolIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	store, err := repository.Open(repository.Config{
+		URL: s.server.URL, MaxConnections: 3, Timeout: 10 * time.Second, Memory: memory,
+	}, redistest.Logger(t))
+	s.must(err)
+	defer store.Close() //nolint:errcheck // the test is over
+	errs := make(chan error)
+	for range 100 {
+		go func() {
+			_, err := store.Read(s.ctx, s.tag)
+			errs <- err
+		}()
+	}
+	for range 100 {
+		s.must(<-errs)
+	}
+	received := s.client.InfoMap(s.ctx, "stats").Val()["Stats"]["total_connections_received"]
+	// The server's own check at its start, the stand's two clients, and the three.
+	var n int
+	if _, err := fmt.Sscan(received, &n); err != nil || n > 6 {
+		t.Fatalf("%q connections were made, want at most 6", received)
+	}
+}
