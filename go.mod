@@ -30,3 +30,5 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 )
+
+ignore ./examples/apollo/node_modules

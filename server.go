@@ -26,6 +26,8 @@ import (
 	"spoollock/repository"
 )
 
+//go:generate go run github.com/99designs/gqlgen generate
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal, a second one ends the process at once.
@@ -149,11 +151,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		defer cancel()
 		handler.Drain()
 		err := server.Shutdown(deadline)
-		locks.Close(deadline)
 		if err != nil {
-			return fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, err)
+			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
 		}
-		return nil
+		locks.Close(deadline)
+		return err
 	})
 	err = group.Wait()
 	log.Info("stopped")

@@ -10,8 +10,6 @@ import (
 	"spoollock/lock"
 )
 
-//go:generate go run github.com/99designs/gqlgen generate --config ../gqlgen.yml
-
 // Resolver answers the root fields of the schema from the lock service.
 type Resolver struct{ locks *lock.Service }
 

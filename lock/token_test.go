@@ -108,7 +108,7 @@ func TestTokens(t *testing.T) {
 func TestOwnerOfAValue(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]lock.WorkerID{
-		"93:" + someUUID:                          "93",
+		"93:" + someUUID: "93",
 		"93:" + someUUID + ":23-11-2026 14:05:09": "93",
 		"93:":      "93",
 		"93":       "unknown",

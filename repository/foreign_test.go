@@ -193,13 +193,13 @@ func TestOddForeignValues(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	for value, want := range map[string]lock.WorkerID{
-		"":                             lock.UnknownWorker,
-		"nobody":                       lock.UnknownWorker,
-		":x":                           lock.UnknownWorker,
-		"a b\n:x":                      "a b\n",
-		"94:\x00\xff\"":                "94",
-		"\xff:1":                       "\ufffd",
-		"94:" + strings.Repeat("x", 9): "94",
+		"":                                 lock.UnknownWorker,
+		"nobody":                           lock.UnknownWorker,
+		":x":                               lock.UnknownWorker,
+		"a b\n:x":                          "a b\n",
+		"94:\x00\xff\"":                    "94",
+		"\xff:1":                           "\ufffd",
+		"94:" + strings.Repeat("x", 9):     "94",
 		"94:" + strings.Repeat("y", 1<<16): "94",
 	} {
 		s.tag = newTag()

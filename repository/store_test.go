@@ -121,7 +121,9 @@ func TestReadingWritesNothing(t *testing.T) {
 		t.Fatalf("reading an unknown spool left %d keys", n)
 	}
 	s.take(s.command())
-	dirty := func() string { return s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_changes_since_last_save"] }
+	dirty := func() string {
+		return s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_changes_since_last_save"]
+	}
 	before := dirty()
 	s.read()
 	if _, _, err := s.store.Take(s.ctx, s.command()); err == nil {

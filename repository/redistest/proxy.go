@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
+	seen  []byte // all requests
 	done  sync.WaitGroup
 }
 
@@ -45,6 +47,13 @@ func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool
 
 // Dropped is how many replies were dropped.
 func (p *Proxy) Dropped() int { return int(p.dropped.Load()) }
+
+// Seen reports whether a request with the text in it was passed on.
+func (p *Proxy) Seen(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return bytes.Contains(p.seen, []byte(text))
+}
 
 func (p *Proxy) stop() {
 	_ = p.listener.Close()
@@ -95,6 +104,9 @@ func (p *Proxy) serve(client, server net.Conn) {
 			if _, err := server.Write(buffer[:n]); err != nil {
 				return
 			}
+			p.mu.Lock()
+			p.seen = append(p.seen, buffer[:n]...)
+			p.mu.Unlock()
 		}
 	})
 	buffer := make([]byte, 64<<10)
@@ -126,4 +138,3 @@ func (p *Proxy) forget(conns ...net.Conn) {
 		delete(p.conns, conn)
 	}
 }
-

@@ -1,0 +1,652 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"spoollock/graph"
+	"spoollock/httpapi"
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is a guard against hanging, never a measurement.
+const patience = 60 * time.Second
+
+// api is the service over HTTP on a Redis.
+type api struct {
+	t      *testing.T
+	server *httptest.Server
+	config httpapi.Config
+	client *http.Client
+	log    *logged
+}
+
+// logged collects log records; it may be written and read at the same time.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// secret is what must never be in a log: a token, or a request id on its own.
+var secret = regexp.MustCompile(`[\w.-]+:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-`)
+
+func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api {
+	t.Helper()
+	var log logged
+	logger := slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), nil))
+	store, err := repository.Open(repository.Config{
+		URL: redisURL, MaxConnections: 50, Timeout: 2 * time.Second, Memory: 30 * 24 * time.Hour,
+	}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locks := lock.NewService(store, lock.Config{
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
+		Timeout:  2 * time.Second,
+		Attempts: 3,
+	}, logger)
+	config := httpapi.Config{
+		Schema: graph.NewSchema(locks), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
+	}
+	for _, change := range change {
+		change(&config)
+	}
+	a := &api{t: t, server: httptest.NewServer(httpapi.New(config)), config: config, log: &log}
+	a.client = a.server.Client()
+	t.Cleanup(func() {
+		a.server.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		locks.Close(ctx)
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		if found := secret.FindString(log.String()); found != "" {
+			t.Errorf("the log holds a token, %q:\n%s", found, log.String())
+		}
+	})
+	return a
+}
+
+// post sends a GraphQL request and returns the status and the body.
+func (a *api) post(query string, variables map[string]any) (int, string) {
+	a.t.Helper()
+	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return a.send(http.MethodPost, "/graphql", "application/json", string(body))
+}
+
+func (a *api) send(method, path, contentType, body string) (int, string) {
+	a.t.Helper()
+	request, err := http.NewRequest(method, a.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return response.StatusCode, strings.TrimSpace(string(text))
+}
+
+// volatile is what differs from run to run in an answer.
+var volatile = []struct {
+	pattern *regexp.Regexp
+	mask    string
+}{
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`), "UUID"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "MOMENT"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
+	{regexp.MustCompile(`\b1\d{12}\b`), "VERSION"},
+	{regexp.MustCompile(`"remainingSeconds":3[56]\d\d\b`), `"remainingSeconds":AN-HOUR`},
+	{regexp.MustCompile(`"remainingSeconds":4[12]\d\d\b`), `"remainingSeconds":70-MINUTES`},
+}
+
+func masked(answer string) string {
+	for _, v := range volatile {
+		answer = v.pattern.ReplaceAllString(answer, v.mask)
+	}
+	return answer
+}
+
+// want sends the request and compares the masked answer.
+func (a *api) want(query string, variables map[string]any, status int, want string) {
+	a.t.Helper()
+	gotStatus, got := a.post(query, variables)
+	if gotStatus != status || masked(got) != want {
+		a.t.Fatalf("%s\nis answered %d\n%s\nwant %d\n%s", query, gotStatus, masked(got), status, want)
+	}
+}
+
+const (
+	lockFields  = `{id tagSpool ownerId ownerName note version acquiredAt expiresAt remainingSeconds}`
+	spoolFields = `{id tagSpool version lock ` + lockFields + `}`
+
+	tomar   = `mutation($input: TomarSpoolInput!){tomarSpool(input: $input){lockToken replayed lock ` + lockFields + ` spool ` + spoolFields + `}}`
+	release = `mutation($input: ReleaseSpoolInput!){releaseSpool(input: $input){released outcome spool ` + spoolFields + `}}`
+	extend  = `mutation($input: ExtendLockInput!){extendLock(input: $input){lock ` + lockFields + ` spool ` + spoolFields + `}}`
+)
+
+func input(fields map[string]any) map[string]any { return map[string]any{"input": fields} }
+
+// take takes a spool and returns the token.
+func (a *api) take(fields map[string]any) string {
+	a.t.Helper()
+	status, body := a.post(tomar, input(fields))
+	var answer struct {
+		Data struct {
+			TomarSpool *struct{ LockToken string }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK || answer.Data.TomarSpool == nil {
+		a.t.Fatalf("a take is answered %d %s", status, body)
+	}
+	return answer.Data.TomarSpool.LockToken
+}
+
+// onEachRedis runs the test on the embedded Redis and on a real one.
+func onEachRedis(t *testing.T, test func(*testing.T, *api)) {
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, newAPI(t, repository.EmbeddedURL))
+	})
+	t.Run("real", func(t *testing.T) {
+		t.Parallel()
+		test(t, newAPI(t, redistest.Start(t).URL))
+	})
+}
+
+// The whole life of a spool, answer for answer.
+func TestALifeInAnswers(t *testing.T) {
+	t.Parallel()
+	onEachRedis(t, func(_ *testing.T, a *api) {
+		const held = `{"id":"lock:MK-1@VERSION","tagSpool":"MK-1","ownerId":"93","ownerName":"MR(93)","note":"weld 3",` +
+			`"version":VERSION,"acquiredAt":"MOMENT","expiresAt":"MOMENT","remainingSeconds":AN-HOUR}`
+		const free = `{"id":"spool:MK-1","tagSpool":"MK-1","version":VERSION,"lock":null}`
+		spool := func(lock string) string {
+			return `{"id":"spool:MK-1","tagSpool":"MK-1","version":VERSION,"lock":` + lock + `}`
+		}
+		a.want(`{spoolLock(tagSpool:"MK-1"){id} spool(tagSpool:"MK-1")`+spoolFields+`}`, nil, 200,
+			`{"data":{"spoolLock":null,"spool":{"id":"spool:MK-1","tagSpool":"MK-1","version":0,"lock":null}}}`)
+
+		request := map[string]any{
+			"tagSpool": " MK-1 ", "workerId": 93, "workerNombre": "MR(93)", "note": "weld 3",
+			"expectedVersion": 0, "requestId": uuid.NewString(),
+		}
+		taken := func(replayed string) string {
+			return `{"data":{"tomarSpool":{"lockToken":"93:UUID","replayed":` + replayed + `,"lock":` + held + `,"spool":` + spool(held) + `}}}`
+		}
+		a.want(tomar, input(request), 200, taken("false"))
+		a.want(tomar, input(request), 200, taken("true"))
+		token := "93:" + request["requestId"].(string)
+
+		a.want(tomar, input(map[string]any{"tagSpool": "MK-1", "workerId": "94", "workerNombre": "JP(94)"}), 200,
+			`{"errors":[{"message":"Spool MK-1 is held by MR(93) (93) until TIME.","path":["tomarSpool"],"locations":[{"line":1,"column":36}],`+
+				`"extensions":{"acquiredAt":"MOMENT","code":"SPOOL_OCCUPIED","expiresAt":"MOMENT","note":"weld 3","ownerId":"93",`+
+				`"ownerName":"MR(93)","remainingSeconds":AN-HOUR,"tagSpool":"MK-1","version":VERSION}}],"data":{"tomarSpool":null}}`)
+		a.want(`{spoolLock(tagSpool:"MK-1")`+lockFields+` spool(tagSpool:"MK-1")`+spoolFields+`}`, nil, 200,
+			`{"data":{"spoolLock":`+held+`,"spool":`+spool(held)+`}}`)
+
+		longer := strings.ReplaceAll(held, "AN-HOUR", "70-MINUTES")
+		a.want(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": token, "additionalSeconds": 600}), 200,
+			`{"data":{"extendLock":{"lock":`+longer+`,"spool":`+spool(longer)+`}}}`)
+		a.want(release, input(map[string]any{"tagSpool": "MK-1", "lockToken": "94:x"}), 200,
+			`{"data":{"releaseSpool":{"released":false,"outcome":"NOT_OWNER","spool":`+spool(longer)+`}}}`)
+
+		proof := input(map[string]any{"tagSpool": "MK-1", "lockToken": token})
+		a.want(release, proof, 200, `{"data":{"releaseSpool":{"released":true,"outcome":"RELEASED","spool":`+free+`}}}`)
+		a.want(release, proof, 200, `{"data":{"releaseSpool":{"released":true,"outcome":"ALREADY_RELEASED","spool":`+free+`}}}`)
+		a.want(release, input(map[string]any{"tagSpool": "MK-1", "lockToken": "94:x"}), 200,
+			`{"data":{"releaseSpool":{"released":false,"outcome":"NOT_HELD","spool":`+free+`}}}`)
+		a.want(tomar, input(request), 200,
+			`{"errors":[{"message":"The lock on spool MK-1 was released.","path":["tomarSpool"],"locations":[{"line":1,"column":36}],`+
+				`"extensions":{"cause":"RELEASED","code":"LOCK_EXPIRED","tagSpool":"MK-1"}}],"data":{"tomarSpool":null}}`)
+		a.want(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": "94:x", "additionalSeconds": 1}), 200,
+			`{"errors":[{"message":"Nobody holds spool MK-1.","path":["extendLock"],"locations":[{"line":1,"column":36}],`+
+				`"extensions":{"cause":"NOT_HELD","code":"LOCK_EXPIRED","tagSpool":"MK-1"}}],"data":{"extendLock":null}}`)
+		a.want(tomar, input(map[string]any{"tagSpool": "MK-1", "workerId": "94", "workerNombre": "JP(94)", "expectedVersion": 1}), 200,
+			`{"errors":[{"message":"Spool MK-1 has version VERSION, not 1.","path":["tomarSpool"],"locations":[{"line":1,"column":36}],`+
+				`"extensions":{"actual":VERSION,"code":"VERSION_CONFLICT","expected":1,"tagSpool":"MK-1"}}],"data":{"tomarSpool":null}}`)
+	})
+}
+
+func TestLimitsInAnswers(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	a.want(`{lockLimits{defaultTtlSeconds maxTtlSeconds batchSize maxLocksPerWorker}}`, nil, 200,
+		`{"data":{"lockLimits":{"defaultTtlSeconds":3600,"maxTtlSeconds":43200,"batchSize":50,"maxLocksPerWorker":200}}}`)
+}
+
+// A lock of another program has nulls where it says nothing.
+func TestForeignLockInAnswers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := newAPI(t, server.URL)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.Set(t.Context(), "spool_lock:MK-1", "94:x:23-11-2026 14:05:09", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	const held = `{"id":"lock:MK-1@VERSION","tagSpool":"MK-1","ownerId":"94","ownerName":null,"note":null,` +
+		`"version":VERSION,"acquiredAt":null,"expiresAt":null,"remainingSeconds":null}`
+	a.want(`{spoolLock(tagSpool:"MK-1")`+lockFields+`}`, nil, 200, `{"data":{"spoolLock":`+held+`}}`)
+	a.want(tomar, input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"}), 200,
+		`{"errors":[{"message":"Spool MK-1 is held by 94.","path":["tomarSpool"],"locations":[{"line":1,"column":36}],`+
+			`"extensions":{"acquiredAt":null,"code":"SPOOL_OCCUPIED","expiresAt":null,"note":null,"ownerId":"94",`+
+			`"ownerName":null,"remainingSeconds":null,"tagSpool":"MK-1","version":VERSION}}],"data":{"tomarSpool":null}}`)
+	a.want(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": "94:x:23-11-2026 14:05:09", "additionalSeconds": 60}), 200,
+		`{"errors":[{"message":"additionalSeconds is not possible: the lock was taken by another program and never lapses.",`+
+			`"path":["extendLock"],"locations":[{"line":1,"column":36}],`+
+			`"extensions":{"code":"BAD_USER_INPUT","field":"additionalSeconds","reason":"NO_EXPIRY"}}],"data":{"extendLock":null}}`)
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	good := map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"}
+	with := func(field string, value any) map[string]any {
+		fields := map[string]any{}
+		for name, value := range good {
+			fields[name] = value
+		}
+		fields[field] = value
+		return input(fields)
+	}
+	extension := func(field string, value any) map[string]any {
+		fields := map[string]any{"tagSpool": "MK-1", "lockToken": "93:x", "additionalSeconds": 60}
+		fields[field] = value
+		return input(fields)
+	}
+	tests := map[string]struct {
+		query     string
+		variables map[string]any
+		field     string
+		reason    string
+		bounds    string
+	}{
+		"empty tag":           {tomar, with("tagSpool", " "), "tagSpool", "TOO_SHORT", `"maximum":64,"minimum":1`},
+		"tag with braces":     {tomar, with("tagSpool", "{a}"), "tagSpool", "INVALID_CHARACTER", ""},
+		"no worker":           {tomar, with("workerId", nil), "workerId", "REQUIRED", ""},
+		"long worker":         {tomar, with("workerId", strings.Repeat("9", 65)), "workerId", "TOO_LONG", `"maximum":64,"minimum":1`},
+		"no name":             {tomar, with("workerNombre", nil), "workerNombre", "REQUIRED", ""},
+		"blank name":          {tomar, with("workerNombre", "  "), "workerNombre", "BLANK", ""},
+		"long note":           {tomar, with("note", strings.Repeat("x", 141)), "note", "TOO_LONG", `"maximum":140,"minimum":0`},
+		"no time":             {tomar, with("ttlSeconds", 0), "ttlSeconds", "OUT_OF_RANGE", `"maximum":43200,"minimum":1`},
+		"too much time":       {tomar, with("ttlSeconds", 43201), "ttlSeconds", "OUT_OF_RANGE", `"maximum":43200,"minimum":1`},
+		"odd request id":      {tomar, with("requestId", "1"), "requestId", "NOT_UUID_V4", ""},
+		"no token":            {extend, extension("lockToken", ""), "lockToken", "TOO_SHORT", `"maximum":160,"minimum":1`},
+		"negative extension":  {extend, extension("additionalSeconds", -1), "additionalSeconds", "OUT_OF_RANGE", `"maximum":43200,"minimum":1`},
+		"tag is a boolean":    {tomar, with("tagSpool", true), "tagSpool", "WRONG_TYPE", ""},
+		"tag is a fraction":   {tomar, with("tagSpool", 1.5), "tagSpool", "WRONG_TYPE", ""},
+		"tag is null":         {tomar, with("tagSpool", nil), "tagSpool", "WRONG_TYPE", ""},
+		"name is a number":    {tomar, with("workerNombre", 93), "workerNombre", "WRONG_TYPE", ""},
+		"name is a boolean":   {tomar, with("workerNombre", true), "workerNombre", "WRONG_TYPE", ""},
+		"note is a list":      {tomar, with("note", []string{"a"}), "note", "WRONG_TYPE", ""},
+		"time is a text":      {tomar, with("ttlSeconds", "60"), "ttlSeconds", "WRONG_TYPE", ""},
+		"time is a fraction":  {tomar, with("ttlSeconds", 1.5), "ttlSeconds", "WRONG_TYPE", ""},
+		"time beyond 32 bits": {tomar, with("ttlSeconds", 1<<40), "ttlSeconds", "WRONG_TYPE", ""},
+		"version is a text":   {tomar, with("expectedVersion", "1"), "expectedVersion", "WRONG_TYPE", ""},
+		"version is negative": {tomar, with("expectedVersion", -1), "expectedVersion", "WRONG_TYPE", ""},
+		"version beyond 2^53": {tomar, with("expectedVersion", int64(1)<<53), "expectedVersion", "WRONG_TYPE", ""},
+		"unknown field":       {tomar, with("colour", "red"), "colour", "WRONG_TYPE", ""},
+		"token is a number":   {extend, extension("lockToken", 7), "lockToken", "WRONG_TYPE", ""},
+		"no input at all":     {tomar, nil, "input", "WRONG_TYPE", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, body := a.post(test.query, test.variables)
+			var answer struct {
+				Errors []struct {
+					Message    string
+					Extensions json.RawMessage
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Errors) != 1 {
+				t.Fatalf("answer is %s, %v", body, err)
+			}
+			want := fmt.Sprintf(`{"code":"BAD_USER_INPUT","field":%q,`, test.field)
+			if test.bounds != "" {
+				want += test.bounds + ","
+			}
+			want += fmt.Sprintf(`"reason":%q}`, test.reason)
+			if got := string(answer.Errors[0].Extensions); got != want {
+				t.Fatalf("extensions are\n%s, want\n%s", got, want)
+			}
+			if message := answer.Errors[0].Message; !strings.HasPrefix(message, test.field) || !strings.HasSuffix(message, ".") {
+				t.Fatalf("message is %q", message)
+			}
+		})
+	}
+	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
+}
+
+func TestExtensionBeyondTheMaximumSaysWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	token := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 43200})
+	a.want(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": token, "additionalSeconds": 3600}), 200,
+		`{"errors":[{"message":"additionalSeconds must be at most 0 seconds at this moment.","path":["extendLock"],`+
+			`"locations":[{"line":1,"column":36}],"extensions":{"code":"BAD_USER_INPUT","field":"additionalSeconds","maximum":0,`+
+			`"reason":"OUT_OF_RANGE"}}],"data":{"extendLock":null}}`)
+}
+
+// One failing root field leaves its neighbours alone.
+func TestNeighboursSurvive(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	_, body := a.post(`{bad: spool(tagSpool:""){id} good: spool(tagSpool:"MK-1"){version}}`, nil)
+	if !strings.Contains(body, `"data":{"bad":null,"good":{"version":0}}`) || !strings.Contains(body, `"path":["bad"]`) {
+		t.Fatalf("answer is %s", body)
+	}
+}
+
+func TestDocumentsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	for name, test := range map[string]struct{ document, code string }{
+		"unreadable":       {`{`, "GRAPHQL_PARSE_FAILED"},
+		"unknown field":    {`{nothing}`, "GRAPHQL_VALIDATION_FAILED"},
+		"literal of type":  {`{spoolLock(tagSpool:true){id}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"introspection":    {`{__schema{types{name}}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"introspected":     {`{__type(name:"Spool"){name}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"in a fragment":    {`{...F} fragment F on Query{__schema{types{name}}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"empty":            {``, "GRAPHQL_VALIDATION_FAILED"},
+		"two of one name":  {`query A{lockLimits{batchSize}} query A{lockLimits{batchSize}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"an absent member": {`mutation{tomarSpool(input:{tagSpool:"a",colour:1}){replayed}}`, "GRAPHQL_VALIDATION_FAILED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, body := a.post(test.document, nil); !strings.Contains(body, `"code":"`+test.code+`"`) {
+				t.Fatalf("answer is %s, want %s", body, test.code)
+			}
+		})
+	}
+}
+
+func TestIntrospectionWhereItIsOn(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	a.want(`{__type(name:"Long"){name description} __typename}`, nil, 200,
+		`{"data":{"__type":{"name":"Long","description":"A whole number from 0 to 9007199254740991 (2^53-1), as a JSON number."},"__typename":"Query"}}`)
+}
+
+// What cannot be read is refused, and not quoted: it may hold a token.
+func TestUnreadableRequests(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	const token = "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"
+	for name, test := range map[string]struct{ contentType, body string }{
+		"broken JSON":      {"application/json", `{"query": "{}", "variables": {"lockToken": "` + token},
+		"query of numbers": {"application/json", `{"query": 93, "variables": "` + token + `"}`},
+		"a form":           {"application/x-www-form-urlencoded", "query=mutation{releaseSpool}&t=" + token},
+		"a multipart form": {"multipart/form-data; boundary=x", "--x\r\n" + token},
+		"text":             {"text/plain", `{"query":"{lockLimits{batchSize}}"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, body := a.send(http.MethodPost, "/graphql", test.contentType, test.body)
+			if status < 400 || strings.Contains(body, "8b6f5a1e") || strings.Contains(body, `"batchSize"`) {
+				t.Fatalf("answer is %d %s", status, body)
+			}
+		})
+	}
+}
+
+func TestGetReadsAndNeverChanges(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	status, body := a.send(http.MethodGet, "/graphql?query="+url.QueryEscape(`{lockLimits{batchSize}}`), "", "")
+	if status != 200 || body != `{"data":{"lockLimits":{"batchSize":50}}}` {
+		t.Fatalf("answer is %d %s", status, body)
+	}
+	status, body = a.send(http.MethodGet, "/graphql?query="+url.QueryEscape(
+		`mutation{tomarSpool(input:{tagSpool:"MK-1",workerId:93,workerNombre:"x"}){lockToken}}`), "", "")
+	if status < 400 || strings.Contains(body, "lockToken") {
+		t.Fatalf("answer is %d %s", status, body)
+	}
+	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
+}
+
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := newAPI(t, server.URL)
+	if status, body := a.send(http.MethodGet, "/readyz", "", ""); status != 200 ||
+		body != `{"status":"ready","checks":{"process":"ok","redis":"ok"}}` {
+		t.Fatalf("readiness is %d %s", status, body)
+	}
+	server.Kill()
+	take := input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
+	const unavailable = `{"errors":[{"message":"Redis cannot be reached, or gave no answer in time. Try again.","path":["%s"],` +
+		`"locations":[{"line":1,"column":%d}],"extensions":{"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryable":true}}],"data":{"%[1]s":null}}`
+	// The first may find a connection that looks alive.
+	a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
+	a.want(tomar, take, 200, fmt.Sprintf(unavailable, "tomarSpool", 36))
+	a.want(`{spoolLock(tagSpool:"MK-1"){id}}`, nil, 200, fmt.Sprintf(unavailable, "spoolLock", 2))
+	if status, body := a.send(http.MethodGet, "/readyz", "", ""); status != 503 ||
+		body != `{"status":"not ready","checks":{"process":"ok","redis":"no answer"}}` {
+		t.Fatalf("readiness is %d %s", status, body)
+	}
+	if status, body := a.send(http.MethodGet, "/healthz", "", ""); status != 200 || body != `{"status":"ok"}` {
+		t.Fatalf("health is %d %s", status, body)
+	}
+	server.Restart()
+	deadline := time.Now().Add(patience)
+	for {
+		if status, _ := a.send(http.MethodGet, "/readyz", "", ""); status == 200 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not ready again")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if token := a.take(take["input"].(map[string]any)); token == "" {
+		t.Fatal("no token")
+	}
+}
+
+// What no client can mend is masked, and logged once under the id it is told.
+func TestInternalErrorsAreMasked(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.LPush(t.Context(), "spool_lock:MK-1", "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change func(*httpapi.Config)
+		logged string
+	}{
+		"a key of another type": {func(*httpapi.Config) {}, "WRONGTYPE"},
+		"a panic":               {func(c *httpapi.Config) { c.Schema = graph.NewSchema(nil) }, "nil pointer dereference"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t, server.URL, test.change)
+			a.t = t
+			_, body := a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
+			var answer struct {
+				Errors []struct {
+					Message    string
+					Extensions map[string]string
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Errors) != 1 {
+				t.Fatalf("answer is %s, %v", body, err)
+			}
+			extensions := answer.Errors[0].Extensions
+			if extensions["code"] != "INTERNAL_SERVER_ERROR" || len(extensions) != 2 || strings.Contains(body, test.logged) {
+				t.Fatalf("answer is %s", body)
+			}
+			if strings.Count(a.log.String(), extensions["errorId"]) != 1 || strings.Count(a.log.String(), test.logged) != 1 {
+				t.Fatalf("error %s is not in the log once:\n%s", extensions["errorId"], a.log)
+			}
+		})
+	}
+}
+
+// Promise 1: of N simultaneous takes exactly one succeeds, and the others are
+// told who has it.
+func TestSimultaneousTakes(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, redistest.Start(t).URL)
+	a.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, MaxConnsPerHost: 100}, Timeout: patience}
+	t.Cleanup(a.client.CloseIdleConnections)
+	for _, takers := range []int{10, 100, 1000} {
+		t.Run(fmt.Sprint(takers), func(t *testing.T) {
+			a.t = t
+			tag := fmt.Sprintf("MK-%d", takers)
+			bodies := make([]string, takers)
+			var done sync.WaitGroup
+			start := make(chan struct{})
+			for i := range takers {
+				done.Go(func() {
+					<-start
+					_, bodies[i] = a.post(tomar, input(map[string]any{
+						"tagSpool": tag, "workerId": i, "workerNombre": fmt.Sprintf("W(%d)", i),
+					}))
+				})
+			}
+			close(start)
+			done.Wait()
+
+			type facts struct {
+				Code, TagSpool, OwnerID, OwnerName, AcquiredAt, ExpiresAt string
+				Version                                                   int64
+			}
+			var winner *facts
+			var refused []facts
+			for _, body := range bodies {
+				var answer struct {
+					Errors []struct{ Extensions facts }
+					Data   struct{ TomarSpool *struct{ Lock facts } }
+				}
+				if err := json.Unmarshal([]byte(body), &answer); err != nil {
+					t.Fatalf("answer is %s, %v", body, err)
+				}
+				switch {
+				case answer.Data.TomarSpool != nil && winner == nil && answer.Errors == nil:
+					winner = &answer.Data.TomarSpool.Lock
+				case answer.Data.TomarSpool == nil && len(answer.Errors) == 1:
+					refused = append(refused, answer.Errors[0].Extensions)
+				default:
+					t.Fatalf("answer is %s, and the winner %+v", body, winner)
+				}
+			}
+			if winner == nil || len(refused) != takers-1 {
+				t.Fatalf("the winner is %+v, %d are refused", winner, len(refused))
+			}
+			winner.Code = "SPOOL_OCCUPIED"
+			for _, told := range refused {
+				if told != *winner {
+					t.Fatalf("a refused one is told\n%+v, the winner is\n%+v", told, *winner)
+				}
+			}
+		})
+	}
+}
+
+// A lock taken for one second is free after it, and its token changes nothing.
+func TestOneSecond(t *testing.T) {
+	t.Parallel()
+	onEachRedis(t, func(t *testing.T, a *api) {
+		token := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 1})
+		deadline := time.Now().Add(patience)
+		for {
+			_, body := a.post(`{spoolLock(tagSpool:"MK-1"){remainingSeconds}}`, nil)
+			if body == `{"data":{"spoolLock":null}}` {
+				break
+			}
+			if body != `{"data":{"spoolLock":{"remainingSeconds":1}}}` || time.Now().After(deadline) {
+				t.Fatalf("answer is %s", body)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		next := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "94", "workerNombre": "JP(94)"})
+		proof := map[string]any{"tagSpool": "MK-1", "lockToken": token}
+		_, body := a.post(release, input(proof))
+		if !strings.Contains(body, `"released":false,"outcome":"EXPIRED"`) || !strings.Contains(body, `"ownerId":"94"`) {
+			t.Fatalf("the old token releases: %s", body)
+		}
+		proof["additionalSeconds"] = 60
+		if _, body = a.post(extend, input(proof)); !strings.Contains(body, `"code":"SPOOL_OCCUPIED"`) {
+			t.Fatalf("the old token extends: %s", body)
+		}
+		if _, body = a.post(release, input(map[string]any{"tagSpool": "MK-1", "lockToken": next})); !strings.Contains(body, `"outcome":"RELEASED"`) {
+			t.Fatalf("the new token is answered %s", body)
+		}
+	})
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	plain := newAPI(t, repository.EmbeddedURL)
+	if status, body := plain.send(http.MethodGet, "/", "", ""); status != 200 || strings.Contains(body, "playground") || !strings.Contains(body, "/graphql") {
+		t.Fatalf("the index is %d %s", status, body)
+	}
+	for _, path := range []string{"/playground", "/nothing", "/graphql/x"} {
+		if status, _ := plain.send(http.MethodGet, path, "", ""); status != 404 {
+			t.Fatalf("%s is %d", path, status)
+		}
+	}
+	dev := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Playground = true })
+	if status, body := dev.send(http.MethodGet, "/", "", ""); status != 200 || !strings.Contains(body, "/playground") {
+		t.Fatalf("the index is %d %s", status, body)
+	}
+	if status, body := dev.send(http.MethodGet, "/playground", "", ""); status != 200 || !strings.Contains(body, "graphiql") {
+		t.Fatalf("the playground is %d %s", status, body)
+	}
+}
+
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	handler := httpapi.New(a.config)
+	handler.Drain()
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if got := strings.TrimSpace(recorder.Body.String()); recorder.Code != 503 ||
+		got != `{"status":"not ready","checks":{"process":"shutting down","redis":"ok"}}` {
+		t.Fatalf("readiness is %d %s", recorder.Code, got)
+	}
+}
