@@ -34,6 +34,7 @@ func (r *mutationResolver) ExtendLock(ctx context.Context, input model.ExtendLoc
 	return extendedModel(extended), nil
 }
 
+// Mutation returns generated.MutationResolver implementation.
 func (r *Resolver) Mutation() generated.MutationResolver { return &mutationResolver{r} }
 
 type mutationResolver struct{ *Resolver }

@@ -29,6 +29,7 @@ func (r *queryResolver) LockLimits(ctx context.Context) (*model.LockLimits, erro
 	return limitsModel(r.locks.Limits()), nil
 }
 
+// Query returns generated.QueryResolver implementation.
 func (r *Resolver) Query() generated.QueryResolver { return &queryResolver{r} }
 
 type queryResolver struct{ *Resolver }

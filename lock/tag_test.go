@@ -104,7 +104,7 @@ func TestInvalidTags(t *testing.T) {
 			t.Parallel()
 			for _, upper := range []bool{false, true} {
 				tag, err := lock.TagParser{UpperCase: upper}.Parse(test.given)
-				wantInvalid(t, err, lock.FieldTag, test.want)
+				_ = wantInvalid(t, err, lock.FieldTag, test.want)
 				if tag != "" {
 					t.Fatalf("tag is %q beside an error", tag)
 				}

@@ -84,7 +84,7 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("%s is accepted", name)
 			continue
 		}
-		wantInvalid(t, err, lock.FieldRequestID, lock.ReasonNotUUIDv4)
+		_ = wantInvalid(t, err, lock.FieldRequestID, lock.ReasonNotUUIDv4)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestTokens(t *testing.T) {
 		"\xff":                   lock.ReasonInvalidCharacter,
 	} {
 		_, err := lock.ParseToken(given)
-		wantInvalid(t, err, lock.FieldToken, want)
+		_ = wantInvalid(t, err, lock.FieldToken, want)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestWorkerIDs(t *testing.T) {
 	}
 	for given, want := range tests {
 		_, err := lock.ParseWorkerID(given)
-		wantInvalid(t, err, lock.FieldWorkerID, want)
+		_ = wantInvalid(t, err, lock.FieldWorkerID, want)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestWorkerNames(t *testing.T) {
 	}
 	for given, want := range refused {
 		_, err := lock.ParseWorkerName(given)
-		wantInvalid(t, err, lock.FieldWorkerName, want)
+		_ = wantInvalid(t, err, lock.FieldWorkerName, want)
 	}
 }
 
@@ -75,6 +75,6 @@ func TestNotes(t *testing.T) {
 	}
 	for given, want := range refused {
 		_, err := lock.ParseNote(given)
-		wantInvalid(t, err, lock.FieldNote, want)
+		_ = wantInvalid(t, err, lock.FieldNote, want)
 	}
 }

@@ -112,9 +112,9 @@ func oldRedis(t *testing.T) (url string) {
 					switch strings.ToUpper(lines.Text()) {
 					case "INFO":
 						info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
-						fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
+						_, _ = fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
 					case "HELLO":
-						fmt.Fprint(conn, "-ERR unknown command\r\n")
+						_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
 					}
 				}
 			})

@@ -216,7 +216,7 @@ func TestReplicaRefusesAsUnavailable(t *testing.T) {
 	master := redistest.Start(t)
 	host, port, err := net.SplitHostPort(master.Addr)
 	s.must(err)
-	s.must(s.client.SlaveOf(s.ctx, host, port).Err())
+	s.must(s.client.ReplicaOf(s.ctx, host, port).Err())
 	_, _, err = s.store.Take(s.ctx, s.command())
 	var unavailable *lock.UnavailableError
 	if !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied {

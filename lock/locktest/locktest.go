@@ -300,7 +300,7 @@ func expectedZero(t *testing.T, b *bench) {
 	b.release(cmd.Token)
 	cmd.Token = newToken(t, ana)
 	_, _, err := b.store.Take(b.ctx, cmd)
-	wantError[*lock.VersionConflictError](t, err)
+	_ = wantError[*lock.VersionConflictError](t, err)
 }
 
 func lapseRaisesVersion(t *testing.T, b *bench) {
@@ -616,7 +616,7 @@ func contextDone(t *testing.T, b *bench) {
 	cancel()
 	cmd := b.command()
 	_, _, err := b.store.Take(ctx, cmd)
-	wantError[*lock.UnavailableError](t, err)
+	_ = wantError[*lock.UnavailableError](t, err)
 	if b.read().Lock != nil {
 		t.Fatal("the spool was taken")
 	}
