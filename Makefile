@@ -1,0 +1,41 @@
+.PHONY: help run generate lint test race fuzz examples bench verify
+
+GOLANGCI_LINT_VERSION := v2.15.0
+LINT := .bin/golangci-lint
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: ## a trial on this machine
+	go run . -dev
+
+generate: ## write the generated code anew
+	go generate ./...
+
+lint: $(LINT) ## check style and import directions
+	$(LINT) run ./...
+	$(LINT) run --build-tags bench ./bench/...
+
+$(LINT):
+	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+test: ## run the tests; those that need redis-server skip without it
+	go test ./...
+
+race: ## the same under the race detector
+	go test -race ./...
+
+fuzz: ## each fuzz test for ten seconds
+	go test -run '^$$' -fuzz '^FuzzTag$$' -fuzztime 10s ./lock
+	go test -run '^$$' -fuzz '^FuzzToken$$' -fuzztime 10s ./lock
+	go test -run '^$$' -fuzz '^FuzzRequestID$$' -fuzztime 10s ./lock
+	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 10s ./repository
+
+examples: ## install the packages of the examples, for their tests
+	cd examples/apollo && npm ci --no-audit --no-fund
+
+bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
+	go test -tags bench -count=1 -v ./bench
+
+verify: ## what CI runs
+	.ci/run

@@ -1,0 +1,433 @@
+//go:build bench
+
+// Package bench_test measures what an operation costs: in Redis beside the
+// barest scripts, and over GraphQL beside a plain JSON handler. Everything that is
+// compared runs in turns in one run, as the machine's pace changes meanwhile.
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/graph"
+	"spoollock/httpapi"
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+const (
+	rounds      = 7    // of everything; the median counts
+	calls       = 5000 // of an operation in a round
+	connections = 16   // in the parallel runs
+)
+
+// bench is the service on a real Redis.
+type bench struct {
+	t       *testing.T
+	client  *redis.Client
+	service *lock.Service
+	spool   atomic.Int64
+}
+
+func newBench(t *testing.T) *bench {
+	server := redistest.Start(t)
+	log := slog.New(slog.DiscardHandler)
+	store, err := repository.Open(repository.Config{
+		URL: server.URL, MaxConnections: connections, Timeout: 10 * time.Second, Memory: 30 * 24 * time.Hour,
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, client: server.Client(), service: lock.NewService(store, lock.Config{
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 365 * 24 * time.Hour},
+		Timeout:  10 * time.Second,
+		Attempts: 1,
+	}, log)}
+	t.Cleanup(func() {
+		b.service.Close(context.Background())
+		_, _ = store.Close(), b.client.Close()
+	})
+	info, err := b.client.InfoMap(t.Context(), "server").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%s, %d cores, Redis %s\n\n", runtime.Version(), runtime.NumCPU(), info["Server"]["redis_version"])
+	return b
+}
+
+// fresh is a spool that nobody has taken before.
+func (b *bench) fresh() string { return fmt.Sprintf("MK-%08d", b.spool.Add(1)) }
+
+// must fails the run on an error.
+func must[T any](b *bench) func(T, error) T {
+	return func(v T, err error) T {
+		if err != nil {
+			b.t.Error(err)
+		}
+		return v
+	}
+}
+
+// run calls op n times on the given number of goroutines and returns the time per
+// call.
+func run(n, goroutines int, op func()) time.Duration {
+	var left atomic.Int64
+	left.Store(int64(n))
+	var done sync.WaitGroup
+	begun := time.Now()
+	for range goroutines {
+		done.Go(func() {
+			for left.Add(-1) >= 0 {
+				op()
+			}
+		})
+	}
+	done.Wait()
+	return time.Since(begun) / time.Duration(n)
+}
+
+// median sorts in place.
+func median(samples []float64) float64 {
+	slices.Sort(samples)
+	return samples[len(samples)/2]
+}
+
+// TestRedisTime prints Redis' own time per call of each script, beside the bare
+// ones.
+func TestRedisTime(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	bareTake := redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])`)
+	bareRelease := redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
+	twoKeys := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+return redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])`)
+	const value = "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"
+	bare := func(script *redis.Script, key string, args ...any) {
+		keys := []string{"bare:" + key, "bare:{bare:" + key + "}"}
+		if err := script.Run(ctx, b.client, keys, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
+			t.Error(err)
+		}
+	}
+	take := func(tag string) (string, error) {
+		taken, err := b.service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"})
+		if err != nil {
+			return "", err
+		}
+		return taken.Token.Reveal(), nil
+	}
+
+	// Each step works on the spools of its round, in the order of the steps.
+	var tags []string
+	tokens := make([]string, calls)
+	steps := []struct {
+		name, beside string
+		call         func(i int)
+	}{
+		{"bare: SET NX", "", func(i int) { bare(bareTake, tags[i], value, 3600000) }},
+		{"bare: SET NX, refused", "", func(i int) { bare(bareTake, tags[i], value, 3600000) }},
+		{"bare: compare and delete", "", func(i int) { bare(bareRelease, tags[i], value) }},
+		{"bare: SET NX and a second SET", "bare: SET NX", func(i int) { bare(twoKeys, "2"+tags[i], value, 3600000, "MR(93) weld 3 of 5") }},
+		{"take, spool unknown", "bare: SET NX", func(i int) { tokens[i] = must[string](b)(take(tags[i])) }},
+		{"take, refused", "bare: SET NX, refused", func(i int) {
+			if _, err := take(tags[i]); !errors.As(err, new(*lock.OccupiedError)) {
+				t.Error(err)
+			}
+		}},
+		{"read", "bare: SET NX, refused", func(i int) { must[lock.Spool](b)(b.service.Spool(ctx, tags[i])) }},
+		{"extend", "bare: compare and delete", func(i int) {
+			must[lock.Lock](b)(b.service.Extend(ctx, lock.ExtendRequest{Tag: tags[i], Token: tokens[i], By: time.Minute}))
+		}},
+		{"release", "bare: compare and delete", func(i int) {
+			must[lock.Released](b)(b.service.Release(ctx, lock.ReleaseRequest{Tag: tags[i], Token: tokens[i]}))
+		}},
+		{"take, spool remembered", "bare: SET NX", func(i int) { tokens[i] = must[string](b)(take(tags[i])) }},
+	}
+	for _, goroutines := range []int{1, connections} {
+		samples := map[string][]float64{}
+		for range rounds {
+			tags = nil
+			for range calls {
+				tags = append(tags, b.fresh())
+			}
+			for _, step := range steps {
+				if err := b.client.ConfigResetStat(ctx).Err(); err != nil {
+					t.Fatal(err)
+				}
+				var next atomic.Int64
+				run(calls, goroutines, func() { step.call(int(next.Add(1) - 1)) })
+				samples[step.name] = append(samples[step.name], b.evalshaMicroseconds())
+			}
+			if err := b.client.FlushAll(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fmt.Printf("Redis' own time per call, %d at a time\n\n", goroutines)
+		fmt.Println("| script | µs | beside | ratio |\n|---|---|---|---|")
+		for _, step := range steps {
+			ratio := ""
+			if step.beside != "" {
+				ratio = fmt.Sprintf("%.1f", median(samples[step.name])/median(samples[step.beside]))
+			}
+			fmt.Printf("| %s | %.1f | %s | %s |\n", step.name, median(samples[step.name]), step.beside, ratio)
+		}
+		fmt.Println()
+	}
+}
+
+// evalshaMicroseconds is the time per call since the statistics were reset.
+func (b *bench) evalshaMicroseconds() float64 {
+	b.t.Helper()
+	stats := must[string](b)(b.client.Info(b.t.Context(), "commandstats").Result())
+	for line := range strings.Lines(stats) {
+		var n, total int64
+		if _, err := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,usec=%d,", &n, &total); err == nil {
+			return float64(total) / float64(n)
+		}
+	}
+	b.t.Fatal("no evalsha was called")
+	return 0
+}
+
+// TestLayers prints the time per operation of the service alone, behind a plain
+// JSON handler, and over GraphQL.
+func TestLayers(t *testing.T) {
+	b := newBench(t)
+	api := httptest.NewServer(httpapi.New(httpapi.Config{
+		Schema: graph.NewSchema(b.service), Log: slog.New(slog.DiscardHandler),
+		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second,
+	}))
+	t.Cleanup(api.Close)
+	plain := httptest.NewServer(plainHandler(b.service))
+	t.Cleanup(plain.Close)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
+	t.Cleanup(client.CloseIdleConnections)
+
+	layers := []string{"service", "plain JSON", "GraphQL"}
+	for _, goroutines := range []int{1, connections} {
+		samples := map[string][]float64{}
+		operations := b.operations(client, plain.URL, api.URL+"/graphql")
+		for range rounds {
+			for _, operation := range operations {
+				for i, layer := range layers {
+					took := run(calls, goroutines, operation.layers[i])
+					samples[operation.name+layer] = append(samples[operation.name+layer], float64(took.Nanoseconds())/1000)
+				}
+			}
+		}
+		fmt.Printf("Time per operation, %d at a time\n\n", goroutines)
+		fmt.Println("| operation | service, µs | plain JSON, µs | GraphQL, µs | GraphQL : plain | GraphQL : service |\n|---|---|---|---|---|---|")
+		for _, operation := range operations {
+			service, plain, graphQL := median(samples[operation.name+"service"]),
+				median(samples[operation.name+"plain JSON"]), median(samples[operation.name+"GraphQL"])
+			fmt.Printf("| %s | %.0f | %.0f | %.0f | %.2f | %.2f |\n",
+				operation.name, service, plain, graphQL, graphQL/plain, graphQL/service)
+		}
+		fmt.Println()
+	}
+}
+
+type operation struct {
+	name   string
+	layers [3]func() // service, plain JSON, GraphQL
+}
+
+// operations are the same calls through each layer. Each layer has a spool of its
+// own for what needs a held one.
+func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []operation {
+	ctx := b.t.Context()
+	hold := func() (tag, token string) {
+		tag = b.fresh()
+		taken := must[lock.Taken](b)(b.service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"}))
+		return tag, taken.Token.Reveal()
+	}
+	send := func(url string, body any) []byte {
+		text := must[[]byte](b)(json.Marshal(body))
+		response, err := client.Post(url, "application/json", bytes.NewReader(text))
+		if err != nil {
+			b.t.Error(err)
+			return nil
+		}
+		defer response.Body.Close() //nolint:errcheck // it was read
+		return must[[]byte](b)(io.ReadAll(response.Body))
+	}
+	expect := func(answer []byte, text string) {
+		if !bytes.Contains(answer, []byte(text)) {
+			b.t.Errorf("%s is not in %s", text, answer)
+		}
+	}
+	const fields = `{id tagSpool ownerId ownerName note version acquiredAt expiresAt remainingSeconds}`
+	graphQL := func(query string, input map[string]any) []byte {
+		return send(graphQLURL, map[string]any{"query": query, "variables": input})
+	}
+	takeQuery := `mutation($input: TomarSpoolInput!){tomarSpool(input: $input){lockToken replayed lock ` + fields + `}}`
+	input := func(tag string) map[string]any {
+		return map[string]any{"input": map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "note": "weld 3 of 5"}}
+	}
+	plainTake := func(tag string) plainRequest {
+		return plainRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"}
+	}
+	held, _ := hold()
+	var extendTags, extendTokens [3]string
+	for i := range 3 {
+		extendTags[i], extendTokens[i] = hold()
+	}
+	tokenOf := func(answer []byte) string {
+		_, rest, _ := bytes.Cut(answer, []byte(`"lockToken":"`))
+		token, _, _ := bytes.Cut(rest, []byte(`"`))
+		return string(token)
+	}
+	return []operation{
+		{"take", [3]func(){
+			func() {
+				must[lock.Taken](b)(b.service.Take(ctx, lock.TakeRequest{Tag: b.fresh(), WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"}))
+			},
+			func() { expect(send(plainURL+"/take", plainTake(b.fresh())), "lockToken") },
+			func() { expect(graphQL(takeQuery, input(b.fresh())), "lockToken") },
+		}},
+		{"take, refused", [3]func(){
+			func() {
+				_, err := b.service.Take(ctx, lock.TakeRequest{Tag: held, WorkerID: "94", WorkerName: "JP(94)"})
+				if !errors.As(err, new(*lock.OccupiedError)) {
+					b.t.Error(err)
+				}
+			},
+			func() { expect(send(plainURL+"/take", plainTake(held)), "SPOOL_OCCUPIED") },
+			func() { expect(graphQL(takeQuery, input(held)), "SPOOL_OCCUPIED") },
+		}},
+		{"read", [3]func(){
+			func() { must[lock.Spool](b)(b.service.Spool(ctx, held)) },
+			func() { expect(send(plainURL+"/read", plainRequest{Tag: held}), "MR(93)") },
+			func() {
+				expect(graphQL(`query($tag: ID!){spoolLock(tagSpool: $tag)`+fields+`}`, map[string]any{"tag": held}), "MR(93)")
+			},
+		}},
+		{"extend", [3]func(){
+			func() {
+				must[lock.Lock](b)(b.service.Extend(ctx, lock.ExtendRequest{Tag: extendTags[0], Token: extendTokens[0], By: time.Second}))
+			},
+			func() {
+				expect(send(plainURL+"/extend", plainRequest{Tag: extendTags[1], Token: extendTokens[1], Seconds: 1}), "expiresAt")
+			},
+			func() {
+				expect(graphQL(`mutation($input: ExtendLockInput!){extendLock(input: $input){lock `+fields+`}}`, map[string]any{
+					"input": map[string]any{"tagSpool": extendTags[2], "lockToken": extendTokens[2], "additionalSeconds": 1},
+				}), "expiresAt")
+			},
+		}},
+		{"take and release", [3]func(){
+			func() {
+				tag, token := hold()
+				must[lock.Released](b)(b.service.Release(ctx, lock.ReleaseRequest{Tag: tag, Token: token}))
+			},
+			func() {
+				tag := b.fresh()
+				token := tokenOf(send(plainURL+"/take", plainTake(tag)))
+				expect(send(plainURL+"/release", plainRequest{Tag: tag, Token: token}), `"RELEASED"`)
+			},
+			func() {
+				tag := b.fresh()
+				token := tokenOf(graphQL(takeQuery, input(tag)))
+				expect(graphQL(`mutation($input: ReleaseSpoolInput!){releaseSpool(input: $input){released outcome spool{version}}}`,
+					map[string]any{"input": map[string]any{"tagSpool": tag, "lockToken": token}}), `"RELEASED"`)
+			},
+		}},
+	}
+}
+
+// plainRequest is what the plain handler takes, whatever the operation.
+type plainRequest struct {
+	Tag        string `json:"tagSpool"`
+	WorkerID   string `json:"workerId,omitempty"`
+	WorkerName string `json:"workerNombre,omitempty"`
+	Note       string `json:"note,omitempty"`
+	Token      string `json:"lockToken,omitempty"`
+	Seconds    int    `json:"additionalSeconds,omitempty"`
+}
+
+type plainLock struct {
+	ID               string    `json:"id"`
+	Tag              string    `json:"tagSpool"`
+	OwnerID          string    `json:"ownerId"`
+	OwnerName        string    `json:"ownerName"`
+	Note             string    `json:"note"`
+	Version          int64     `json:"version"`
+	AcquiredAt       time.Time `json:"acquiredAt"`
+	ExpiresAt        time.Time `json:"expiresAt"`
+	RemainingSeconds int       `json:"remainingSeconds"`
+}
+
+func toPlain(l lock.Lock) plainLock {
+	return plainLock{
+		ID: fmt.Sprintf("lock:%s@%d", l.Tag, l.Version), Tag: string(l.Tag),
+		OwnerID: string(l.Owner.ID), OwnerName: l.Owner.Name, Note: l.Note, Version: int64(l.Version),
+		AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt, RemainingSeconds: int(l.Remaining / time.Second),
+	}
+}
+
+// plainHandler is the same service behind encoding/json, and nothing else.
+func plainHandler(service *lock.Service) http.Handler {
+	mux := http.NewServeMux()
+	handle := func(path string, operation func(context.Context, plainRequest) (any, error)) {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			var request plainRequest
+			if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			answer, err := operation(r.Context(), request)
+			if occupied := (*lock.OccupiedError)(nil); errors.As(err, &occupied) {
+				answer = map[string]any{"code": "SPOOL_OCCUPIED", "lock": toPlain(occupied.Lock)}
+			} else if err != nil {
+				answer = map[string]any{"code": "OTHER"}
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer)
+		})
+	}
+	handle("/take", func(ctx context.Context, r plainRequest) (any, error) {
+		taken, err := service.Take(ctx, lock.TakeRequest{Tag: r.Tag, WorkerID: r.WorkerID, WorkerName: r.WorkerName, Note: r.Note})
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"lockToken": taken.Token.Reveal(), "replayed": taken.Replayed, "lock": toPlain(taken.Lock)}, nil
+	})
+	handle("/read", func(ctx context.Context, r plainRequest) (any, error) {
+		spool, err := service.Spool(ctx, r.Tag)
+		if err != nil || spool.Lock == nil {
+			return nil, err
+		}
+		return toPlain(*spool.Lock), nil
+	})
+	handle("/extend", func(ctx context.Context, r plainRequest) (any, error) {
+		extended, err := service.Extend(ctx, lock.ExtendRequest{Tag: r.Tag, Token: r.Token, By: time.Duration(r.Seconds) * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		return toPlain(extended), nil
+	})
+	handle("/release", func(ctx context.Context, r plainRequest) (any, error) {
+		released, err := service.Release(ctx, lock.ReleaseRequest{Tag: r.Tag, Token: r.Token})
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"outcome": released.Outcome, "version": released.Spool.Version}, nil
+	})
+	return mux
+}
