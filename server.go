@@ -146,7 +146,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		log.Info("shutting down", "timeout", cfg.ShutdownTimeout)
+		log.Info("shutting down", "timeout", cfg.ShutdownTimeout.String())
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
 		handler.Drain()
@@ -165,11 +165,14 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 // announce says where the service is, and what about it is not for production.
 func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 	url := "http://" + addr.String()
-	log.Info("listening", "graphql", url+"/graphql", "version", buildVersion())
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		url = fmt.Sprintf("http://localhost:%d", tcp.Port) // every address of this machine, this one too
+	}
+	log.Info("listening", "graphql", url+"/graphql", "address", addr.String(), "version", buildVersion())
 	if cfg.Playground {
 		log.Info("playground is on", "playground", url+"/playground")
 	}
-	log.Warn("AUTH_MODE is none: every caller can act as any worker")
+	log.Warn("AUTH_MODE is none: everybody who can connect can act as any worker", "address", addr.String())
 	if dev {
 		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: everybody may do everything, and no lock outlives the process")
 	}

@@ -24,7 +24,27 @@ import (
 	"spoollock/repository/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// root is where the project is. The tests run elsewhere, so that a .env there
+// means nothing to them.
+var root string
+
+func TestMain(m *testing.M) {
+	var err error
+	if root, err = os.Getwd(); err != nil {
+		panic(err)
+	}
+	elsewhere, err := os.MkdirTemp("", "spoollock")
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Chdir(elsewhere); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(elsewhere)
+		os.Exit(code)
+	}))
+}
 
 // patience is a guard against hanging, never a measurement.
 const patience = 60 * time.Second
@@ -128,7 +148,7 @@ var (
 // on a real one.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +317,9 @@ func TestTermination(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	binary := filepath.Join(t.TempDir(), "spoollock")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {

@@ -87,7 +87,11 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	r.authMode(dev)
 	// Without identity, everybody who can connect can act as anybody: the default
 	// is this machine alone.
-	c.Addr = net.JoinHostPort(r.get("HOST", "127.0.0.1"), strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
+	host := r.get("HOST", "127.0.0.1")
+	if strings.ContainsAny(host, "/[] ") {
+		r.problem("HOST must be a name or an address, and nothing else")
+	}
+	c.Addr = net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
 	if c.LockTTL > c.LockMaxTTL {
 		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
 	}
@@ -158,7 +162,8 @@ func (r *reader) choice(name, fallback, other string) string {
 }
 
 func (r *reader) logLevel() (level slog.Level) {
-	if err := level.UnmarshalText([]byte(r.get("LOG_LEVEL", "info"))); err != nil {
+	text := r.get("LOG_LEVEL", "info")
+	if err := level.UnmarshalText([]byte(text)); err != nil || strings.ContainsAny(text, "+-") {
 		r.problem("LOG_LEVEL must be debug, info, warn or error")
 	}
 	return level
@@ -204,7 +209,7 @@ func (r *reader) authMode(dev bool) {
 	switch mode := r.get("AUTH_MODE", fallback); mode {
 	case "none":
 	case "":
-		r.problem("AUTH_MODE must be set; none lets every caller act as any worker")
+		r.problem("AUTH_MODE must be set: copy .env.example to .env, or try -dev; none lets every caller act as any worker")
 	case "jwt", "keys", "jwt,keys":
 		r.problem("not supported yet: AUTH_MODE=%s", mode)
 	default:

@@ -138,6 +138,8 @@ func TestMalformed(t *testing.T) {
 		"no boolean":           {map[string]string{"PLAYGROUND": "yes"}, "PLAYGROUND must be true or false"},
 		"no tag case":          {map[string]string{"SPOOL_TAG_CASE": "lower"}, "SPOOL_TAG_CASE must be"},
 		"no log format":        {map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT must be"},
+		"a URL for a host":     {map[string]string{"HOST": "http://localhost"}, "HOST must be"},
+		"a level in between":   {map[string]string{"LOG_LEVEL": "info+2"}, "LOG_LEVEL must be"},
 		"no log level":         {map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL must be"},
 		"default above max":    {map[string]string{"REDIS_LOCK_TTL_SECONDS": "50000"}, "REDIS_LOCK_TTL_SECONDS must not be above"},
 		"limit to come":        {map[string]string{"MAX_BODY_BYTES": "1"}, "not supported yet: MAX_BODY_BYTES"},

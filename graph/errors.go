@@ -113,10 +113,10 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 			"outcome":   unavailable.Outcome,
 		}
 	case errors.As(err, &wrongType) && wrapped != nil:
-		return badType(wrapped.Path, " "+wrongType.Error())
+		return badType(wrapped.Path, wrongType.Error())
 	case wrapped != nil && wrapped.Extensions["code"] != nil:
 		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
-			return badType(wrapped.Path, ": "+wrapped.Message)
+			return badType(wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
 		}
 		return wrapped.Message, map[string]any{"code": wrapped.Extensions["code"]}
 	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
@@ -174,7 +174,7 @@ func badType(path ast.Path, problem string) (string, map[string]any) {
 			field = string(name)
 		}
 	}
-	return field + problem + ".", map[string]any{
+	return field + " " + problem + ".", map[string]any{
 		"code":   CodeBadUserInput,
 		"field":  field,
 		"reason": reasonWrongType,
@@ -183,7 +183,11 @@ func badType(path ast.Path, problem string) (string, map[string]any) {
 
 func masked(ctx context.Context, log *slog.Logger, err error) (string, map[string]any) {
 	id := uuid.NewString()
-	attributes := []any{"error_id", id, "path", graphql.GetPath(ctx).String(), "error", err}
+	// gqlgen's wrapping adds a position in the document, which means nothing here.
+	if wrapped := (*gqlerror.Error)(nil); errors.As(err, &wrapped) && wrapped.Err != nil {
+		err = wrapped.Err
+	}
+	attributes := []any{"errorId", id, "path", graphql.GetPath(ctx).String(), "error", err}
 	if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 		attributes = append(attributes, "stack", string(panicked.stack))
 	}

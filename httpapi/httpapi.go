@@ -115,7 +115,7 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	if err := h.config.Ping(ctx); err != nil {
 		// The error is in the log of whoever watches Redis; it is none of a caller's
 		// business.
-		answer.Checks["redis"] = "no answer"
+		answer.Checks["redis"] = "unavailable"
 		status = http.StatusServiceUnavailable
 	}
 	if h.draining.Load() {
@@ -130,12 +130,12 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 
 // index says what is on.
 func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
-	links := []string{"/graphql", "/healthz", "/readyz"}
+	links := []string{"/healthz", "/readyz"}
 	if h.config.Playground {
 		links = append(links, "/playground")
 	}
 	var page strings.Builder
-	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<title>Spool locks</title>\n<h1>Spool locks</h1>\n<ul>\n")
+	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<title>Spool locks</title>\n<h1>Spool locks</h1>\n<p>GraphQL is at <code>/graphql</code>, by POST.</p>\n<ul>\n")
 	for _, link := range links {
 		page.WriteString("<li><a href=\"" + link + "\">" + link + "</a></li>\n")
 	}

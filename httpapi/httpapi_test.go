@@ -276,7 +276,7 @@ func TestForeignLockInAnswers(t *testing.T) {
 			`"extensions":{"acquiredAt":null,"code":"SPOOL_OCCUPIED","expiresAt":null,"note":null,"ownerId":"94",`+
 			`"ownerName":null,"remainingSeconds":null,"tagSpool":"MK-1","version":VERSION}}],"data":{"tomarSpool":null}}`)
 	a.want(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": "94:x:23-11-2026 14:05:09", "additionalSeconds": 60}), 200,
-		`{"errors":[{"message":"additionalSeconds is not possible: the lock was taken by another program and never lapses.",`+
+		`{"errors":[{"message":"additionalSeconds cannot be granted: the lock has no end, another program wrote it so.",`+
 			`"path":["extendLock"],"locations":[{"line":1,"column":36}],`+
 			`"extensions":{"code":"BAD_USER_INPUT","field":"additionalSeconds","reason":"NO_EXPIRY"}}],"data":{"extendLock":null}}`)
 }
@@ -463,7 +463,7 @@ func TestUnavailable(t *testing.T) {
 	a.want(tomar, take, 200, fmt.Sprintf(unavailable, "tomarSpool", 36))
 	a.want(`{spoolLock(tagSpool:"MK-1"){id}}`, nil, 200, fmt.Sprintf(unavailable, "spoolLock", 2))
 	if status, body := a.send(http.MethodGet, "/readyz", "", ""); status != 503 ||
-		body != `{"status":"not ready","checks":{"process":"ok","redis":"no answer"}}` {
+		body != `{"status":"not ready","checks":{"process":"ok","redis":"unavailable"}}` {
 		t.Fatalf("readiness is %d %s", status, body)
 	}
 	if status, body := a.send(http.MethodGet, "/healthz", "", ""); status != 200 || body != `{"status":"ok"}` {

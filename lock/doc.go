@@ -74,6 +74,7 @@
 //	                             unconfirmed take that was not yet taken back
 //	                             lapses with its time to live
 //	store loses companion data   locks stay held, their owner's name is unknown;
-//	                             versions go on growing, as they follow the clock
+//	                             versions go on growing, as they follow the store's
+//	                             clock, unless that is set back
 //	store loses a lock           the spool is free; versions go on growing
 package lock

@@ -13,8 +13,11 @@ type OccupiedError struct {
 
 func (e *OccupiedError) Error() string {
 	owner := string(e.Lock.Owner.ID)
-	if e.Lock.Owner.Name != "" {
+	switch {
+	case e.Lock.Owner.Name != "":
 		owner = fmt.Sprintf("%s (%s)", e.Lock.Owner.Name, e.Lock.Owner.ID)
+	case e.Lock.Owner.ID == UnknownWorker:
+		owner = "somebody whom another program did not name"
 	}
 	if e.Lock.ExpiresAt.IsZero() {
 		return fmt.Sprintf("spool %s is held by %s", e.Lock.Tag, owner)

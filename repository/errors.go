@@ -2,7 +2,6 @@ package repository
 
 import (
 	"errors"
-	"fmt"
 	"net"
 
 	"github.com/redis/go-redis/v9"
@@ -16,14 +15,12 @@ import (
 // everything else that goes wrong on a connection nothing is known.
 func classify(err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
 		redis.IsMaxClientsError(err), errors.Is(err, redis.ErrPoolTimeout), isDialError(err):
 		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: err}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
-		return fmt.Errorf("run script: %w", err)
+		return err
 	default:
 		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: err}
 	}

@@ -113,14 +113,14 @@ func (r *Redis) EmbeddedAddr() string {
 // ErrTooOld says that the Redis found cannot run the scripts.
 var ErrTooOld = errors.New("redis 7.0 or newer is required")
 
-// Inspect says in the log which Redis was found, and warns if it may evict
-// locks. It returns an error that wraps [ErrTooOld] if Redis is older than 7.0.
+// Inspect says in the log which Redis was found, and warns if it may evict locks
+// or forget them in a crash. It returns an error that wraps [ErrTooOld] if Redis is older than 7.0.
 func (r *Redis) Inspect(ctx context.Context) error {
 	if r.embedded != nil {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
 	}
-	info, err := r.info(ctx, "server", "memory")
+	info, err := r.info(ctx, "server", "memory", "persistence")
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,9 @@ func (r *Redis) Inspect(ctx context.Context) error {
 	if policy != "noeviction" {
 		r.log.Warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction",
 			"maxmemory_policy", policy)
+	}
+	if info["aof_enabled"] == "0" {
+		r.log.Warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
 	}
 	return nil
 }
@@ -157,8 +160,8 @@ func (r *Redis) info(ctx context.Context, sections ...string) (map[string]string
 // watchInterval is how often [Redis.Watch] looks.
 const watchInterval = time.Second
 
-// Watch inspects Redis as soon as it answers, and from then on says in the log
-// when it goes away and when it is back, once each. It returns nil when ctx is
+// Watch says in the log when Redis goes away and when it is back, once each, and
+// inspects it at the beginning and whenever it is back. It returns nil when ctx is
 // done, and an error if Redis is too old.
 func (r *Redis) Watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
@@ -171,6 +174,8 @@ func (r *Redis) Watch(ctx context.Context) error {
 			return nil
 		case errors.Is(err, ErrTooOld):
 			return err
+		case err != nil && !away && isAnswer(err):
+			r.log.Error("redis refuses the service, no spool can be taken until it is let in", "error", err)
 		case err != nil && !away:
 			r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
 		case err == nil && away:
@@ -188,10 +193,11 @@ func (r *Redis) Watch(ctx context.Context) error {
 func (r *Redis) look(ctx context.Context, inspected *bool) error {
 	ctx, cancel := context.WithTimeout(ctx, r.client.Options().DialTimeout)
 	defer cancel()
+	look := r.Inspect
 	if *inspected {
-		return r.Ping(ctx)
+		look = r.Ping
 	}
-	err := r.Inspect(ctx)
+	err := look(ctx)
 	*inspected = err == nil
 	return err
 }

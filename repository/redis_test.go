@@ -70,6 +70,13 @@ func TestInspectSaysWhichRedis(t *testing.T) {
 	if err := store.Inspect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	durable, durableLog := openLogged(t, redistest.Start(t, "--appendonly", "yes").URL)
+	if err := durable.Inspect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(durableLog.String(), "WARN") {
+		t.Errorf("a Redis as it should be is warned of:\n%s", durableLog)
+	}
 	for _, want := range []string{`msg="redis found"`, "version=7.", "mode=standalone", "maxmemory_policy=noeviction"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is not in the log:\n%s", want, log)
@@ -77,6 +84,9 @@ func TestInspectSaysWhichRedis(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "evict locks") {
 		t.Errorf("noeviction is warned of:\n%s", log)
+	}
+	if !strings.Contains(log.String(), `level=WARN msg="redis keeps no append-only file`) {
+		t.Errorf("a Redis without an append-only file is not warned of:\n%s", log)
 	}
 }
 
@@ -162,8 +172,10 @@ func TestWatchSaysOnceWhatChanges(t *testing.T) {
 	if err := <-watched; err != nil {
 		t.Fatal(err)
 	}
-	if away, back := strings.Count(log.String(), "redis is away"), strings.Count(log.String(), "redis is back"); away != 2 || back != 2 {
-		t.Fatalf("away %d times, back %d times:\n%s", away, back, log)
+	for _, said := range []string{"redis is away", "redis is back", "redis found"} {
+		if n := strings.Count(log.String(), said); n != 2 {
+			t.Fatalf("%q is said %d times, want 2:\n%s", said, n, log)
+		}
 	}
 }
 
@@ -192,7 +204,7 @@ func TestWrongPasswordIsNotShown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan error)
 	go func() { watched <- store.Watch(ctx) }()
-	log.waitFor(t, "redis is away")
+	log.waitFor(t, "redis refuses the service")
 	cancel()
 	if err := <-watched; err != nil {
 		t.Fatal(err)

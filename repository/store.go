@@ -114,7 +114,7 @@ func (r *Redis) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, 
 	case reply.decision == "NO_EXPIRY":
 		return lock.Lock{}, &lock.InvalidError{
 			Field: lock.FieldExtension, Reason: lock.ReasonNoExpiry,
-			Problem: "is not possible: the lock was taken by another program and never lapses",
+			Problem: "cannot be granted: the lock has no end, another program wrote it so",
 		}
 	case reply.decision == "TOO_LONG":
 		allowed := max(0, int64((cmd.MaxTTL-reply.spool.Lock.Remaining)/time.Second))
@@ -142,8 +142,8 @@ func (r *Redis) run(ctx context.Context, script *redis.Script, tag lock.Tag, arg
 	keys := []string{lockKey(tag), companionKey(tag)}
 	args = append([]any{r.memory.Milliseconds()}, args...)
 	values, err := script.Run(ctx, r.client, keys, args...).Slice()
-	if err := classify(err); err != nil {
-		return reply{}, err
+	if err != nil {
+		return reply{}, classify(fmt.Errorf("spool %s: %w", tag, err))
 	}
 	return decode(tag, values)
 }

@@ -6,7 +6,7 @@ const client = new ApolloClient({
 });
 
 interface Tomar {
-  tomarSpool: { lockToken: string; lock: { id: string; expiresAt: string } } | null;
+  tomarSpool: { lockToken: string; lock: { id: string; expiresAt: string } };
 }
 
 const TOMAR = gql`
@@ -21,26 +21,29 @@ const TOMAR = gql`
   }
 `;
 
-// Answers the lock token, or null if somebody else has the spool.
+// Takes the spool and returns the lock token, or null if somebody else has it.
 async function tomar(tagSpool: string, workerId: string, workerNombre: string): Promise<string | null> {
-  // Keep the id until there is an answer: the same request sent again is safe.
-  const requestId = crypto.randomUUID();
-  try {
-    const { data } = await client.mutate<Tomar>({
-      mutation: TOMAR,
-      variables: { input: { tagSpool, workerId, workerNombre, requestId } },
-    });
-    return data?.tomarSpool?.lockToken ?? null;
-  } catch (error) {
-    const extensions = CombinedGraphQLErrors.is(error) ? error.errors[0]?.extensions : undefined;
-    if (extensions?.code !== "SPOOL_OCCUPIED") {
-      throw error;
+  // One id for every sending of this request: with it, sending again is safe.
+  const input = { tagSpool, workerId, workerNombre, requestId: crypto.randomUUID() };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { data } = await client.mutate<Tomar>({ mutation: TOMAR, variables: { input } });
+      console.log(`${tagSpool} is ours until ${data!.tomarSpool.lock.expiresAt}`);
+      return data!.tomarSpool.lockToken;
+    } catch (error) {
+      const extensions = CombinedGraphQLErrors.is(error) ? error.errors[0]?.extensions : undefined;
+      if (extensions?.code === "SPOOL_OCCUPIED") {
+        console.log(`${tagSpool} is held by ${extensions.ownerName ?? extensions.ownerId} until ${extensions.expiresAt}`);
+        return null;
+      }
+      // No code: the answer was lost on the way.
+      if (attempt === 3 || (extensions && extensions.code !== "SERVICE_UNAVAILABLE")) {
+        throw error;
+      }
     }
-    console.log(`${tagSpool} is held by ${extensions.ownerName ?? extensions.ownerId} until ${extensions.expiresAt}`);
-    return null;
   }
 }
 
 const tagSpool = process.argv[2] ?? "MK-1335-CW-25238-012";
-console.log((await tomar(tagSpool, "93", "MR(93)")) ? `${tagSpool} is ours` : "not ours");
-console.log((await tomar(tagSpool, "94", "JP(94)")) ? `${tagSpool} is ours` : "not ours");
+await tomar(tagSpool, "93", "MR(93)");
+await tomar(tagSpool, "94", "JP(94)");

@@ -444,9 +444,14 @@ var sources = []*ast.Source{
 What changes who holds a spool. Each operation is one atomic step.
 
 Every one of them can fail with ` + "`" + `BAD_USER_INPUT` + "`" + ` (extensions: ` + "`" + `field` + "`" + `, ` + "`" + `reason` + "`" + `,
-and ` + "`" + `minimum` + "`" + `, ` + "`" + `maximum` + "`" + ` where there is a bound), then nothing was changed, and
-with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` (` + "`" + `retryable` + "`" + `, and ` + "`" + `outcome` + "`" + `: ` + "`" + `NOT_APPLIED` + "`" + ` or
-` + "`" + `UNKNOWN` + "`" + `), then it may be sent again.
+and ` + "`" + `minimum` + "`" + `, ` + "`" + `maximum` + "`" + ` where there is a bound), then nothing was changed; ` + "`" + `reason` + "`" + `
+is one of ` + "`" + `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
+NOT_UUID_V4 WRONG_TYPE NO_EXPIRY` + "`" + `.
+
+Every one of them can fail with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` (` + "`" + `retryable` + "`" + `, and ` + "`" + `outcome` + "`" + `:
+` + "`" + `NOT_APPLIED` + "`" + ` or ` + "`" + `UNKNOWN` + "`" + `). With its ` + "`" + `requestId` + "`" + `, the same request can then be sent
+again without danger, and so can a release. Without one, a take of unknown outcome
+is taken back by the service, and an extension may have been applied.
 """
 type Mutation {
   """
@@ -665,7 +670,8 @@ input ExtendLockInput {
 
   """
   A UUID v4 in canonical form. Sent again for the same lock, the request is not
-  applied again and gets its first answer. The newest 64 of a lock are remembered.
+  applied again and gets its first answer; without one, it is applied each time. The
+  newest 64 of a lock are remembered.
   """
   requestId: ID
 }

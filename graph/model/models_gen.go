@@ -19,7 +19,8 @@ type ExtendLockInput struct {
 	// By how many seconds the remaining time grows: 1 to `maxTtlSeconds`.
 	AdditionalSeconds int `json:"additionalSeconds"`
 	// A UUID v4 in canonical form. Sent again for the same lock, the request is not
-	// applied again and gets its first answer. The newest 64 of a lock are remembered.
+	// applied again and gets its first answer; without one, it is applied each time. The
+	// newest 64 of a lock are remembered.
 	RequestID *string `json:"requestId,omitempty"`
 }
 
@@ -46,9 +47,14 @@ type LockLimits struct {
 // What changes who holds a spool. Each operation is one atomic step.
 //
 // Every one of them can fail with `BAD_USER_INPUT` (extensions: `field`, `reason`,
-// and `minimum`, `maximum` where there is a bound), then nothing was changed, and
-// with `SERVICE_UNAVAILABLE` (`retryable`, and `outcome`: `NOT_APPLIED` or
-// `UNKNOWN`), then it may be sent again.
+// and `minimum`, `maximum` where there is a bound), then nothing was changed; `reason`
+// is one of `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
+// NOT_UUID_V4 WRONG_TYPE NO_EXPIRY`.
+//
+// Every one of them can fail with `SERVICE_UNAVAILABLE` (`retryable`, and `outcome`:
+// `NOT_APPLIED` or `UNKNOWN`). With its `requestId`, the same request can then be sent
+// again without danger, and so can a release. Without one, a take of unknown outcome
+// is taken back by the service, and an extension may have been applied.
 type Mutation struct {
 }
 

@@ -54,7 +54,7 @@ func MarshalInt(n int) graphql.Marshaler { return graphql.MarshalInt(n) }
 func UnmarshalInt(v any) (int, error) {
 	n, err := integer(v)
 	if err != nil || int64(int32(n)) != n { //nolint:gosec // that is the check
-		return 0, &TypeError{"a whole number from -2147483648 to 2147483647"}
+		return 0, &TypeError{"a whole number of 32 bits"}
 	}
 	return int(n), nil
 }
