@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -128,8 +129,13 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	announce(log, listener.Addr(), cfg, dev)
 
+	var requests sync.WaitGroup
 	server := &http.Server{
-		Handler:           handler,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			defer requests.Done()
+			handler.ServeHTTP(w, r)
+		}),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
@@ -149,12 +155,16 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		log.Info("shutting down", "timeout", cfg.ShutdownTimeout.String())
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
-		handler.Drain()
 		err := server.Shutdown(deadline)
 		if err != nil {
 			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
 		}
-		locks.Close(deadline)
+		// What was cut off still has its operation's deadline to meet, and may leave a
+		// lock behind that is to be taken back.
+		requests.Wait()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.OperationTimeout)
+		defer cancel()
+		locks.Close(last)
 		return err
 	})
 	err = group.Wait()

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/google/uuid"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"spoollock/graph/model"
 	"spoollock/graph/scalar"
@@ -105,8 +108,10 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 	case errors.As(err, &invalid):
 		return invalidInput(invalid)
 	case errors.As(err, &unavailable):
-		log.WarnContext(ctx, "redis did not serve an operation",
-			"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
+		if ctx.Err() == nil { // else the caller is gone, and Redis not to blame
+			log.WarnContext(ctx, "redis did not serve an operation",
+				"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
+		}
 		return "Redis cannot be reached, or gave no answer in time. Try again.", map[string]any{
 			"code":      CodeServiceUnavailable,
 			"retryable": true,
@@ -118,7 +123,7 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
 			return badType(wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
 		}
-		return wrapped.Message, map[string]any{"code": wrapped.Extensions["code"]}
+		return documentError(wrapped)
 	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
 		// Not from the execution: the transport could not make sense of the request.
 		// Its message may quote the request, and with it a token.
@@ -126,6 +131,20 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 			map[string]any{"code": CodeBadRequest}
 	default:
 		return masked(ctx, log, err)
+	}
+}
+
+// documentError describes what is wrong with a document. Messages that quote its
+// values are replaced, as a value may be a token; those that quote names are not.
+func documentError(err *gqlerror.Error) (string, map[string]any) {
+	extensions := map[string]any{"code": err.Extensions["code"]}
+	switch {
+	case err.Extensions["code"] == errcode.ParseFailed:
+		return "The document cannot be parsed at this place.", extensions
+	case err.Rule == rules.ValuesOfCorrectTypeRule.Name:
+		return "The value at this place is missing, unknown, or not of the type that the schema asks for.", extensions
+	default:
+		return err.Message, extensions
 	}
 }
 
@@ -166,12 +185,16 @@ func invalidInput(invalid *lock.InvalidError) (string, map[string]any) {
 	return field + " " + invalid.Problem + ".", extensions
 }
 
+// name is what a schema can call an input. What a client calls one that does not
+// exist may be anything, and is not repeated.
+var name = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
+
 // badType names the input by the last name of its path.
 func badType(path ast.Path, problem string) (string, map[string]any) {
 	field := ""
 	for _, element := range path {
-		if name, ok := element.(ast.PathName); ok {
-			field = string(name)
+		if s, ok := element.(ast.PathName); ok && name.MatchString(string(s)) {
+			field = string(s)
 		}
 	}
 	return field + " " + problem + ".", map[string]any{

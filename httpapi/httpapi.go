@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -42,9 +41,8 @@ type Config struct {
 
 // Handler serves every path of the service.
 type Handler struct {
-	mux      *http.ServeMux
-	config   Config
-	draining atomic.Bool
+	mux    *http.ServeMux
+	config Config
 }
 
 // New returns a Handler.
@@ -62,9 +60,6 @@ func New(config Config) *Handler {
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
-
-// Drain makes the process not ready, so that no more requests are sent to it.
-func (h *Handler) Drain() { h.draining.Store(true) }
 
 func newGraphQL(config Config) http.Handler {
 	server := handler.New(config.Schema)
@@ -105,25 +100,15 @@ type readiness struct {
 	Checks map[string]string `json:"checks"`
 }
 
-// ready answers 200 when Redis answers in time and the process is not on its way
-// out, otherwise 503.
+// ready answers 200 when Redis answers in time, otherwise 503.
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.config.PingTimeout)
 	defer cancel()
-	answer := readiness{Status: "ready", Checks: map[string]string{"redis": "ok", "process": "ok"}}
-	status := http.StatusOK
+	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{"redis": "ok"}}
 	if err := h.config.Ping(ctx); err != nil {
-		// The error is in the log of whoever watches Redis; it is none of a caller's
-		// business.
-		answer.Checks["redis"] = "unavailable"
-		status = http.StatusServiceUnavailable
-	}
-	if h.draining.Load() {
-		answer.Checks["process"] = "shutting down"
-		status = http.StatusServiceUnavailable
-	}
-	if status != http.StatusOK {
-		answer.Status = "not ready"
+		// Whoever watches Redis has logged the error; it is none of a caller's business.
+		status, answer = http.StatusServiceUnavailable,
+			readiness{Status: "not ready", Checks: map[string]string{"redis": "unavailable"}}
 	}
 	writeJSON(w, status, answer)
 }

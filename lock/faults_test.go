@@ -95,8 +95,8 @@ func TestLostReplyOfARepeatedRequest(t *testing.T) {
 	request.RequestID = ptr(uuid.NewString())
 	lose.Store(true)
 	first, err := service.Take(ctx, request)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || !first.Replayed {
+		t.Fatalf("the attempt after a lost one is answered %+v, %v", first, err)
 	}
 	lose.Store(true)
 	second, err := service.Take(ctx, request)
@@ -172,9 +172,24 @@ func TestHangingRedis(t *testing.T) {
 	ctx := newContext(t)
 	server := redistest.Start(t)
 	service, _ := open(t, server.URL, config())
-	held := takeRequest()
-	taken, err := service.Take(ctx, held)
-	if err != nil {
+	hold := func() (lock.TakeRequest, lock.Taken) {
+		t.Helper()
+		request := takeRequest()
+		taken, err := service.Take(ctx, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return request, taken
+	}
+	held, taken := hold()
+	releasing, released := hold()
+	// Redis must know the scripts, or it has nothing to run on waking.
+	_, scratch := hold()
+	tag, token := string(scratch.Lock.Tag), scratch.Token.Reveal()
+	if _, err := service.Extend(ctx, lock.ExtendRequest{Tag: tag, Token: token, By: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Release(ctx, lock.ReleaseRequest{Tag: tag, Token: token}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -197,7 +212,7 @@ func TestHangingRedis(t *testing.T) {
 			return err
 		},
 		func() error {
-			_, err := service.Release(ctx, lock.ReleaseRequest{Tag: unnamed.Tag, Token: taken.Token.Reveal()})
+			_, err := service.Release(ctx, lock.ReleaseRequest{Tag: releasing.Tag, Token: released.Token.Reveal()})
 			return err
 		},
 	}
@@ -227,6 +242,18 @@ func TestHangingRedis(t *testing.T) {
 	spool, err := service.Spool(ctx, unnamed.Tag)
 	if err != nil || spool.Lock == nil || spool.Lock.Owner.ID != "94" || spool.Version != next.Lock.Version {
 		t.Fatalf("spool is %+v, %v", spool, err)
+	}
+	// Attempts that Redis ran late extended once, if at all.
+	spool, err = service.Spool(ctx, held.Tag)
+	if err != nil || spool.Lock == nil || spool.Version != taken.Lock.Version {
+		t.Fatalf("spool is %+v, %v", spool, err)
+	}
+	if by := spool.Lock.ExpiresAt.Sub(taken.Lock.ExpiresAt); by != 0 && by != time.Minute {
+		t.Fatalf("the lock was extended by %v", by)
+	}
+	repeated, err := service.Release(ctx, lock.ReleaseRequest{Tag: releasing.Tag, Token: released.Token.Reveal()})
+	if err != nil || !repeated.Outcome.Released() || repeated.Spool.Lock != nil {
+		t.Fatalf("the release sent again got %+v, %v", repeated, err)
 	}
 }
 

@@ -9,10 +9,11 @@ import (
 )
 
 // The pause before the second attempt is firstPause, twice as long before each
-// further one, and up to maxJitter longer, so that clients that failed together
-// do not come back together.
+// further one up to maxPause, and up to maxJitter longer, so that clients that
+// failed together do not come back together.
 const (
 	firstPause = 25 * time.Millisecond
+	maxPause   = 200 * time.Millisecond
 	maxJitter  = 25 * time.Millisecond
 )
 
@@ -46,6 +47,7 @@ func try[T any](ctx context.Context, s *Service, op func(context.Context) (T, er
 		retry.Context(ctx),
 		retry.Attempts(uint(s.config.Attempts)), //nolint:gosec // documented to be at least 1
 		retry.Delay(firstPause),
+		retry.MaxDelay(maxPause),
 		retry.MaxJitter(maxJitter),
 		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
 		retry.RetryIf(func(error) bool { return last != nil }),

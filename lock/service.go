@@ -77,7 +77,9 @@ type Taken struct {
 	Lock  Lock
 	Token Token
 
-	// Replayed says that an earlier sending of this very request took the spool.
+	// Replayed says that this very request, with the client's request id, had taken
+	// the spool before: an earlier sending of it, or an attempt of this one whose
+	// answer was lost.
 	Replayed bool
 }
 

@@ -33,7 +33,7 @@ func config() lock.Config {
 // open returns a service on the Redis at url, and its store.
 func open(t testing.TB, url string, config lock.Config) (*lock.Service, *repository.Redis) {
 	t.Helper()
-	log := redistest.Logger(t)
+	log := redistest.NewLog(t).Logger()
 	store, err := repository.Open(repository.Config{
 		URL: url, MaxConnections: 50, Timeout: config.Timeout, Memory: 30 * 24 * time.Hour,
 	}, log)

@@ -12,6 +12,5 @@
 // what was last seen there: each script begins by comparing the two, and the
 // lock's key is always right.
 //
-// Redis 7.0 or newer is required, for PEXPIRETIME and for a clock that stands
-// still while a script runs.
+// Redis 7.0 or newer is required, for PEXPIRETIME.
 package repository

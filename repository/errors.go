@@ -1,7 +1,10 @@
 package repository
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/redis/go-redis/v9"
@@ -9,20 +12,20 @@ import (
 	"spoollock/lock"
 )
 
-// classify makes a *lock.UnavailableError of trouble that may pass by itself.
-// What Redis answered was not applied, as the scripts write nothing before the
-// first command that can fail; what was never sent was not applied either; of
+// classify makes a *lock.UnavailableError of trouble that may pass by itself. What
+// Redis refused was not applied, as the scripts write nothing before the first
+// command that Redis can refuse; what was never sent was not applied either; of
 // everything else that goes wrong on a connection nothing is known.
 func classify(err error) error {
 	switch {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
-		redis.IsMaxClientsError(err), errors.Is(err, redis.ErrPoolTimeout), isDialError(err):
-		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: err}
+		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "), neverSent(err):
+		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: withoutAddress(err)}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
 		return err
 	default:
-		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: err}
+		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: withoutAddress(err)}
 	}
 }
 
@@ -33,7 +36,30 @@ func isAnswer(err error) bool {
 	return errors.As(err, &answer)
 }
 
-func isDialError(err error) bool {
+// neverSent reports whether there was no connection to send anything on. The
+// client meets the context's own errors only while it waits for one: on a
+// connection, a deadline is a time-out of the network.
+func neverSent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &certificate) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, redis.ErrPoolTimeout)
+}
+
+// withoutAddress is err for the log, which is not to hold the address of Redis.
+func withoutAddress(err error) error {
+	var op *net.OpError
+	var lookup *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return errors.New("the certificate of redis cannot be verified")
+	case errors.As(err, &lookup):
+		return fmt.Errorf("look up the host of redis: %s", lookup.Err)
+	case errors.As(err, &op):
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	default:
+		return err
+	}
 }

@@ -25,7 +25,7 @@ func open(t testing.TB, url string) *repository.Redis {
 	t.Helper()
 	store, err := repository.Open(repository.Config{
 		URL: url, MaxConnections: 50, Timeout: 10 * time.Second, Memory: memory,
-	}, redistest.Logger(t))
+	}, redistest.NewLog(t).Logger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,8 @@ local function grow()
 end
 
 -- Keeps the companion longer than the lock, and the fate of a lapsed lock for a
--- day after it.
+-- day after it. That of a lock without an expiry stays until a script finds the
+-- lock gone.
 local function keep()
   if value and expires == -1 then
     redis.call('PERSIST', KEYS[2])

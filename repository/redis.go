@@ -97,25 +97,17 @@ func (r *Redis) Close() error {
 // Ping reports whether Redis answers within ctx's deadline.
 func (r *Redis) Ping(ctx context.Context) error {
 	if err := r.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping redis: %w", err)
+		return fmt.Errorf("ping redis: %w", withoutAddress(err))
 	}
 	return nil
-}
-
-// EmbeddedAddr is the address of the embedded Redis, or empty if there is none.
-func (r *Redis) EmbeddedAddr() string {
-	if r.embedded == nil {
-		return ""
-	}
-	return r.embedded.addr()
 }
 
 // ErrTooOld says that the Redis found cannot run the scripts.
 var ErrTooOld = errors.New("redis 7.0 or newer is required")
 
-// Inspect says in the log which Redis was found, and warns if it may evict locks
-// or forget them in a crash. It returns an error that wraps [ErrTooOld] if Redis is older than 7.0.
-func (r *Redis) Inspect(ctx context.Context) error {
+// inspect says in the log which Redis was found, and warns if it may evict locks
+// or forget them in a crash.
+func (r *Redis) inspect(ctx context.Context) error {
 	if r.embedded != nil {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
@@ -146,7 +138,7 @@ func (r *Redis) info(ctx context.Context, sections ...string) (map[string]string
 	for _, section := range sections {
 		text, err := r.client.Info(ctx, section).Result()
 		if err != nil {
-			return nil, fmt.Errorf("ask redis for its %s: %w", section, err)
+			return nil, fmt.Errorf("ask redis for its %s: %w", section, withoutAddress(err))
 		}
 		for line := range strings.Lines(text) {
 			if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
@@ -162,18 +154,16 @@ const watchInterval = time.Second
 
 // Watch says in the log when Redis goes away and when it is back, once each, and
 // inspects it at the beginning and whenever it is back. It returns nil when ctx is
-// done, and an error if Redis is too old.
+// done, and an error that wraps [ErrTooOld] if it finds an older Redis than 7.0.
 func (r *Redis) Watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	inspected, away := false, false
 	for {
-		err := r.look(ctx, &inspected)
+		err := r.within(ctx, r.Ping)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrTooOld):
-			return err
 		case err != nil && !away && isAnswer(err):
 			r.log.Error("redis refuses the service, no spool can be taken until it is let in", "error", err)
 		case err != nil && !away:
@@ -182,6 +172,16 @@ func (r *Redis) Watch(ctx context.Context) error {
 			r.log.Info("redis is back")
 		}
 		away = err != nil
+		inspected = inspected && !away
+		if !away && !inspected {
+			err := r.within(ctx, r.inspect)
+			if errors.Is(err, ErrTooOld) {
+				return err
+			}
+			if inspected = err == nil || isAnswer(err); err != nil && inspected {
+				r.log.Warn("redis does not say what it is: its version, eviction and persistence are not checked", "error", err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -190,14 +190,8 @@ func (r *Redis) Watch(ctx context.Context) error {
 	}
 }
 
-func (r *Redis) look(ctx context.Context, inspected *bool) error {
+func (r *Redis) within(ctx context.Context, look func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.client.Options().DialTimeout)
 	defer cancel()
-	look := r.Inspect
-	if *inspected {
-		look = r.Ping
-	}
-	err := look(ctx)
-	*inspected = err == nil
-	return err
+	return look(ctx)
 }

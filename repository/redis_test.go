@@ -2,12 +2,11 @@ package repository_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -18,41 +17,12 @@ import (
 	"spoollock/repository/redistest"
 )
 
-// logged collects log records; it may be written and read at the same time.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logged) waitFor(t *testing.T, text string) {
+func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !strings.Contains(l.String(), text) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%q is not in the log:\n%s", text, l)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func openLogged(t *testing.T, url string) (*repository.Redis, *logged) {
-	t.Helper()
-	var log logged
+	log := redistest.NewLog(t)
 	store, err := repository.Open(repository.Config{
 		URL: url, MaxConnections: 5, Timeout: time.Second, Memory: memory,
-	}, slog.New(slog.NewTextHandler(&log, nil)))
+	}, log.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,23 +31,28 @@ func openLogged(t *testing.T, url string) (*repository.Redis, *logged) {
 			t.Error(err)
 		}
 	})
-	return store, &log
+	return store, log
 }
 
-func TestInspectSaysWhichRedis(t *testing.T) {
+// watch lets the store watch the Redis at url, until the log has the pattern.
+func watch(t *testing.T, url, until string) *redistest.Log {
+	t.Helper()
+	store, log := openLogged(t, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error)
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, until)
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func TestWatchSaysWhichRedis(t *testing.T) {
 	t.Parallel()
-	store, log := openLogged(t, redistest.Start(t).URL)
-	if err := store.Inspect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	durable, durableLog := openLogged(t, redistest.Start(t, "--appendonly", "yes").URL)
-	if err := durable.Inspect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(durableLog.String(), "WARN") {
-		t.Errorf("a Redis as it should be is warned of:\n%s", durableLog)
-	}
-	for _, want := range []string{`msg="redis found"`, "version=7.", "mode=standalone", "maxmemory_policy=noeviction"} {
+	log := watch(t, redistest.Start(t).URL, "append-only file")
+	for _, want := range []string{`msg="redis found"`, "version=7.", "mode=standalone", "maxmemory_policy=noeviction", `level=WARN msg="redis keeps no append-only file`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is not in the log:\n%s", want, log)
 		}
@@ -85,19 +60,35 @@ func TestInspectSaysWhichRedis(t *testing.T) {
 	if strings.Contains(log.String(), "evict locks") {
 		t.Errorf("noeviction is warned of:\n%s", log)
 	}
-	if !strings.Contains(log.String(), `level=WARN msg="redis keeps no append-only file`) {
-		t.Errorf("a Redis without an append-only file is not warned of:\n%s", log)
+}
+
+func TestWatchDoesNotWarnOfARedisAsItShouldBe(t *testing.T) {
+	t.Parallel()
+	// The first look and the second one are a second apart, and the first is over by
+	// the second.
+	server := redistest.Start(t, "--appendonly", "yes")
+	if log := watch(t, server.URL, "redis found"); strings.Contains(log.String(), "WARN") {
+		t.Errorf("it is warned of:\n%s", log)
 	}
 }
 
-func TestInspectWarnsOfEviction(t *testing.T) {
+func TestWatchWarnsOfEviction(t *testing.T) {
 	t.Parallel()
-	store, log := openLogged(t, redistest.Start(t, "--maxmemory-policy", "volatile-lru").URL)
-	if err := store.Inspect(t.Context()); err != nil {
+	watch(t, redistest.Start(t, "--maxmemory-policy", "volatile-lru").URL, `level=WARN msg="redis may evict locks.*maxmemory_policy=volatile-lru`)
+}
+
+// A user who may not ask what Redis is can still lock.
+func TestWatchWithoutInfo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.Do(t.Context(), "ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "+@all", "-info").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), "level=WARN msg=\"redis may evict locks") {
-		t.Errorf("volatile-lru is not warned of:\n%s", log)
+	log := watch(t, "redis://spools:hunter2@"+server.Addr, "level=WARN msg=\"redis does not say what it is")
+	if strings.Contains(log.String(), "redis is away") || strings.Contains(log.String(), "refuses") {
+		t.Errorf("a Redis that serves is said not to:\n%s", log)
 	}
 }
 
@@ -123,6 +114,8 @@ func oldRedis(t *testing.T) (url string) {
 					case "INFO":
 						info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
 						_, _ = fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
+					case "PING":
+						_, _ = fmt.Fprint(conn, "+PONG\r\n")
 					case "HELLO":
 						_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
 					}
@@ -155,10 +148,10 @@ func TestWatchSaysOnceWhatChanges(t *testing.T) {
 	watched := make(chan error)
 	go func() { watched <- store.Watch(ctx) }()
 
-	log.waitFor(t, "redis is away")
+	log.Find(t, "redis is away")
 	server.Restart()
-	log.waitFor(t, "redis is back")
-	log.waitFor(t, "redis found")
+	log.Find(t, "redis is back")
+	log.Find(t, "redis found")
 	server.Pause()
 	deadline := time.Now().Add(patience)
 	for strings.Count(log.String(), "redis is away") != 2 && time.Now().Before(deadline) {
@@ -200,15 +193,9 @@ func TestWrongPasswordIsNotShown(t *testing.T) {
 	if err := client.ConfigSet(t.Context(), "requirepass", "correct").Err(); err != nil {
 		t.Fatal(err)
 	}
-	store, log := openLogged(t, "redis://:hunter2@"+server.Addr)
-	ctx, cancel := context.WithCancel(t.Context())
-	watched := make(chan error)
-	go func() { watched <- store.Watch(ctx) }()
-	log.waitFor(t, "redis refuses the service")
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
+	url := "redis://:hunter2@" + server.Addr
+	log := watch(t, url, "redis refuses the service")
+	store, _ := openLogged(t, url)
 	_, err := store.Read(t.Context(), "MK-1")
 	var unavailable *lock.UnavailableError
 	if err == nil || errors.As(err, &unavailable) {
@@ -222,47 +209,40 @@ func TestWrongPasswordIsNotShown(t *testing.T) {
 func TestMalformedURLIsNotShown(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"redis://:hunter2@a:b:c", "hunter2", "http://:hunter2@a", "redis://:hunter2@a/x"} {
-		_, err := repository.Open(repository.Config{URL: url}, redistest.Logger(t))
+		_, err := repository.Open(repository.Config{URL: url}, redistest.NewLog(t).Logger())
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("a malformed URL gives %v", err)
 		}
 	}
 }
 
+// The embedded Redis is reachable by redis-cli, at the address in the log.
 func TestEmbeddedIsReachable(t *testing.T) {
 	t.Parallel()
+	redistest.Need(t, "redis-cli")
 	store, log := openLogged(t, repository.EmbeddedURL)
-	if err := store.Watch(done(t)); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Inspect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(log.String(), "redis_addr="+store.EmbeddedAddr()) {
-		t.Fatalf("the address %s is not in the log:\n%s", store.EmbeddedAddr(), log)
-	}
-	host, _, err := net.SplitHostPort(store.EmbeddedAddr())
-	if err != nil || host != "127.0.0.1" {
-		t.Fatalf("the embedded Redis listens at %s", store.EmbeddedAddr())
-	}
-	conn, err := net.Dial("tcp", store.EmbeddedAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close() //nolint:errcheck // the test is over
-	if _, err := conn.Write([]byte("*1\r\n$4\r\nPING\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || answer != "+PONG\r\n" {
-		t.Fatalf("PING is answered %q, %v", answer, err)
-	}
-}
-
-// done returns a context that is done.
-func done(t *testing.T) context.Context {
-	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error)
+	go func() { watched <- store.Watch(ctx) }()
+	port := log.Find(t, `redis_addr=127\.0\.0\.1:(\d+)`)
 	cancel()
-	return ctx
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Take(t.Context(), lock.TakeCommand{
+		Tag: "MK-1", Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", lock.RequestID{}),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, run := range map[string]func(*exec.Cmd){
+		"with a command":          func(cli *exec.Cmd) { cli.Args = append(cli.Args, "GET", "spool_lock:MK-1") },
+		"with a terminal's input": func(cli *exec.Cmd) { cli.Stdin = strings.NewReader("GET spool_lock:MK-1\n") },
+	} {
+		cli := exec.Command("redis-cli", "-p", port)
+		run(cli)
+		out, err := cli.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), "93:") {
+			t.Errorf("redis-cli %s says %q, %v", name, out, err)
+		}
+	}
 }

@@ -37,26 +37,26 @@ func (r *Redis) Take(ctx context.Context, cmd lock.TakeCommand) (lock.Lock, bool
 	if cmd.Expected != nil {
 		expected = int64(*cmd.Expected)
 	}
-	reply, err := r.run(ctx, takeScript, cmd.Tag,
+	answer, err := r.run(ctx, takeScript, cmd.Tag,
 		cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected)
 	if err != nil {
 		return lock.Lock{}, false, err
 	}
 	switch {
-	case reply.decision == "ENDED":
-		return lock.Lock{}, false, &lock.ExpiredError{Tag: cmd.Tag, Cause: reply.ended}
-	case reply.decision == "CONFLICT" && cmd.Expected != nil:
+	case answer.decision == "ENDED":
+		return lock.Lock{}, false, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case answer.decision == "CONFLICT" && cmd.Expected != nil:
 		return lock.Lock{}, false, &lock.VersionConflictError{
-			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: reply.spool.Version,
+			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: answer.spool.Version,
 		}
-	case reply.spool.Lock == nil:
-		return lock.Lock{}, false, reply.unexpected()
-	case reply.decision == "OCCUPIED":
-		return lock.Lock{}, false, &lock.OccupiedError{Lock: *reply.spool.Lock}
-	case reply.decision == "TAKEN", reply.decision == "REPLAYED":
-		return *reply.spool.Lock, reply.decision == "REPLAYED", nil
+	case answer.spool.Lock == nil:
+		return lock.Lock{}, false, answer.unexpected()
+	case answer.decision == "OCCUPIED":
+		return lock.Lock{}, false, &lock.OccupiedError{Lock: *answer.spool.Lock}
+	case answer.decision == "TAKEN", answer.decision == "REPLAYED":
+		return *answer.spool.Lock, answer.decision == "REPLAYED", nil
 	default:
-		return lock.Lock{}, false, reply.unexpected()
+		return lock.Lock{}, false, answer.unexpected()
 	}
 }
 
@@ -76,64 +76,71 @@ func (r *Redis) Release(ctx context.Context, cmd lock.ReleaseCommand) (lock.Rele
 	if cmd.Bar {
 		bar = "1"
 	}
-	reply, err := r.run(ctx, releaseScript, cmd.Tag, cmd.Token.Reveal(), cmd.ID.Reveal(), bar)
+	answer, err := r.run(ctx, releaseScript, cmd.Tag, cmd.Token.Reveal(), cmd.ID.Reveal(), bar)
 	if err != nil {
 		return "", lock.Spool{}, err
 	}
-	switch reply.decision {
+	switch answer.decision {
 	case "RELEASED":
-		return lock.OutcomeReleased, reply.spool, nil
+		return lock.OutcomeReleased, answer.spool, nil
 	case "ENDED":
-		return releaseOutcomes[reply.ended], reply.spool, nil
-	case "UNKNOWN":
-		if reply.spool.Lock != nil {
-			return lock.OutcomeNotOwner, reply.spool, nil
+		outcome, ok := releaseOutcomes[answer.ended]
+		if !ok {
+			return "", lock.Spool{}, answer.unexpected()
 		}
-		return lock.OutcomeNotHeld, reply.spool, nil
+		return outcome, answer.spool, nil
+	case "UNKNOWN":
+		if answer.spool.Lock != nil {
+			return lock.OutcomeNotOwner, answer.spool, nil
+		}
+		return lock.OutcomeNotHeld, answer.spool, nil
 	default:
-		return "", lock.Spool{}, reply.unexpected()
+		return "", lock.Spool{}, answer.unexpected()
 	}
 }
 
 // Extend implements [lock.Store].
 func (r *Redis) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, error) {
-	reply, err := r.run(ctx, extendScript, cmd.Tag,
+	answer, err := r.run(ctx, extendScript, cmd.Tag,
 		cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal())
 	if err != nil {
 		return lock.Lock{}, err
 	}
 	switch {
-	case reply.decision == "ENDED":
-		return lock.Lock{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: reply.ended}
-	case reply.spool.Lock == nil:
-		return lock.Lock{}, reply.unexpected()
-	case reply.decision == "EXTENDED":
-		return *reply.spool.Lock, nil
-	case reply.decision == "OCCUPIED":
-		return lock.Lock{}, &lock.OccupiedError{Lock: *reply.spool.Lock}
-	case reply.decision == "NO_EXPIRY":
+	case answer.decision == "ENDED":
+		return lock.Lock{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case answer.spool.Lock == nil:
+		return lock.Lock{}, answer.unexpected()
+	case answer.decision == "EXTENDED":
+		return *answer.spool.Lock, nil
+	case answer.decision == "OCCUPIED":
+		return lock.Lock{}, &lock.OccupiedError{Lock: *answer.spool.Lock}
+	case answer.decision == "NO_EXPIRY":
 		return lock.Lock{}, &lock.InvalidError{
 			Field: lock.FieldExtension, Reason: lock.ReasonNoExpiry,
 			Problem: "cannot be granted: the lock has no end, another program wrote it so",
 		}
-	case reply.decision == "TOO_LONG":
-		allowed := max(0, int64((cmd.MaxTTL-reply.spool.Lock.Remaining)/time.Second))
+	case answer.decision == "TOO_LONG":
+		allowed := max(0, int64((cmd.MaxTTL-answer.spool.Lock.Remaining)/time.Second))
 		return lock.Lock{}, &lock.InvalidError{
 			Field: lock.FieldExtension, Reason: lock.ReasonOutOfRange, Max: &allowed,
 			Problem: fmt.Sprintf("must be at most %d seconds at this moment", allowed),
 		}
 	default:
-		return lock.Lock{}, reply.unexpected()
+		return lock.Lock{}, answer.unexpected()
 	}
 }
 
 // Read implements [lock.Store].
 func (r *Redis) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
-	reply, err := r.run(ctx, readScript, tag)
+	answer, err := r.run(ctx, readScript, tag)
 	if err != nil {
 		return lock.Spool{}, err
 	}
-	return reply.spool, nil
+	if held := answer.spool.Lock != nil; held != (answer.decision == "HELD") || !held && answer.decision != "FREE" {
+		return lock.Spool{}, answer.unexpected()
+	}
+	return answer.spool, nil
 }
 
 // run executes one script. On a Redis that does not have it, after a restart or

@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -204,10 +205,83 @@ func TestFullRedis(t *testing.T) {
 	if n := s.client.Exists(s.ctx, s.lockKey(), s.companionKey()).Val(); n != 0 {
 		t.Fatalf("a take on a full Redis left %d keys", n)
 	}
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "0").Err())
+	s.foreignTake(foreignValue)
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+	if _, err := s.store.Read(s.ctx, s.tag); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("a first look at another program's lock on a full Redis got %v", err)
+	}
 	s.tag = held
 	s.wantHeld(0)
 	s.wantRelease(cmd.Token, lock.OutcomeReleased)
 	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+}
+
+func (s *stand) wantUnavailable(err error, want lock.Outcome) {
+	s.t.Helper()
+	var unavailable *lock.UnavailableError
+	if !errors.As(err, &unavailable) || unavailable.Outcome != want {
+		s.t.Fatalf("error is %v, want it unavailable with outcome %s", err, want)
+	}
+	if _, port, _ := strings.Cut(s.server.Addr, ":"); strings.Contains(err.Error(), port) {
+		s.t.Fatalf("error shows the address of Redis: %v", err)
+	}
+}
+
+// What waited for a connection in vain was not applied; what was sent, nobody
+// knows.
+func TestOutcomesOfAHangingRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	store, err := repository.Open(repository.Config{
+		URL: s.server.URL, MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
+	}, redistest.NewLog(t).Logger())
+	s.must(err)
+	defer store.Close() //nolint:errcheck // the test is over
+	_, err = store.Read(s.ctx, s.tag)
+	s.must(err)
+
+	s.server.Pause()
+	sent := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	defer cancel()
+	go func() {
+		_, _, err := store.Take(ctx, s.command())
+		sent <- err
+	}()
+	for store.PoolInUse() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	brief, cancelBrief := context.WithTimeout(s.ctx, 100*time.Millisecond)
+	defer cancelBrief()
+	_, _, err = store.Take(brief, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+	s.wantUnavailable(<-sent, lock.OutcomeUnknown)
+	s.server.Resume()
+}
+
+// A script that runs away keeps everybody out, and nothing of theirs is applied.
+func TestBusyRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, "--busy-reply-threshold", "50")
+	s.take(s.command())
+	runaway := make(chan error, 1)
+	go func() { runaway <- s.client.Eval(s.ctx, "while true do end", nil).Err() }()
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+		_, err := s.store.Read(ctx, s.tag)
+		cancel()
+		if err != nil && strings.Contains(err.Error(), "BUSY") {
+			s.wantUnavailable(err, lock.NotApplied)
+			break
+		}
+	}
+	other := s.server.Client()
+	defer other.Close() //nolint:errcheck // a client of the moment
+	s.must(other.ScriptKill(s.ctx).Err())
+	if err := <-runaway; err == nil {
+		t.Fatal("the script came to an end")
+	}
 }
 
 func TestReplicaRefusesAsUnavailable(t *testing.T) {
@@ -218,10 +292,7 @@ func TestReplicaRefusesAsUnavailable(t *testing.T) {
 	s.must(err)
 	s.must(s.client.ReplicaOf(s.ctx, host, port).Err())
 	_, _, err = s.store.Take(s.ctx, s.command())
-	var unavailable *lock.UnavailableError
-	if !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied {
-		t.Fatalf("a take on a replica got %v", err)
-	}
+	s.wantUnavailable(err, lock.NotApplied)
 }
 
 // The pool is never larger than it may be, and who finds it empty waits.
@@ -230,7 +301,7 @@ func TestPoolIsBounded(t *testing.T) {
 	s := newStand(t)
 	store, err := repository.Open(repository.Config{
 		URL: s.server.URL, MaxConnections: 3, Timeout: 10 * time.Second, Memory: memory,
-	}, redistest.Logger(t))
+	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer store.Close() //nolint:errcheck // the test is over
 	errs := make(chan error)

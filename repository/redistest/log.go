@@ -1,12 +1,58 @@
 package redistest
 
 import (
+	"bytes"
+	"io"
 	"log/slog"
+	"regexp"
+	"sync"
 	"testing"
+	"time"
 )
 
-// Logger returns a logger that writes every level to the test's output, where
-// go test -v shows it.
-func Logger(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+// Log collects what is logged, and shows it in the output of go test -v. It may be
+// written and read at the same time.
+type Log struct {
+	out  io.Writer
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// NewLog returns an empty log of the test.
+func NewLog(t testing.TB) *Log { return &Log{out: t.Output()} }
+
+// Logger returns a logger that writes every level to the log.
+func (l *Log) Logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Write implements [io.Writer].
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
+	return l.out.Write(p)
+}
+
+// String is what was logged so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Find waits until the log has a match of the pattern, and returns its last group.
+func (l *Log) Find(t testing.TB, pattern string) string {
+	t.Helper()
+	expression := regexp.MustCompile(pattern)
+	deadline := time.Now().Add(patience)
+	for {
+		if found := expression.FindStringSubmatch(l.String()); found != nil {
+			return found[len(found)-1]
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not in the log:\n%s", pattern, l)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }

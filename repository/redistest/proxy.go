@@ -11,8 +11,7 @@ import (
 // Proxy stands between the service and a Redis, on a loopback port of its own,
 // and loses what it is told to lose.
 type Proxy struct {
-	Addr string
-	URL  string
+	URL string
 
 	target    string
 	dropReply func(request []byte) bool
@@ -35,9 +34,8 @@ func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := listener.Addr().String()
 	p := &Proxy{
-		Addr: addr, URL: "redis://" + addr,
+		URL:    "redis://" + listener.Addr().String(),
 		target: target, dropReply: dropReply, listener: listener, conns: map[net.Conn]bool{},
 	}
 	p.done.Go(p.accept)

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,8 +24,9 @@ const patience = 30 * time.Second
 // Server is a redis-server process on a free loopback port, with its data in a
 // directory of the test's own.
 type Server struct {
-	Addr string
-	URL  string
+	Addr    string
+	URL     string
+	TLSAddr string // empty without an option of the value FreePort
 
 	t       testing.TB
 	dir     string
@@ -32,18 +35,16 @@ type Server struct {
 	exited  chan struct{}
 }
 
+// FreePort stands for a free port in an option of [Start]: "--tls-port", FreePort.
+const FreePort = "free port"
+
 // Start starts redis-server with the options given ("--appendonly", "yes") and
 // stops it when the test ends. Where there is no redis-server on PATH, it skips
 // the test and says so; with CI=true it fails the test instead.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("redis-server is needed: %v", err)
-		}
-		t.Skipf("needs a real Redis, install redis-server 7 to run it: %v", err)
-	}
-	s := &Server{t: t, dir: t.TempDir(), options: options}
+	Need(t, "redis-server")
+	s := &Server{t: t, dir: t.TempDir()}
 	t.Cleanup(func() {
 		if s.process != nil {
 			s.Kill()
@@ -52,6 +53,13 @@ func Start(t testing.TB, options ...string) *Server {
 	// The port found free can be taken by another process before Redis has it.
 	for range 5 {
 		s.Addr = freeAddr(t)
+		s.options = slices.Clone(options)
+		for i, option := range s.options {
+			if option == FreePort {
+				s.TLSAddr = freeAddr(t)
+				_, s.options[i], _ = strings.Cut(s.TLSAddr, ":")
+			}
+		}
 		if s.launch() {
 			s.URL = "redis://" + s.Addr
 			return s
@@ -59,6 +67,20 @@ func Start(t testing.TB, options ...string) *Server {
 	}
 	t.Fatal("redis-server did not start")
 	return nil
+}
+
+// Need skips the test where the program of Redis is not on PATH, and says so; with
+// CI=true it fails the test instead.
+func Need(t testing.TB, program string) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("%s is needed: %v", program, err)
+	default:
+		t.Skipf("needs a real Redis, install redis-server 7 to run it: %v", err)
+	}
 }
 
 func freeAddr(t testing.TB) string {
@@ -80,7 +102,6 @@ func (s *Server) launch() bool {
 	}
 	args := append([]string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--loglevel", "warning",
-		"--enable-debug-command", "yes",
 	}, s.options...)
 	//nolint:gosec // the arguments are the tests' own
 	process := exec.Command("redis-server", args...)
