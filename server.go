@@ -60,10 +60,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	case errors.Is(err, flag.ErrHelp):
 		_, err = io.WriteString(stderr, usage)
 		return err
-	case err != nil:
-		return fmt.Errorf("%w; -h shows the usage", err)
-	case flags.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q; -h shows the usage", flags.Arg(0))
+	case err != nil, flags.NArg() > 0:
+		// Not quoted: it may be a URL with a password, in the wrong place.
+		return errors.New("the arguments are not understood; -h shows the usage")
 	}
 	if *version {
 		_, err := fmt.Fprintln(stderr, "spoollock", buildVersion())
@@ -138,9 +137,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		}),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      15*time.Second + cfg.OperationTimeout,
-		IdleTimeout:       2 * time.Minute,
+		// Whoever is slow to send is no reason to go on after SIGTERM.
+		ReadTimeout:  min(15*time.Second, cfg.ShutdownTimeout/2),
+		WriteTimeout: 15*time.Second + cfg.OperationTimeout,
+		IdleTimeout:  2 * time.Minute,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return store.Watch(ctx) })
@@ -162,9 +162,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		// What was cut off still has its operation's deadline to meet, and may leave a
 		// lock behind that is to be taken back.
 		requests.Wait()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.OperationTimeout)
-		defer cancel()
-		locks.Close(last)
+		if end, _ := deadline.Deadline(); time.Until(end) < cfg.OperationTimeout {
+			deadline, cancel = context.WithTimeout(context.WithoutCancel(ctx), cfg.OperationTimeout)
+			defer cancel()
+		}
+		locks.Close(deadline)
 		return err
 	})
 	err = group.Wait()

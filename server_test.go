@@ -173,7 +173,8 @@ func TestFlags(t *testing.T) {
 		"help":     {[]string{"-h"}, "Usage: spoollock", ""},
 		"version":  {[]string{"-version"}, "spoollock ", ""},
 		"unknown":  {[]string{"-nonsense"}, "", "-h shows the usage"},
-		"leftover": {[]string{"-dev", "now"}, "", `unexpected argument "now"`},
+		"a value":  {[]string{"-dev=redis://:hunter2@a"}, "", "-h shows the usage"},
+		"leftover": {[]string{"-dev", "redis://:hunter2@a"}, "", "-h shows the usage"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -182,6 +183,9 @@ func TestFlags(t *testing.T) {
 			err := run(t.Context(), test.args, environment(nil), &printed)
 			if (err == nil) != (test.err == "") || (err != nil && !strings.Contains(err.Error(), test.err)) {
 				t.Fatalf("error is %v, want %q", err, test.err)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Fatalf("error shows a password: %v", err)
 			}
 			if !strings.HasPrefix(printed.String(), test.printed) {
 				t.Fatalf("%q is printed, want %q", printed.String(), test.printed)
@@ -328,6 +332,34 @@ func TestTermination(t *testing.T) {
 			}
 			log.Find(t, "stopped")
 		})
+	}
+}
+
+// A client that never finishes its request has begun no operation, and does not
+// hold up the stop.
+func TestTerminationWithAHalfSentRequest(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(context.Background())
+	log := redistest.NewLog(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"-dev"}, environment(map[string]string{"PORT": "0", "SHUTDOWN_TIMEOUT_SECONDS": "4"}), log)
+	}()
+	url := log.Find(t, `graphql=(http://[^ ]+)/graphql`)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	if _, err := fmt.Fprint(conn, "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(t, url, takeOne); !strings.Contains(got, "lockToken") {
+		t.Fatalf("a take beside it is answered %s", got)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatalf("run ends with %v", err)
 	}
 }
 

@@ -188,15 +188,18 @@ func (r *reader) redisURL(dev bool) string {
 		r.problem("REDIS_URL must begin with redis:// or rediss://, or be embedded://")
 	case u.Hostname() == "" || strings.Contains(u.Host, ","):
 		r.problem("REDIS_URL must name one host")
+	case !isNumber(u.Port()):
+		r.problem("REDIS_URL must have a port from 0 to 65535")
 	case u.RawQuery != "" || u.Fragment != "":
 		r.problem("REDIS_URL must have no parameters, the other variables set the options")
-	case !isDatabase(strings.TrimPrefix(u.Path, "/")):
+	case !isNumber(strings.TrimPrefix(u.Path, "/")):
 		r.problem("REDIS_URL must end in nothing or in the number of a database")
 	}
 	return value
 }
 
-func isDatabase(s string) bool {
+// isNumber accepts 0 to 65535, and nothing at all.
+func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return s == "" || err == nil
 }

@@ -148,6 +148,7 @@ func TestMalformed(t *testing.T) {
 		"unknown scheme":       {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
 		"no URL":               {map[string]string{"REDIS_URL": "redis://:hunter2@a:b:c"}, "REDIS_URL is not a URL"},
 		"two hosts":            {map[string]string{"REDIS_URL": "redis://:hunter2@a,b"}, "REDIS_URL must name one host"},
+		"no such port":         {map[string]string{"REDIS_URL": "redis://:hunter2@a:65536"}, "REDIS_URL must have a port"},
 		"no host":              {map[string]string{"REDIS_URL": "redis://:6379"}, "REDIS_URL must name one host"},
 		"verification off":     {map[string]string{"REDIS_URL": "rediss://:hunter2@a?skip_verify=true"}, "REDIS_URL must have no parameters"},
 		"no database number":   {map[string]string{"REDIS_URL": "redis://:hunter2@a/main"}, "REDIS_URL must end in"},

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"spoollock/graph/model"
@@ -109,7 +110,7 @@ func lockModel(l lock.Lock) *model.SpoolLock {
 		m.AcquiredAt = &l.AcquiredAt
 	}
 	if !l.ExpiresAt.IsZero() {
-		remaining := int((l.Remaining + time.Second - 1) / time.Second)
+		remaining := int(min(math.Ceil(l.Remaining.Seconds()), math.MaxInt32))
 		m.ExpiresAt, m.RemainingSeconds = &l.ExpiresAt, &remaining
 	}
 	return m

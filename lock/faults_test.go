@@ -359,6 +359,61 @@ func TestBrokenStoreIsNotTriedAgain(t *testing.T) {
 	}
 }
 
+// What Redis refuses for a while is tried again, and one spool that cannot be
+// worked with holds up no other.
+func TestOrphansAreTriedUntilTheyCanBeTakenBack(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	var cancel context.CancelFunc
+	var armed atomic.Bool
+	var broken string
+	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool {
+		if bytes.Contains(request, []byte("evalsha")) && armed.CompareAndSwap(true, false) {
+			// The caller is gone, and the lock of another type when it is to be released.
+			if broken != "" {
+				if err := errors.Join(client.Del(ctx, "spool_lock:"+broken).Err(),
+					client.LPush(ctx, "spool_lock:"+broken, "x").Err()); err != nil {
+					t.Error(err)
+				}
+			}
+			cancel()
+		}
+		return false
+	})
+	service, _ := open(t, proxy.URL, config())
+	if _, err := service.Take(ctx, takeRequest()); err != nil {
+		t.Fatal(err)
+	}
+	abandon := func(request lock.TakeRequest) {
+		t.Helper()
+		gone, done := context.WithCancel(ctx)
+		defer done()
+		cancel = done
+		armed.Store(true)
+		_, err := service.Take(gone, request)
+		wantUnavailable(t, err, lock.OutcomeUnknown)
+	}
+	free := func(request lock.TakeRequest) func() bool {
+		return func() bool {
+			spool, err := service.Spool(ctx, request.Tag)
+			return err == nil && spool.Lock == nil && spool.Version > 0
+		}
+	}
+	first, second := takeRequest(), takeRequest()
+	broken = first.Tag
+	abandon(first)
+	broken = ""
+	abandon(second)
+	eventually(t, "the second orphan is free", free(second))
+	if err := client.Del(ctx, "spool_lock:"+first.Tag).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first orphan is free", free(first))
+}
+
 // Closing gives up on what cannot be taken back, in time.
 func TestCloseWithoutRedis(t *testing.T) {
 	t.Parallel()

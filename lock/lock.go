@@ -35,8 +35,8 @@ type Lock struct {
 	// program, without a time to live.
 	ExpiresAt time.Time
 
-	// Remaining is the time from the store's answer to ExpiresAt, never negative,
-	// and meaningless where ExpiresAt is zero.
+	// Remaining is the time from the store's answer to ExpiresAt, never negative, at
+	// most what a Duration can say, and meaningless where ExpiresAt is zero.
 	Remaining time.Duration
 }
 

@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,114 +12,116 @@ const (
 	// lapses by itself.
 	maxOrphans = 10_000
 
-	firstOrphanPause = 100 * time.Millisecond
-	maxOrphanPause   = 2 * time.Second
+	// The pause after a try that failed is firstOrphanPause, twice as long after each
+	// further one up to maxOrphanPause.
+	firstOrphanPause = 50 * time.Millisecond
+	maxOrphanPause   = 500 * time.Millisecond
 )
 
 // orphans are the tokens of takes that may have been applied, or may yet be, and
 // that nobody will ever be told of. One goroutine releases and bars them, in
-// turn; it runs only while there are any.
+// turn, for as long as their locks could last; it runs only while there are any.
 type orphans struct {
 	store   Store
 	timeout time.Duration // of one try
 	log     *slog.Logger
 
-	closing chan struct{} // closed when no pause is to be waited out any more
-	idle    sync.WaitGroup
+	stopped chan struct{} // closed when nothing is to be tried any more
+	running sync.WaitGroup
 
 	mu      sync.Mutex
-	waiting []orphan
-	running bool
+	waiting []orphan // the goroutine runs while there are any
 }
 
 type orphan struct {
 	tag   Tag
 	token Token
+
+	// lapses is when its lock ends by itself. It is by this process's clock, and
+	// only limits how long is tried.
+	lapses time.Time
 }
 
 func newOrphans(store Store, timeout time.Duration, log *slog.Logger) *orphans {
-	return &orphans{store: store, timeout: timeout, log: log, closing: make(chan struct{})}
+	return &orphans{store: store, timeout: timeout, log: log, stopped: make(chan struct{})}
 }
 
-func (o *orphans) add(tag Tag, token Token) {
+func (o *orphans) add(added orphan) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.waiting) == maxOrphans {
-		o.log.Error("too many unconfirmed takes, one is left to lapse", "tag", tag)
+		o.log.Error("too many unconfirmed takes, one is left to lapse", "tag", added.tag)
 		return
 	}
-	o.waiting = append(o.waiting, orphan{tag, token})
-	if !o.running {
-		o.running = true
-		o.idle.Go(o.run)
+	o.waiting = append(o.waiting, added)
+	if len(o.waiting) == 1 {
+		o.running.Go(o.run)
 	}
 }
 
-// close lets each orphan have one last try, until ctx is done.
+// close lets the goroutine go on until ctx is done.
 func (o *orphans) close(ctx context.Context) {
-	close(o.closing)
-	done := make(chan struct{})
-	go func() {
-		o.idle.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
+	unregister := context.AfterFunc(ctx, func() { close(o.stopped) })
+	defer unregister()
+	o.running.Wait()
 }
 
 func (o *orphans) run() {
+	pause := firstOrphanPause
 	for {
 		o.mu.Lock()
-		if len(o.waiting) == 0 {
-			o.waiting, o.running = nil, false
-			o.mu.Unlock()
+		next := o.waiting[0]
+		o.mu.Unlock()
+
+		done := o.release(next)
+		o.mu.Lock()
+		o.waiting = o.waiting[1:]
+		if !done {
+			// To the end, so that one spool that cannot be worked with holds up no other.
+			o.waiting = append(o.waiting, next)
+		}
+		left := len(o.waiting)
+		o.mu.Unlock()
+		if left == 0 {
 			return
 		}
-		next := o.waiting[0]
-		o.waiting = o.waiting[1:]
-		o.mu.Unlock()
-		o.release(next)
+		if done {
+			pause = firstOrphanPause
+			continue
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, maxOrphanPause)
+		case <-o.stopped:
+			o.log.Error("unconfirmed takes are left to lapse", "number", left)
+			return
+		}
 	}
 }
 
-// release tries until the store answers, or once more if the service is closing.
-func (o *orphans) release(orphan orphan) {
+// release tries once, and reports whether there is nothing more to try.
+func (o *orphans) release(orphan orphan) (done bool) {
 	log := o.log.With("tag", orphan.tag, "worker", OwnerOf(orphan.token.Reveal()))
+	outcome, err := o.try(orphan)
+	switch {
+	case err == nil:
+		log.Info("unconfirmed take was taken back", "outcome", outcome)
+		return true
+	case time.Now().After(orphan.lapses):
+		log.Error("unconfirmed take could not be taken back until its lock lapsed", "error", err)
+		return true
+	default:
+		return false
+	}
+}
+
+func (o *orphans) try(orphan orphan) (ReleaseOutcome, error) {
 	id, err := NewRequestID()
 	if err != nil {
-		log.Error("unconfirmed take is left to lapse", "error", err)
-		return
+		return "", err
 	}
-	cmd := ReleaseCommand{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true}
-	for pause := firstOrphanPause; ; pause = min(2*pause, maxOrphanPause) {
-		outcome, err := o.try(cmd)
-		if err == nil {
-			log.Info("unconfirmed take was taken back", "outcome", outcome)
-			return
-		}
-		unavailable := (*UnavailableError)(nil)
-		if !errors.As(err, &unavailable) || !o.wait(pause) {
-			log.Error("unconfirmed take is left to lapse", "error", err)
-			return
-		}
-	}
-}
-
-func (o *orphans) try(cmd ReleaseCommand) (ReleaseOutcome, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 	defer cancel()
-	outcome, _, err := o.store.Release(ctx, cmd)
+	outcome, _, err := o.store.Release(ctx, ReleaseCommand{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true})
 	return outcome, err
-}
-
-// wait reports false at once where the service is closing.
-func (o *orphans) wait(pause time.Duration) bool {
-	select {
-	case <-o.closing:
-		return false
-	case <-time.After(pause):
-		return true
-	}
 }

@@ -48,8 +48,8 @@ func NewService(store Store, config Config, log *slog.Logger) *Service {
 	return &Service{store: store, config: config, orphans: newOrphans(store, config.Timeout, log)}
 }
 
-// Close gives the locks that are still to be taken back a last try, until ctx is
-// done. No other method may be called afterwards.
+// Close goes on taking back what is still to be taken back, until ctx is done. No
+// other method may be called afterwards.
 func (s *Service) Close(ctx context.Context) { s.orphans.close(ctx) }
 
 // Limits returns the bounds in force.
@@ -109,7 +109,7 @@ func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 		lost, err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
 	}
 	if lost && err != nil {
-		s.orphans.add(cmd.Tag, cmd.Token)
+		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
 	return taken, err
 }

@@ -42,7 +42,7 @@ func open(t testing.TB, url string, config lock.Config) (*lock.Service, *reposit
 	}
 	service := lock.NewService(store, config, log)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		service.Close(ctx)
 		if err := store.Close(); err != nil {

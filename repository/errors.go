@@ -20,7 +20,8 @@ func classify(err error) error {
 	switch {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
-		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "), neverSent(err):
+		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
+		redis.HasErrorPrefix(err, "MISCONF "), neverSent(err):
 		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: withoutAddress(err)}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
 		return err

@@ -15,14 +15,14 @@
 local EXTENSION, EXTENSIONS = 49, 64
 
 if not value then
-  return reply('ENDED', fate(ARGV[2]))
+  return reply('ENDED', fate(ARGV[2], redis.call('HGET', KEYS[2], 'ended')))
 end
 if value ~= ARGV[2] then
   return reply('OCCUPIED')
 end
 local lock = string.format('%016.0f', version)
 local applied = redis.call('HGET', KEYS[2], 'extensions') or ''
-if string.sub(applied, 1, 16) ~= lock then
+if string.sub(applied, 1, 16) ~= lock or (#applied - 16) % EXTENSION ~= 0 then
   applied = lock
 end
 local at = string.find(applied, ARGV[5], 17, true)

@@ -335,3 +335,91 @@ func TestClockThatWentBack(t *testing.T) {
 		t.Fatalf("version is %d after %d", spool.Version, future+1)
 	}
 }
+
+// A companion that somebody damaged is as good as none: the lock is what counts.
+func TestDamagedCompanion(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string][]any{
+		"version a text":          {"version", "abc"},
+		"version empty":           {"version", ""},
+		"version negative":        {"version", "-5"},
+		"version a fraction":      {"version", "1.5"},
+		"version far too large":   {"version", "1e300"},
+		"version above 2^53-1":    {"version", "9007199254740992"},
+		"expiry a text":           {"expires", "soon"},
+		"acquired a text":         {"acquired", "yesterday"},
+		"ended of another kind":   {"ended", "garbage"},
+		"ended of the right size": {"ended", strings.Repeat("x", 66)},
+		"extensions cut":          {"extensions", "0001795416523706x"},
+		"bars cut":                {"barred", "x"},
+		"no token":                {"token", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			cmd := s.command()
+			taken := s.take(cmd)
+			s.waitPast(taken.Version)
+			s.must(s.client.HSet(s.ctx, s.companionKey(), damage...).Err())
+			held := s.wantHeld(taken.Version - 1)
+			if held.Owner.ID != "93" || held.ExpiresAt != taken.ExpiresAt {
+				t.Fatalf("lock is %+v after %+v", held, taken)
+			}
+			_, err := s.extend(cmd.Token)
+			s.must(err)
+			s.must(s.client.HSet(s.ctx, s.companionKey(), damage...).Err())
+			_, _, err = s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: s.token("94:x"), ID: s.id(), Bar: true})
+			s.must(err)
+			s.wantRelease(cmd.Token, lock.OutcomeReleased)
+			s.wantFree(taken.Version)
+			s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+			s.take(s.command())
+		})
+	}
+}
+
+// What another program writes is not copied, whatever its size.
+func TestHugeForeignValue(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	value := "94:" + strings.Repeat("x", 5<<20)
+	s.foreignTake(value)
+	held := s.wantHeld(0)
+	if held.Owner.ID != "94" {
+		t.Fatalf("owner is %.20q", held.Owner.ID)
+	}
+	if again := s.wantHeld(0); again.Version != held.Version {
+		t.Fatalf("version went from %d to %d without a change", held.Version, again.Version)
+	}
+	if usage := s.client.MemoryUsage(s.ctx, s.companionKey()).Val(); usage > 1<<10 {
+		t.Fatalf("the companion takes %d bytes", usage)
+	}
+	if !s.foreignRelease(value) {
+		t.Fatal("they could not release")
+	}
+	s.wantFree(held.Version)
+
+	s.tag = newTag()
+	s.foreignTake(strings.Repeat("x", 1000) + ":1")
+	if held := s.wantHeld(0); held.Owner.ID != lock.UnknownWorker {
+		t.Fatalf("owner is %.20q", held.Owner.ID)
+	}
+}
+
+// A time to live beyond all calendars ends with the year 9999.
+func TestForeignLockForAges(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	for _, milliseconds := range []string{"4000000000000", "100000000000000", "9000000000000000", "9200000000000000000"} {
+		s.tag = newTag()
+		s.must(s.client.Do(s.ctx, "SET", s.lockKey(), foreignValue, "NX", "PX", milliseconds).Err())
+		held := s.wantHeld(0)
+		if held.ExpiresAt.Year() > 9999 || held.ExpiresAt.Year() < 2100 || held.Remaining < 100*365*24*time.Hour {
+			t.Errorf("a lock for %s ms is %+v", milliseconds, held)
+		}
+		if again := s.wantHeld(0); again.Version != held.Version {
+			t.Errorf("version went from %d to %d without a change", held.Version, again.Version)
+		}
+		s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
+	}
+}

@@ -2,11 +2,16 @@
 --
 -- ARGV[2]  token
 -- ARGV[3]  id of this release, the same for each attempt at it
--- ARGV[4]  '1': bar the token from a later take, even if it is not known
+-- ARGV[4]  '1': bar the token from a later take if nothing is known of it
 --
 -- Decides RELEASED; ENDED: the token's lock had ended before; UNKNOWN: nothing is
 -- remembered of the token. The rest of the reply is the spool as it stands
 -- afterwards.
+
+-- BAR: 53 bytes, when (13 digits) and SHA-1 of the token. Bars have a list of their
+-- own, so that they push no ended token out; a take that Redis runs later than an
+-- hour after its bar is not to be expected.
+local BAR, BARS, HOUR = 53, 256, 3600000
 
 if value == ARGV[2] then
   redis.call('DEL', KEYS[1])
@@ -15,7 +20,7 @@ if value == ARGV[2] then
   keep()
   return reply('RELEASED')
 end
-local ended, release = fate(ARGV[2])
+local ended, release = fate(ARGV[2], redis.call('HGET', KEYS[2], 'ended'))
 if ended == 'R' and release == string.sub(ARGV[3], -12) then
   return reply('RELEASED')
 end
@@ -23,7 +28,8 @@ if ended then
   return reply('ENDED', ended)
 end
 if ARGV[4] == '1' then
-  redis.call('HSET', KEYS[2], 'ended', remember(ARGV[2], 'R', now, ARGV[3]))
+  local others = younger(redis.call('HGET', KEYS[2], 'barred'), BAR, 1, BARS, HOUR)
+  redis.call('HSET', KEYS[2], 'barred', string.format('%013.0f', now) .. redis.sha1hex(ARGV[2]) .. others)
   keep()
 end
 return reply('UNKNOWN')

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"spoollock/lock"
@@ -61,7 +62,8 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 		}
 		if expires != noExpiry {
 			spool.Lock.ExpiresAt = time.UnixMilli(expires).UTC()
-			spool.Lock.Remaining = max(0, time.Duration(expires-now)*time.Millisecond)
+			remaining := min(max(0, expires-now), int64(math.MaxInt64/time.Millisecond))
+			spool.Lock.Remaining = time.Duration(remaining) * time.Millisecond
 		}
 	}
 	return reply{decision: decision, spool: spool, ended: ended}, nil

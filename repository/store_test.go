@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +155,10 @@ func TestCompanionIsBounded(t *testing.T) {
 		_, err := s.extend(cmd.Token)
 		s.must(err)
 	}
+	for range 300 {
+		_, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: s.command().Token, ID: s.id(), Bar: true})
+		s.must(err)
+	}
 	fields := s.client.HGetAll(s.ctx, s.companionKey()).Val()
 	if got, want := len(fields["ended"]), 64*66; got != want {
 		t.Errorf("the ended tokens take %d bytes, want %d", got, want)
@@ -162,8 +168,52 @@ func TestCompanionIsBounded(t *testing.T) {
 	}
 	usage := s.client.MemoryUsage(s.ctx, s.companionKey()).Val()
 	t.Logf("the largest companion takes %d bytes", usage)
-	if usage > 16<<10 {
+	if usage > 32<<10 {
 		t.Errorf("the largest companion takes %d bytes", usage)
+	}
+}
+
+// Bars are many where much went wrong, and must not make ended tokens forgotten.
+func TestBarsPushNoEndedTokenOut(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	s.take(cmd)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	barred := s.command()
+	bar := func(token lock.Token) {
+		t.Helper()
+		_, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: token, ID: s.id(), Bar: true})
+		s.must(err)
+	}
+	bar(barred.Token)
+	for range 200 {
+		bar(s.command().Token)
+	}
+	s.wantEnded(cmd, lock.EndReleased)
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+	for range 70 {
+		next := s.command()
+		s.take(next)
+		s.wantRelease(next.Token, lock.OutcomeReleased)
+	}
+	_, _, err := s.store.Take(s.ctx, barred)
+	var expired *lock.ExpiredError
+	if !errors.As(err, &expired) {
+		t.Fatalf("a barred token got %v after 200 other bars and 70 locks", err)
+	}
+	for range 100 {
+		bar(s.command().Token)
+	}
+	if got, want := len(s.client.HGet(s.ctx, s.companionKey(), "barred").Val()), 256*53; got != want {
+		t.Fatalf("the bars take %d bytes, want %d", got, want)
+	}
+	// As if an hour had gone by since.
+	old := fmt.Sprintf("%013d", time.Now().Add(-61*time.Minute).UnixMilli()) + strings.Repeat("0", 40)
+	s.must(s.client.HSet(s.ctx, s.companionKey(), "barred", strings.Repeat(old, 256)).Err())
+	bar(barred.Token)
+	if got := len(s.client.HGet(s.ctx, s.companionKey(), "barred").Val()); got != 53 {
+		t.Fatalf("the bars take %d bytes, want one entry of 53", got)
 	}
 }
 
@@ -187,15 +237,23 @@ func TestEndedTokensAreForgottenAfterADay(t *testing.T) {
 	}
 }
 
-// Out of memory, Redis refuses a take before anything of it is done, and still
-// lets a holder go.
+// Out of memory, Redis refuses a take before anything of it is done. It still says
+// who holds what, and lets a holder go.
 func TestFullRedis(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	cmd := s.command()
-	s.take(cmd)
+	ours := s.command()
+	held := s.take(ours)
+	lapsing := s.command()
+	lapsing.Tag, lapsing.TTL = newTag(), 50*time.Millisecond
+	s.take(lapsing)
+	s.tag = newTag()
+	foreign := s.tag
+	s.foreignTake(foreignValue)
+	s.tag = lapsing.Tag
+	s.waitUntilGone()
 	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
-	held := s.tag
+
 	s.tag = newTag()
 	_, _, err := s.store.Take(s.ctx, s.command())
 	var unavailable *lock.UnavailableError
@@ -205,16 +263,46 @@ func TestFullRedis(t *testing.T) {
 	if n := s.client.Exists(s.ctx, s.lockKey(), s.companionKey()).Val(); n != 0 {
 		t.Fatalf("a take on a full Redis left %d keys", n)
 	}
-	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "0").Err())
-	s.foreignTake(foreignValue)
-	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
-	if _, err := s.store.Read(s.ctx, s.tag); err == nil || !strings.Contains(err.Error(), "OOM") {
-		t.Fatalf("a first look at another program's lock on a full Redis got %v", err)
-	}
-	s.tag = held
+	s.tag = ours.Tag
 	s.wantHeld(0)
-	s.wantRelease(cmd.Token, lock.OutcomeReleased)
-	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+	s.wantRelease(ours.Token, lock.OutcomeReleased)
+	s.wantRelease(ours.Token, lock.OutcomeAlreadyReleased)
+	s.wantFree(held.Version)
+	s.tag = lapsing.Tag
+	s.wantFree(0)
+	s.tag = foreign
+	if held := s.wantHeld(0); held.Owner.ID != "94" {
+		t.Fatalf("lock is %+v", held)
+	}
+	s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
+	s.wantRelease(s.token(foreignValue), lock.OutcomeAlreadyReleased)
+}
+
+// A Redis that cannot write to its disk refuses changes, and still says who holds
+// what.
+func TestRedisWithoutDisk(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newStand(t, "--dir", dir, "--save", "3600 1")
+	held := s.take(s.command())
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.client.BgSave(s.ctx).Err())
+	for s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_last_bgsave_status"] != "err" {
+		if s.ctx.Err() != nil {
+			t.Fatal("the snapshot did not fail")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.wantHeld(held.Version - 1)
+	s.tag = newTag()
+	_, _, err := s.store.Take(s.ctx, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+	s.wantFree(-1)
 }
 
 func (s *stand) wantUnavailable(err error, want lock.Outcome) {

@@ -567,8 +567,9 @@ type TomarSpoolPayload {
   lockToken: String!
 
   """
-  Whether an earlier sending of this very request had taken it. What the request
-  says of time and note was then ignored.
+  Whether this very request, with its ` + "`" + `requestId` + "`" + `, had taken it before: by an earlier
+  sending, or by an attempt inside the service whose answer was lost. What a later
+  sending says of time and note is ignored.
   """
   replayed: Boolean!
 }
@@ -809,14 +810,14 @@ type SpoolLock {
   acquiredAt: DateTime
 
   """
-  When the lock ends by itself; null: never, another program wrote it without a
-  time to live.
+  When the lock ends by itself, at most the end of the year 9999; null: never,
+  another program wrote it without a time to live.
   """
   expiresAt: DateTime
 
   """
-  Whole seconds until ` + "`" + `expiresAt` + "`" + `, rounded up, counted when Redis was read; null
-  where ` + "`" + `expiresAt` + "`" + ` is.
+  Whole seconds until ` + "`" + `expiresAt` + "`" + `, rounded up, counted when Redis was read, at most
+  2147483647; null where ` + "`" + `expiresAt` + "`" + ` is.
   """
   remainingSeconds: Int
 }

@@ -117,11 +117,11 @@ type SpoolLock struct {
 	Version int64 `json:"version"`
 	// When the spool was taken; null: not known, another program took it.
 	AcquiredAt *time.Time `json:"acquiredAt,omitempty"`
-	// When the lock ends by itself; null: never, another program wrote it without a
-	// time to live.
+	// When the lock ends by itself, at most the end of the year 9999; null: never,
+	// another program wrote it without a time to live.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
-	// Whole seconds until `expiresAt`, rounded up, counted when Redis was read; null
-	// where `expiresAt` is.
+	// Whole seconds until `expiresAt`, rounded up, counted when Redis was read, at most
+	// 2147483647; null where `expiresAt` is.
 	RemainingSeconds *int `json:"remainingSeconds,omitempty"`
 }
 
@@ -158,8 +158,9 @@ type TomarSpoolPayload struct {
 	// The secret that proves the holding, needed to release or extend it. It is
 	// answered here and nowhere else.
 	LockToken string `json:"lockToken"`
-	// Whether an earlier sending of this very request had taken it. What the request
-	// says of time and note was then ignored.
+	// Whether this very request, with its `requestId`, had taken it before: by an earlier
+	// sending, or by an attempt inside the service whose answer was lost. What a later
+	// sending says of time and note is ignored.
 	Replayed bool `json:"replayed"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -43,6 +44,9 @@ func UnmarshalID(v any) (string, error) {
 	}
 	if n, err := integer(v); err == nil {
 		return strconv.FormatInt(n, 10), nil
+	}
+	if n, ok := v.(json.Number); ok && !strings.ContainsAny(n.String(), ".eE") {
+		return n.String(), nil // an integer, too large for the machine's
 	}
 	return "", &TypeError{"a string or a whole number"}
 }

@@ -53,7 +53,7 @@ func TestUnmarshalIsStrict(t *testing.T) {
 		accepted  []string
 	}{
 		"String":   {func(v any) (any, error) { return scalar.UnmarshalString(v) }, texts},
-		"ID":       {func(v any) (any, error) { return scalar.UnmarshalID(v) }, append([]string{"beyond 32 bits", "beyond 2^53"}, append(texts, signed...)...)},
+		"ID":       {func(v any) (any, error) { return scalar.UnmarshalID(v) }, append([]string{"beyond 32 bits", "beyond 2^53", "beyond 64 bits"}, append(texts, signed...)...)},
 		"Int":      {func(v any) (any, error) { return scalar.UnmarshalInt(v) }, signed},
 		"Long":     {func(v any) (any, error) { return scalar.UnmarshalLong(v) }, append([]string{"beyond 32 bits"}, whole...)},
 		"DateTime": {func(v any) (any, error) { return scalar.UnmarshalDateTime(v) }, []string{"moment"}},
