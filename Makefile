@@ -1,4 +1,4 @@
-.PHONY: help run generate lint test race fuzz examples bench verify
+.PHONY: help run generate lint test race fuzz packages bench verify
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .bin/golangci-lint
@@ -31,8 +31,9 @@ fuzz: ## each fuzz test for ten seconds
 	go test -run '^$$' -fuzz '^FuzzRequestID$$' -fuzztime 10s ./lock
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 10s ./repository
 
-examples: ## install the packages of the examples, for their tests
+packages: ## install the npm packages that tests use
 	cd examples/apollo && npm ci --no-audit --no-fund
+	cd httpapi/audit && npm ci --no-audit --no-fund
 
 bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
 	go test -tags bench -count=1 -v ./bench

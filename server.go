@@ -112,12 +112,24 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}, log)
 
 	handler := httpapi.New(httpapi.Config{
-		Schema:        graph.NewSchema(locks),
-		Ping:          store.Ping,
-		PingTimeout:   cfg.OperationTimeout,
-		Introspection: cfg.Introspection,
-		Playground:    cfg.Playground,
-		Log:           log,
+		Schema:      graph.NewSchema(locks),
+		Ping:        store.Ping,
+		PingTimeout: cfg.OperationTimeout,
+		Limits: httpapi.Limits{
+			BodyBytes:  int64(cfg.MaxBodyBytes),
+			Tokens:     cfg.MaxTokens,
+			Depth:      cfg.MaxDepth,
+			Aliases:    cfg.MaxAliases,
+			RootFields: cfg.MaxRootFields,
+			Directives: cfg.MaxDirectives,
+			Complexity: cfg.MaxComplexity,
+		},
+		RequestTimeout: cfg.RequestTimeout,
+		AllowedOrigins: cfg.AllowedOrigins,
+		AllowedHosts:   cfg.AllowedHosts,
+		Introspection:  cfg.Introspection,
+		Playground:     cfg.Playground,
+		Log:            log,
 	})
 	listener, err := net.Listen("tcp", cfg.Addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -139,7 +151,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		ReadHeaderTimeout: 5 * time.Second,
 		// Whoever is slow to send is no reason to go on after SIGTERM.
 		ReadTimeout:  min(15*time.Second, cfg.ShutdownTimeout/2),
-		WriteTimeout: 15*time.Second + cfg.OperationTimeout,
+		WriteTimeout: 15*time.Second + cfg.RequestTimeout,
 		IdleTimeout:  2 * time.Minute,
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -23,7 +23,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
 	"github.com/redis/go-redis/v9"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"spoollock/graph"
 	"spoollock/httpapi"
@@ -206,23 +210,28 @@ func (b *bench) evalshaMicroseconds() float64 {
 }
 
 // TestLayers prints the time per operation of the service alone, behind a plain
-// JSON handler, and over GraphQL.
+// JSON handler, behind gqlgen's stock transport, and over GraphQL as it is served.
 func TestLayers(t *testing.T) {
 	b := newBench(t)
 	api := httptest.NewServer(httpapi.New(httpapi.Config{
 		Schema: graph.NewSchema(b.service), Log: slog.New(slog.DiscardHandler),
-		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second,
+		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
+		Limits: httpapi.Limits{
+			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 500,
+		},
 	}))
 	t.Cleanup(api.Close)
+	stock := httptest.NewServer(stockHandler(b.service))
+	t.Cleanup(stock.Close)
 	plain := httptest.NewServer(plainHandler(b.service))
 	t.Cleanup(plain.Close)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
 	t.Cleanup(client.CloseIdleConnections)
 
-	layers := []string{"service", "plain JSON", "GraphQL"}
+	layers := []string{"service", "plain JSON", "stock", "GraphQL"}
 	for _, goroutines := range []int{1, connections} {
 		samples := map[string][]float64{}
-		operations := b.operations(client, plain.URL, api.URL+"/graphql")
+		operations := b.operations(client, plain.URL, stock.URL, api.URL+"/graphql")
 		for range rounds {
 			for _, operation := range operations {
 				for i, layer := range layers {
@@ -232,12 +241,13 @@ func TestLayers(t *testing.T) {
 			}
 		}
 		fmt.Printf("Time per operation, %d at a time\n\n", goroutines)
-		fmt.Println("| operation | service, µs | plain JSON, µs | GraphQL, µs | GraphQL : plain | GraphQL : service |\n|---|---|---|---|---|---|")
+		fmt.Println("| operation | service, µs | plain JSON, µs | stock gqlgen, µs | GraphQL, µs | GraphQL : service | GraphQL : plain | GraphQL : stock |\n|---|---|---|---|---|---|---|---|")
 		for _, operation := range operations {
-			service, plain, graphQL := median(samples[operation.name+"service"]),
-				median(samples[operation.name+"plain JSON"]), median(samples[operation.name+"GraphQL"])
-			fmt.Printf("| %s | %.0f | %.0f | %.0f | %.2f | %.2f |\n",
-				operation.name, service, plain, graphQL, graphQL/plain, graphQL/service)
+			of := func(layer string) float64 { return median(samples[operation.name+layer]) }
+			graphQL := of("GraphQL")
+			fmt.Printf("| %s | %.0f | %.0f | %.0f | %.0f | %.2f | %.2f | %.2f |\n", operation.name,
+				of("service"), of("plain JSON"), of("stock"), graphQL,
+				graphQL/of("service"), graphQL/of("plain JSON"), graphQL/of("stock"))
 		}
 		fmt.Println()
 	}
@@ -245,12 +255,12 @@ func TestLayers(t *testing.T) {
 
 type operation struct {
 	name   string
-	layers [3]func() // service, plain JSON, GraphQL
+	layers [4]func() // service, plain JSON, stock gqlgen, GraphQL
 }
 
 // operations are the same calls through each layer. Each layer has a spool of its
 // own for what needs a held one.
-func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []operation {
+func (b *bench) operations(client *http.Client, plainURL, stockURL, graphQLURL string) []operation {
 	ctx := b.t.Context()
 	hold := func() (tag, token string) {
 		tag = b.fresh()
@@ -273,8 +283,8 @@ func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []o
 		}
 	}
 	const fields = `{id tagSpool ownerId ownerName note version acquiredAt expiresAt remainingSeconds}`
-	graphQL := func(query string, input map[string]any) []byte {
-		return send(graphQLURL, map[string]any{"query": query, "variables": input})
+	graphQL := func(url, query string, input map[string]any) []byte {
+		return send(url, map[string]any{"query": query, "variables": input})
 	}
 	takeQuery := `mutation($input: TomarSpoolInput!){tomarSpool(input: $input){lockToken replayed lock ` + fields + `}}`
 	input := func(tag string) map[string]any {
@@ -284,8 +294,8 @@ func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []o
 		return plainRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"}
 	}
 	held, _ := hold()
-	var extendTags, extendTokens [3]string
-	for i := range 3 {
+	var extendTags, extendTokens [4]string
+	for i := range 4 {
 		extendTags[i], extendTokens[i] = hold()
 	}
 	tokenOf := func(answer []byte) string {
@@ -293,15 +303,20 @@ func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []o
 		token, _, _ := bytes.Cut(rest, []byte(`"`))
 		return string(token)
 	}
+	overGraphQL := func(name string, service, plain func(), call func(url string, i int)) operation {
+		return operation{name, [4]func(){
+			service, plain, func() { call(stockURL, 2) }, func() { call(graphQLURL, 3) },
+		}}
+	}
 	return []operation{
-		{"take", [3]func(){
+		overGraphQL("take",
 			func() {
 				must[lock.Taken](b)(b.service.Take(ctx, lock.TakeRequest{Tag: b.fresh(), WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"}))
 			},
 			func() { expect(send(plainURL+"/take", plainTake(b.fresh())), "lockToken") },
-			func() { expect(graphQL(takeQuery, input(b.fresh())), "lockToken") },
-		}},
-		{"take, refused", [3]func(){
+			func(url string, _ int) { expect(graphQL(url, takeQuery, input(b.fresh())), "lockToken") },
+		),
+		overGraphQL("take, refused",
 			func() {
 				_, err := b.service.Take(ctx, lock.TakeRequest{Tag: held, WorkerID: "94", WorkerName: "JP(94)"})
 				if !errors.As(err, new(*lock.OccupiedError)) {
@@ -309,29 +324,29 @@ func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []o
 				}
 			},
 			func() { expect(send(plainURL+"/take", plainTake(held)), "SPOOL_OCCUPIED") },
-			func() { expect(graphQL(takeQuery, input(held)), "SPOOL_OCCUPIED") },
-		}},
-		{"read", [3]func(){
+			func(url string, _ int) { expect(graphQL(url, takeQuery, input(held)), "SPOOL_OCCUPIED") },
+		),
+		overGraphQL("read",
 			func() { must[lock.Spool](b)(b.service.Spool(ctx, held)) },
 			func() { expect(send(plainURL+"/read", plainRequest{Tag: held}), "MR(93)") },
-			func() {
-				expect(graphQL(`query($tag: ID!){spoolLock(tagSpool: $tag)`+fields+`}`, map[string]any{"tag": held}), "MR(93)")
+			func(url string, _ int) {
+				expect(graphQL(url, `query($tag: ID!){spoolLock(tagSpool: $tag)`+fields+`}`, map[string]any{"tag": held}), "MR(93)")
 			},
-		}},
-		{"extend", [3]func(){
+		),
+		overGraphQL("extend",
 			func() {
 				must[lock.Lock](b)(b.service.Extend(ctx, lock.ExtendRequest{Tag: extendTags[0], Token: extendTokens[0], By: time.Second}))
 			},
 			func() {
 				expect(send(plainURL+"/extend", plainRequest{Tag: extendTags[1], Token: extendTokens[1], Seconds: 1}), "expiresAt")
 			},
-			func() {
-				expect(graphQL(`mutation($input: ExtendLockInput!){extendLock(input: $input){lock `+fields+`}}`, map[string]any{
-					"input": map[string]any{"tagSpool": extendTags[2], "lockToken": extendTokens[2], "additionalSeconds": 1},
+			func(url string, i int) {
+				expect(graphQL(url, `mutation($input: ExtendLockInput!){extendLock(input: $input){lock `+fields+`}}`, map[string]any{
+					"input": map[string]any{"tagSpool": extendTags[i], "lockToken": extendTokens[i], "additionalSeconds": 1},
 				}), "expiresAt")
 			},
-		}},
-		{"take and release", [3]func(){
+		),
+		overGraphQL("take and release",
 			func() {
 				tag, token := hold()
 				must[lock.Released](b)(b.service.Release(ctx, lock.ReleaseRequest{Tag: tag, Token: token}))
@@ -341,14 +356,24 @@ func (b *bench) operations(client *http.Client, plainURL, graphQLURL string) []o
 				token := tokenOf(send(plainURL+"/take", plainTake(tag)))
 				expect(send(plainURL+"/release", plainRequest{Tag: tag, Token: token}), `"RELEASED"`)
 			},
-			func() {
+			func(url string, _ int) {
 				tag := b.fresh()
-				token := tokenOf(graphQL(takeQuery, input(tag)))
-				expect(graphQL(`mutation($input: ReleaseSpoolInput!){releaseSpool(input: $input){released outcome spool{version}}}`,
+				token := tokenOf(graphQL(url, takeQuery, input(tag)))
+				expect(graphQL(url, `mutation($input: ReleaseSpoolInput!){releaseSpool(input: $input){released outcome spool{version}}}`,
 					map[string]any{"input": map[string]any{"tagSpool": tag, "lockToken": token}}), `"RELEASED"`)
 			},
-		}},
+		),
 	}
+}
+
+// stockHandler is the same schema behind gqlgen's own POST transport, without any
+// limit.
+func stockHandler(service *lock.Service) http.Handler {
+	server := handler.New(graph.NewSchema(service))
+	server.AddTransport(transport.POST{})
+	server.SetQueryCache(lru.New[*ast.QueryDocument](1000))
+	server.SetErrorPresenter(graph.Presenter(slog.New(slog.DiscardHandler)))
+	return server
 }
 
 // plainRequest is what the plain handler takes, whatever the operation.

@@ -31,6 +31,16 @@ type Config struct {
 	UpperCaseTags    bool          // SPOOL_TAG_CASE
 	ShutdownTimeout  time.Duration // SHUTDOWN_TIMEOUT_SECONDS
 	Addr             string        // HOST and PORT
+	MaxBodyBytes     int           // MAX_BODY_BYTES
+	MaxTokens        int           // MAX_TOKENS
+	MaxDepth         int           // MAX_DEPTH
+	MaxAliases       int           // MAX_ALIASES
+	MaxRootFields    int           // MAX_ROOT_FIELDS
+	MaxDirectives    int           // MAX_DIRECTIVES
+	MaxComplexity    int           // MAX_COMPLEXITY
+	RequestTimeout   time.Duration // REQUEST_TIMEOUT_SECONDS
+	AllowedOrigins   []string      // ALLOWED_ORIGINS
+	AllowedHosts     []string      // ALLOWED_HOSTS
 	Introspection    bool          // INTROSPECTION
 	Playground       bool          // PLAYGROUND
 	LogText          bool          // LOG_FORMAT
@@ -40,12 +50,11 @@ type Config struct {
 // notSupported are the names of the contract that have no effect yet. One that
 // is set stops the start, so that nobody relies on it.
 var notSupported = []string{
-	"ALLOWED_HOSTS", "ALLOWED_ORIGINS", "AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
+	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
 	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE", "FLOOR_REBUILD_SECONDS",
-	"LOCK_REPLICAS_ACK", "MAX_ALIASES", "MAX_BODY_BYTES", "MAX_COMPLEXITY",
-	"MAX_CONNECTIONS_PER_ADDRESS", "MAX_DEPTH", "MAX_DIRECTIVES", "MAX_LOCKS_PER_WORKER",
-	"MAX_ROOT_FIELDS", "MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_TOKENS", "RATE_LIMIT",
-	"RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY", "REQUEST_TIMEOUT_SECONDS", "TRUSTED_PROXIES",
+	"LOCK_REPLICAS_ACK", "MAX_CONNECTIONS_PER_ADDRESS", "MAX_LOCKS_PER_WORKER",
+	"MAX_SUBSCRIPTIONS_PER_ADDRESS", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
+	"TRUSTED_PROXIES",
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -75,6 +84,16 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		SpoolMemory:      r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
 		UpperCaseTags:    r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
 		ShutdownTimeout:  r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		MaxBodyBytes:     r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30),
+		MaxTokens:        r.number("MAX_TOKENS", 1000, 10, 1<<20),
+		MaxDepth:         r.number("MAX_DEPTH", 12, 1, 1<<20),
+		MaxAliases:       r.number("MAX_ALIASES", 15, 0, 1<<20),
+		MaxRootFields:    r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20),
+		MaxDirectives:    r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
+		MaxComplexity:    r.number("MAX_COMPLEXITY", 500, 1, 1<<20),
+		RequestTimeout:   r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		AllowedOrigins:   r.origins(),
+		AllowedHosts:     r.hosts(),
 		Introspection:    r.boolean("INTROSPECTION", dev),
 		Playground:       r.boolean("PLAYGROUND", dev),
 		LogLevel:         r.logLevel(),
@@ -167,6 +186,37 @@ func (r *reader) logLevel() (level slog.Level) {
 		r.problem("LOG_LEVEL must be debug, info, warn or error")
 	}
 	return level
+}
+
+// list splits at commas, without what is empty.
+func (r *reader) list(name string) (values []string) {
+	for value := range strings.SplitSeq(r.get(name, ""), ",") {
+		if value = strings.ToLower(strings.TrimSpace(value)); value != "" {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+func (r *reader) origins() []string {
+	origins := r.list("ALLOWED_ORIGINS")
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin || u.Hostname() == "" {
+			r.problem("ALLOWED_ORIGINS must be origins like https://board.example, with commas between them")
+		}
+	}
+	return origins
+}
+
+func (r *reader) hosts() []string {
+	hosts := r.list("ALLOWED_HOSTS")
+	for _, host := range hosts {
+		if strings.ContainsAny(host, "/:*[] ") {
+			r.problem("ALLOWED_HOSTS must be host names without ports, with commas between them")
+		}
+	}
+	return hosts
 }
 
 // redisURL checks what can be checked without connecting.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,14 @@ func defaults() config.Config {
 		SpoolMemory:      30 * 24 * time.Hour,
 		ShutdownTimeout:  10 * time.Second,
 		Addr:             "127.0.0.1:8080",
+		MaxBodyBytes:     65536,
+		MaxTokens:        1000,
+		MaxDepth:         12,
+		MaxAliases:       15,
+		MaxRootFields:    5,
+		MaxDirectives:    50,
+		MaxComplexity:    500,
+		RequestTimeout:   10 * time.Second,
 		LogLevel:         slog.LevelInfo,
 	}
 }
@@ -43,7 +52,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := defaults(); got != want {
+	if want := defaults(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
 	}
 }
@@ -57,7 +66,7 @@ func TestDevDefaults(t *testing.T) {
 	want := defaults()
 	want.RedisURL = "embedded://"
 	want.Introspection, want.Playground, want.LogText = true, true, true
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
 	}
 }
@@ -83,6 +92,9 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"REDIS_RETRY_ATTEMPTS": "1", "SPOOL_MEMORY_DAYS": "2", "SPOOL_TAG_CASE": "upper",
 		"SHUTDOWN_TIMEOUT_SECONDS": "3", "HOST": "::1", "PORT": "0", "AUTH_MODE": "none",
 		"INTROSPECTION": "true", "PLAYGROUND": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "warn",
+		"MAX_BODY_BYTES": "2048", "MAX_TOKENS": "11", "MAX_DEPTH": "3", "MAX_ALIASES": "4", "MAX_ROOT_FIELDS": "6",
+		"ALLOWED_ORIGINS": "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
+		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
 	}), false, noFile)
 	if err != nil {
 		t.Fatal(err)
@@ -98,12 +110,22 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		UpperCaseTags:    true,
 		ShutdownTimeout:  3 * time.Second,
 		Addr:             "[::1]:0",
+		MaxBodyBytes:     2048,
+		MaxTokens:        11,
+		MaxDepth:         3,
+		MaxAliases:       4,
+		MaxRootFields:    6,
+		MaxDirectives:    7,
+		MaxComplexity:    8,
+		RequestTimeout:   9 * time.Second,
+		AllowedOrigins:   []string{"https://board.example", "http://10.0.0.5:3000"},
+		AllowedHosts:     []string{"spools.example"},
 		Introspection:    true,
 		Playground:       true,
 		LogText:          true,
 		LogLevel:         slog.LevelWarn,
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
 	}
 }
@@ -142,7 +164,10 @@ func TestMalformed(t *testing.T) {
 		"a level in between":   {map[string]string{"LOG_LEVEL": "info+2"}, "LOG_LEVEL must be"},
 		"no log level":         {map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL must be"},
 		"default above max":    {map[string]string{"REDIS_LOCK_TTL_SECONDS": "50000"}, "REDIS_LOCK_TTL_SECONDS must not be above"},
-		"limit to come":        {map[string]string{"MAX_BODY_BYTES": "1"}, "not supported yet: MAX_BODY_BYTES"},
+		"a path in an origin":  {map[string]string{"ALLOWED_ORIGINS": "https://a/b"}, "ALLOWED_ORIGINS must be"},
+		"every origin":         {map[string]string{"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS must be"},
+		"a port in a host":     {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
+		"limit to come":        {map[string]string{"RATE_LIMIT": "off"}, "not supported yet: RATE_LIMIT"},
 		"sentinel to come":     {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b/m"}, "not supported yet: REDIS_URL with redis+sentinel://"},
 		"cluster to come":      {map[string]string{"REDIS_URL": "redis+cluster://a,b"}, "not supported yet: REDIS_URL with redis+cluster://"},
 		"unknown scheme":       {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
@@ -209,7 +234,7 @@ func TestExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := defaults(); got != want {
+	if want := defaults(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
 	}
 	read := map[string]bool{}

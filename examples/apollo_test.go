@@ -67,7 +67,7 @@ func TestApollo(t *testing.T) {
 	_, err := exec.LookPath("node")
 	need(t, err, "Node.js 20 or newer")
 	_, err = os.Stat("apollo/node_modules")
-	need(t, err, "the packages of examples/apollo, see make examples")
+	need(t, err, "the packages of examples/apollo, see make packages")
 
 	npm := func(script string, env ...string) string {
 		t.Helper()

@@ -30,6 +30,9 @@ const (
 	CodeLockExpired        = "LOCK_EXPIRED"
 	CodeBadUserInput       = "BAD_USER_INPUT"
 	CodeBadRequest         = "BAD_REQUEST"
+	CodeQueryTooComplex    = "QUERY_TOO_COMPLEX"
+	CodeForbidden          = "FORBIDDEN"
+	CodePersistedNotFound  = "PERSISTED_QUERY_NOT_FOUND"
 	CodeServiceUnavailable = "SERVICE_UNAVAILABLE"
 	CodeInternal           = "INTERNAL_SERVER_ERROR"
 )
@@ -125,7 +128,7 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 		}
 		return documentError(wrapped)
 	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
-		// Not from the execution: the transport could not make sense of the request.
+		// Not from the execution: the executor could not make sense of the request.
 		// Its message may quote the request, and with it a token.
 		return "The request is not a GraphQL request that can be served here.",
 			map[string]any{"code": CodeBadRequest}
@@ -139,9 +142,11 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 func documentError(err *gqlerror.Error) (string, map[string]any) {
 	extensions := map[string]any{"code": err.Extensions["code"]}
 	switch {
+	case err.Extensions["code"] == CodeQueryTooComplex:
+		return err.Message, err.Extensions
 	case err.Extensions["code"] == errcode.ParseFailed:
 		return "The document cannot be parsed at this place.", extensions
-	case err.Rule == rules.ValuesOfCorrectTypeRule.Name:
+	case err.Rule == rules.ValuesOfCorrectTypeRule.Name, err.Rule == rules.ValuesOfCorrectTypeRuleWithoutSuggestions.Name:
 		return "The value at this place is missing, unknown, or not of the type that the schema asks for.", extensions
 	default:
 		return err.Message, extensions

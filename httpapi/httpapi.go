@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -14,13 +15,13 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/99designs/gqlgen/graphql/handler/lru"
-	"github.com/99designs/gqlgen/graphql/handler/transport"
-	"github.com/99designs/gqlgen/graphql/playground"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/formatter"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"spoollock/graph"
+	"spoollock/web"
 )
 
 // queryCacheSize is how many parsed documents are kept.
@@ -34,6 +35,17 @@ type Config struct {
 	Ping        func(context.Context) error
 	PingTimeout time.Duration
 
+	Limits Limits
+
+	// RequestTimeout is how long a request may take from its last byte on.
+	RequestTimeout time.Duration
+
+	// AllowedOrigins are the origins, besides the service's own, whose pages may use
+	// it: "https://board.example". AllowedHosts are the names, besides localhost and
+	// addresses, by which it may be called: "spools.example". Lower case.
+	AllowedOrigins []string
+	AllowedHosts   []string
+
 	Introspection bool
 	Playground    bool
 	Log           *slog.Logger
@@ -41,44 +53,84 @@ type Config struct {
 
 // Handler serves every path of the service.
 type Handler struct {
-	mux    *http.ServeMux
+	root   http.Handler
 	config Config
 }
 
 // New returns a Handler.
 func New(config Config) *Handler {
-	h := &Handler{mux: http.NewServeMux(), config: config}
-	h.mux.Handle("/graphql", newGraphQL(config))
-	h.mux.HandleFunc("GET /healthz", h.health)
-	h.mux.HandleFunc("GET /readyz", h.ready)
-	h.mux.HandleFunc("GET /{$}", h.index)
+	h := &Handler{config: config}
+	mux := http.NewServeMux()
+	mux.Handle("/graphql", newGraphQL(config))
+	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
+	mux.HandleFunc("GET /healthz", h.health)
+	mux.HandleFunc("GET /readyz", h.ready)
+	mux.HandleFunc("GET /{$}", h.index)
 	if config.Playground {
-		h.mux.Handle("GET /playground", playground.HandlerWithHeaders("Spool locks", "/graphql", nil, nil))
+		mux.Handle("GET /playground", web.Playground())
+		mux.Handle("GET /playground/", web.Playground())
 	}
+	h.root = safe(mux, config)
 	return h
 }
 
 // ServeHTTP implements [http.Handler].
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.root.ServeHTTP(w, r) }
+
+// sdl serves the schema as it is executed, without what every schema has.
+func sdl(schema *ast.Schema) http.HandlerFunc {
+	var text bytes.Buffer
+	formatter.NewFormatter(&text, formatter.WithIndent("  ")).FormatSchema(schema)
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write(text.Bytes())
+	}
+}
 
 func newGraphQL(config Config) http.Handler {
 	server := handler.New(config.Schema)
-	server.AddTransport(transport.GET{})
-	server.AddTransport(transport.POST{})
-	server.SetQueryCache(lru.New[*ast.QueryDocument](queryCacheSize))
+	server.AddTransport(transport{maxBody: config.Limits.BodyBytes})
+	documents := lru.New[*ast.QueryDocument](queryCacheSize)
+	server.SetQueryCache(documents)
+	server.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](queryCacheSize)})
+	server.Use(&limiter{limits: config.Limits, cache: documents}) // what is persisted, too
 	server.SetErrorPresenter(graph.Presenter(config.Log))
 	server.SetRecoverFunc(graph.Recover)
 	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
 	server.Use(extension.Introspection{})
-	if !config.Introspection {
-		server.SetValidationRulesFn(withoutIntrospection)
-	}
-	return server
+	server.SetDisableSuggestion(!config.Introspection)
+	server.SetValidationRulesFn(func() *rules.Rules { return validation(config.Introspection) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), config.RequestTimeout)
+		defer cancel()
+		server.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
-// withoutIntrospection returns a fresh set of rules, as gqlgen changes it.
-func withoutIntrospection() *rules.Rules {
+// validation returns a fresh set of rules, as gqlgen changes it. Without
+// introspection, no rule suggests a name either.
+func validation(introspection bool) *rules.Rules {
 	set := rules.NewDefaultRules()
+	// gqlgen puts @defer into every schema; its answers would not be what a client of
+	// this endpoint can read.
+	set.AddRule("NoDefer", func(observers *core.Events, addError core.AddErrFunc) {
+		observers.OnDirective(func(_ *core.Walker, directive *ast.Directive) {
+			if directive.Name == "defer" {
+				addError(core.Message("@defer is not offered."), core.At(directive.Position))
+			}
+		})
+	})
+	if introspection {
+		return set
+	}
+	for with, without := range map[string]core.Rule{
+		rules.KnownArgumentNamesRule.Name:  rules.KnownArgumentNamesRuleWithoutSuggestions,
+		rules.KnownTypeNamesRule.Name:      rules.KnownTypeNamesRuleWithoutSuggestions,
+		rules.ValuesOfCorrectTypeRule.Name: rules.ValuesOfCorrectTypeRuleWithoutSuggestions,
+	} {
+		set.RemoveRule(with)
+		set.AddRule(without.Name, without.RuleFunc)
+	}
 	set.AddRule("NoIntrospection", func(observers *core.Events, addError core.AddErrFunc) {
 		observers.OnField(func(_ *core.Walker, field *ast.Field) {
 			if field.Name == "__schema" || field.Name == "__type" {
@@ -115,7 +167,7 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 
 // index says what is on.
 func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
-	links := []string{"/healthz", "/readyz"}
+	links := []string{"/schema.graphql", "/healthz", "/readyz"}
 	if h.config.Playground {
 		links = append(links, "/playground")
 	}

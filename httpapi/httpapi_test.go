@@ -38,6 +38,11 @@ type api struct {
 	log    *redistest.Log
 }
 
+// limits are the defaults.
+var limits = httpapi.Limits{
+	BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 500,
+}
+
 // secret is what must never be in a log: a token, or a request id on its own.
 var secret = regexp.MustCompile(`[\w.-]+:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-`)
 
@@ -58,6 +63,7 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	}, logger)
 	config := httpapi.Config{
 		Schema: graph.NewSchema(locks), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
+		Limits: limits, RequestTimeout: 10 * time.Second,
 	}
 	for _, change := range change {
 		change(&config)
@@ -166,14 +172,14 @@ func (a *api) take(fields map[string]any) string {
 }
 
 // onEachRedis runs the test on the embedded Redis and on a real one.
-func onEachRedis(t *testing.T, test func(*testing.T, *api)) {
+func onEachRedis(t *testing.T, test func(*testing.T, *api), change ...func(*httpapi.Config)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, newAPI(t, repository.EmbeddedURL))
+		test(t, newAPI(t, repository.EmbeddedURL, change...))
 	})
 	t.Run("real", func(t *testing.T) {
 		t.Parallel()
-		test(t, newAPI(t, redistest.Start(t).URL))
+		test(t, newAPI(t, redistest.Start(t).URL, change...))
 	})
 }
 

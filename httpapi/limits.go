@@ -1,0 +1,192 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/lexer"
+	"github.com/vektah/gqlparser/v2/parser"
+
+	"spoollock/graph"
+)
+
+// Limits bound what a request may ask for. Every field is required.
+type Limits struct {
+	BodyBytes  int64 // of a request
+	Tokens     int   // of a document
+	Depth      int   // of fields in fields; below __schema and __type it does not count
+	Aliases    int   // in an operation, its fragments included wherever they are used
+	RootFields int   // of an operation
+	Directives int   // in an operation, likewise
+	Complexity int   // fields of an operation, likewise
+}
+
+// limiter refuses a document that asks for more than it may, before it is
+// validated: the validation of a hostile one is work, too. What was accepted once
+// is in the cache of parsed documents and is not looked at again.
+type limiter struct {
+	limits Limits
+	cache  graphql.Cache[*ast.QueryDocument]
+}
+
+// ExtensionName implements [graphql.HandlerExtension].
+func (*limiter) ExtensionName() string { return "Limits" }
+
+// Validate implements [graphql.HandlerExtension].
+func (*limiter) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationParameters implements [graphql.OperationParameterMutator]. A
+// document that cannot be parsed is left to the executor to refuse.
+func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if _, accepted := l.cache.Get(ctx, params.Query); accepted {
+		return nil
+	}
+	source := &ast.Source{Input: params.Query}
+	if n := countTokens(source, l.limits.Tokens); n > l.limits.Tokens {
+		return tooComplex("tokens", l.limits.Tokens, n)
+	}
+	document, err := parser.ParseQuery(source)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	sizes := sizer{fragments: document.Fragments, known: map[string]*size{}}
+	for _, operation := range document.Operations {
+		if err := l.check(sizes.ofOperation(operation)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *limiter) check(s size) *gqlerror.Error {
+	for _, bound := range []struct {
+		name          string
+		limit, actual int
+	}{
+		{"depth", l.limits.Depth, s.depth},
+		{"aliases", l.limits.Aliases, s.aliases},
+		{"rootFields", l.limits.RootFields, s.rootFields},
+		{"directives", l.limits.Directives, s.directives},
+		{"complexity", l.limits.Complexity, s.fields},
+	} {
+		if bound.actual > bound.limit {
+			return tooComplex(bound.name, bound.limit, bound.actual)
+		}
+	}
+	return nil
+}
+
+func tooComplex(name string, limit, actual int) *gqlerror.Error {
+	return &gqlerror.Error{
+		Message: fmt.Sprintf("The document is too complex: its %s are %d or more, of %d allowed.", name, actual, limit),
+		Extensions: map[string]any{
+			"code": graph.CodeQueryTooComplex, "limitName": name, "limit": limit, "actual": actual,
+		},
+	}
+}
+
+// countTokens counts the tokens of a document, up to one more than the limit.
+func countTokens(source *ast.Source, limit int) int {
+	if len(source.Input) <= limit {
+		return 0 // a token has a byte at least
+	}
+	tokens := lexer.New(source)
+	for n := 0; n <= limit; n++ {
+		if token, err := tokens.ReadToken(); err != nil || token.Kind == lexer.EOF {
+			return n
+		}
+	}
+	return limit + 1
+}
+
+// size is what an operation comes to with its fragments put in wherever they are
+// used. Its numbers stop at saturated.
+type size struct {
+	depth, aliases, rootFields, directives, fields int
+}
+
+// saturated is beyond every limit: fragments in fragments double a size with each
+// step, and an int would not hold it.
+const saturated = 1 << 30
+
+func (s *size) add(other size) {
+	s.depth = max(s.depth, other.depth)
+	s.aliases = min(s.aliases+other.aliases, saturated)
+	s.rootFields = min(s.rootFields+other.rootFields, saturated)
+	s.directives = min(s.directives+other.directives, saturated)
+	s.fields = min(s.fields+other.fields, saturated)
+}
+
+// sizer looks at each fragment once, however often it is used.
+type sizer struct {
+	fragments ast.FragmentDefinitionList
+	known     map[string]*size // nil: being looked at, so the fragment is in itself
+	visits    int
+}
+
+func (s *sizer) ofOperation(operation *ast.OperationDefinition) size {
+	total := s.of(operation.SelectionSet)
+	total.directives += len(operation.Directives)
+	for _, variable := range operation.VariableDefinitions {
+		total.directives += len(variable.Directives)
+	}
+	return total
+}
+
+func (s *sizer) of(selections ast.SelectionSet) (total size) {
+	for _, selection := range selections {
+		s.visits++
+		switch selection := selection.(type) {
+		case *ast.Field:
+			total.add(s.ofField(selection))
+		case *ast.InlineFragment:
+			total.add(size{directives: len(selection.Directives)})
+			total.add(s.of(selection.SelectionSet))
+		case *ast.FragmentSpread:
+			total.add(size{directives: len(selection.Directives)})
+			total.add(s.ofFragment(selection.Name))
+		}
+	}
+	return total
+}
+
+func (s *sizer) ofField(field *ast.Field) size {
+	inner := s.of(field.SelectionSet)
+	if field.Name == "__schema" || field.Name == "__type" {
+		inner.depth = 0
+	}
+	own := size{
+		depth:      inner.depth + 1,
+		aliases:    inner.aliases,
+		rootFields: 1, // of whatever it stands in
+		directives: inner.directives + len(field.Directives),
+		fields:     inner.fields + 1,
+	}
+	if field.Alias != field.Name {
+		own.aliases++
+	}
+	return own
+}
+
+// ofFragment answers nothing for a fragment that is missing, or in itself: the
+// validation refuses both.
+func (s *sizer) ofFragment(name string) size {
+	if known, ok := s.known[name]; ok {
+		if known == nil {
+			return size{}
+		}
+		return *known
+	}
+	definition := s.fragments.ForName(name)
+	if definition == nil {
+		return size{}
+	}
+	s.known[name] = nil
+	total := s.of(definition.SelectionSet)
+	total.directives += len(definition.Directives)
+	s.known[name] = &total
+	return total
+}

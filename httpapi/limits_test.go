@@ -1,0 +1,143 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/httpapi"
+	"spoollock/repository"
+)
+
+// introspectionQuery is graphql-js' full one, the deepest document that an honest
+// client sends.
+const introspectionQuery = `query IntrospectionQuery { __schema { description queryType { name } mutationType { name } subscriptionType { name }
+types { ...FullType } directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } }
+fragment FullType on __Type { kind name description specifiedByURL isOneOf
+fields(includeDeprecated: true) { name description args(includeDeprecated: true) { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason }
+inputFields(includeDeprecated: true) { ...InputValue } interfaces { ...TypeRef }
+enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason } possibleTypes { ...TypeRef } }
+fragment InputValue on __InputValue { name description type { ...TypeRef } defaultValue isDeprecated deprecationReason }
+fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }`
+
+// nested is a document of the given depth.
+func nested(depth int) string {
+	return strings.Repeat("... on Query {", 3) + // what has no depth
+		`spool(tagSpool:"MK-1") {` + strings.Repeat("lock {", depth-2) + "id" + strings.Repeat("}", depth-1) + strings.Repeat("}", 3)
+}
+
+// Each limit lets through what is just below it, and names itself for what is just
+// above.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	repeat := func(n int, format string) string {
+		var text strings.Builder
+		for i := range n {
+			text.WriteString(strings.ReplaceAll(format, "#", fmt.Sprint(i)))
+		}
+		return text.String()
+	}
+	tests := map[string]struct {
+		limit    int
+		document func(n int) string
+	}{
+		"tokens":     {1000, func(n int) string { return "{" + repeat(n-2, "__typename ") + "}" }},
+		"aliases":    {15, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "a#:version ") + "}}" }},
+		"rootFields": {5, func(n int) string { return "{" + repeat(n, `a#:spool(tagSpool:"MK-#"){version} `) + "}" }},
+		"directives": {50, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "version @skip(if:false) ") + "}}" }},
+		"complexity": {500, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n-1, "version ") + "}}" }},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if _, body := a.post(test.document(test.limit), nil); strings.Contains(body, fmt.Sprintf(`"limitName":%q`, name)) {
+				t.Errorf("at the limit, the answer is %s", body)
+			}
+			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":%q}`, test.limit+1, test.limit, name)
+			if status, body := a.post(test.document(test.limit+1), nil); status != http.StatusOK || !strings.Contains(body, want) {
+				t.Errorf("above the limit, the answer is %d %s, want %s", status, body, want)
+			}
+		})
+	}
+}
+
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	// No type of the schema goes that deep: below the limit, the validation refuses.
+	if _, body := a.post("{"+nested(12)+"}", nil); !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") {
+		t.Errorf("at the limit, the answer is %s", body)
+	}
+	if _, body := a.post("{"+nested(13)+"}", nil); !strings.Contains(body, `{"actual":13,"code":"QUERY_TOO_COMPLEX","limit":12,"limitName":"depth"}`) {
+		t.Errorf("above the limit, the answer is %s", body)
+	}
+	if _, body := a.post(introspectionQuery, nil); !strings.Contains(body, `"queryType":{"name":"Query"}`) || strings.Contains(body, `"errors"`) {
+		t.Errorf("the introspection of graphql-js is answered %.200s", body)
+	}
+}
+
+func TestBodySize(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	const document = `{"query":"{lockLimits{batchSize}}"}`
+	padded := func(n int) string { return document + strings.Repeat(" ", n-len(document)) }
+	if status, body := a.send(http.MethodPost, "/graphql", "application/json", padded(65536)); status != http.StatusOK {
+		t.Errorf("at the limit, the answer is %d %s", status, body)
+	}
+	status, body := a.send(http.MethodPost, "/graphql", "application/json", padded(65537))
+	if status != http.StatusRequestEntityTooLarge || !strings.Contains(body, `"code":"BAD_REQUEST"`) {
+		t.Errorf("above the limit, the answer is %d %s", status, body)
+	}
+}
+
+// Fragments in fragments double with each step: a document of a thousand bytes
+// that comes to 2^30 fields is refused before anything goes through them.
+func TestFragmentBomb(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	var bomb strings.Builder
+	bomb.WriteString(`{spool(tagSpool:"MK-1"){...F0}}`)
+	for i := range 30 {
+		fmt.Fprintf(&bomb, "fragment F%d on Spool{...F%d ...F%d}", i, i+1, i+1)
+	}
+	bomb.WriteString("fragment F30 on Spool{id}")
+	if visits := httpapi.Visits(bomb.String()); visits > 100 {
+		t.Errorf("%d nodes were visited", visits)
+	}
+	begun := time.Now()
+	if _, body := a.post(bomb.String(), nil); !strings.Contains(body, `"limitName":"complexity"`) {
+		t.Errorf("the answer is %s", body)
+	}
+	if took := time.Since(begun); took > patience {
+		t.Errorf("it took %v", took)
+	}
+	if _, body := a.post(`{...F} fragment F on Query{...G} fragment G on Query{...F}`, nil); !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") {
+		t.Errorf("a circle of fragments is answered %s", body)
+	}
+}
+
+func TestSuggestionsGoWithIntrospection(t *testing.T) {
+	t.Parallel()
+	const suggestion = "Did you mean"
+	documents := []string{
+		`{spoolLocks(tagSpool:"a"){id}}`, `{spool(tagSpol:"a"){id}}`, `{spool(tagSpool:"a"){...on Spol{id}}}`,
+		`mutation{releaseSpool(input:{tagSpool:"a",lockTokn:"b"}){released}}`,
+	}
+	closed := newAPI(t, repository.EmbeddedURL)
+	open := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	suggested := 0
+	for _, document := range documents {
+		if _, body := closed.post(document, nil); strings.Contains(body, suggestion) {
+			t.Errorf("%s is answered %s", document, body)
+		}
+		if _, body := open.post(document, nil); strings.Contains(body, suggestion) {
+			suggested++
+		}
+	}
+	if suggested < 2 {
+		t.Errorf("%d suggestions are made where introspection is on", suggested)
+	}
+}

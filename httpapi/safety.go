@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/rs/cors"
+
+	"spoollock/graph"
+)
+
+// safe lets through only what a page of our own, or of an allowed origin, can have
+// sent, and tells browsers what they may do with the answer.
+func safe(next http.Handler, config Config) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range config.AllowedOrigins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			panic(err) // config has checked them
+		}
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		forbid(w, "A page of another origin may not change anything here.")
+	}))
+	next = protection.Handler(next)
+	if len(config.AllowedOrigins) > 0 { // an empty list would be every origin to cors
+		next = cors.New(cors.Options{
+			AllowedOrigins: config.AllowedOrigins,
+			AllowedMethods: []string{http.MethodGet, http.MethodPost},
+			AllowedHeaders: []string{"Content-Type", "Accept"},
+			MaxAge:         600,
+		}).Handler(next)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if !ownHost(r.Host, config.AllowedHosts) {
+			forbid(w, "This host name is not served here; see ALLOWED_HOSTS.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ownHost reports whether a Host header names this service: by an address, which
+// no rebinding of a name can stand behind, as localhost, or by an allowed name.
+func ownHost(host string, allowed []string) bool {
+	name := host
+	if withoutPort, _, err := net.SplitHostPort(host); err == nil {
+		name = withoutPort
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || net.ParseIP(strings.Trim(name, "[]")) != nil || slices.Contains(allowed, name)
+}
+
+func forbid(w http.ResponseWriter, message string) {
+	refuse(w, typeJSON, &refusal{status: http.StatusForbidden, code: graph.CodeForbidden, message: message})
+}

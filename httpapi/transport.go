@@ -1,0 +1,324 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"spoollock/graph"
+)
+
+// transport is GraphQL over HTTP, as the working draft of the specification has
+// it (https://graphql.github.io/graphql-over-http/draft/): POST with JSON, and
+// GET for queries. gqlgen's own transports miss a tenth of its audit and quote the
+// request in errors.
+type transport struct {
+	maxBody int64 // bytes
+}
+
+// The media types of an answer. Under the older one, a document that is refused is
+// answered 200; under the newer one, 400.
+const (
+	typeJSON     = "application/json"
+	typeResponse = "application/graphql-response+json"
+)
+
+// refusal is why a request is not even looked at as GraphQL. Its message never
+// quotes the request, which may hold a token.
+type refusal struct {
+	status  int
+	code    string // empty: BAD_REQUEST
+	message string
+	allow   string // the methods of a 405
+}
+
+func badRequest(message string) *refusal {
+	return &refusal{status: http.StatusBadRequest, message: message}
+}
+
+// Supports implements [graphql.Transport]: all but the upgrade to a WebSocket.
+func (transport) Supports(r *http.Request) bool { return r.Header.Get("Upgrade") == "" }
+
+// Do implements [graphql.Transport].
+func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	answerType, ok := negotiate(r.Header.Values("Accept"))
+	if !ok {
+		refuse(w, typeJSON, &refusal{
+			status:  http.StatusNotAcceptable,
+			message: "The answer can be " + typeResponse + " or " + typeJSON + ", in UTF-8.",
+		})
+		return
+	}
+	params, refused := t.read(w, r)
+	if refused != nil {
+		refuse(w, answerType, refused)
+		return
+	}
+	params.Headers = r.Header
+	operation, errs := exec.CreateOperationContext(r.Context(), params)
+	if errs != nil {
+		response := exec.DispatchError(graphql.WithOperationContext(r.Context(), operation), errs)
+		write(w, answerType, statusOf(answerType, response.Errors), response)
+		return
+	}
+	switch kind := operation.Operation.Operation; {
+	case kind == ast.Subscription:
+		refuse(w, answerType, badRequest("A subscription needs a WebSocket or an event stream."))
+		return
+	case kind == ast.Mutation && r.Method == http.MethodGet:
+		refuse(w, answerType, &refusal{
+			status: http.StatusMethodNotAllowed, message: "A mutation needs POST.", allow: http.MethodPost,
+		})
+		return
+	}
+	responses, ctx := exec.DispatchOperation(r.Context(), operation)
+	if response := responses(ctx); response != nil { // nil: the caller is gone
+		write(w, answerType, http.StatusOK, response)
+	}
+}
+
+// read makes parameters of a request.
+func (t transport) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+	switch r.Method {
+	case http.MethodPost:
+		return t.readBody(w, r)
+	case http.MethodGet:
+		return readQuery(r.URL.RawQuery)
+	default:
+		return nil, &refusal{
+			status: http.StatusMethodNotAllowed, message: "The method must be GET or POST.", allow: "GET, POST",
+		}
+	}
+}
+
+// parameters is the JSON of a request. What else it holds is ignored, as the
+// specification wants it.
+type parameters struct {
+	Query         *string        `json:"query"`
+	OperationName *string        `json:"operationName"`
+	Variables     map[string]any `json:"variables"`
+	Extensions    map[string]any `json:"extensions"`
+}
+
+func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+	if !isUTF8(r.Header.Get("Content-Type"), typeJSON) || r.Header.Get("Content-Encoding") != "" {
+		return nil, &refusal{
+			status:  http.StatusUnsupportedMediaType,
+			message: "The Content-Type must be " + typeJSON + ", in UTF-8 and not encoded.",
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, t.maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &refusal{
+			status:  http.StatusRequestEntityTooLarge,
+			message: "The body may have at most " + strconv.FormatInt(t.maxBody, 10) + " bytes.",
+		}
+	}
+	if err != nil {
+		return nil, badRequest("The body could not be read.")
+	}
+	var p parameters
+	if !decode(body, &p) {
+		return nil, badRequest("The body must be one JSON object of query, operationName, variables and extensions, without a name that stands twice.")
+	}
+	return p.raw()
+}
+
+// readQuery reads what a GET carries.
+func readQuery(query string) (*graphql.RawParams, *refusal) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, badRequest("The query string could not be read.")
+	}
+	var p parameters
+	for name, value := range values {
+		if len(value) != 1 || !utf8.ValidString(value[0]) {
+			return nil, badRequest("The query string must be UTF-8, with each name once.")
+		}
+		ok := true
+		switch name {
+		case "query":
+			p.Query = &value[0]
+		case "operationName":
+			p.OperationName = &value[0]
+		case "variables":
+			ok = decode([]byte(value[0]), &p.Variables)
+		case "extensions":
+			ok = decode([]byte(value[0]), &p.Extensions)
+		}
+		if !ok {
+			return nil, badRequest("The " + name + " must be a JSON object, without a name that stands twice.")
+		}
+	}
+	return p.raw()
+}
+
+func (p parameters) raw() (*graphql.RawParams, *refusal) {
+	raw := &graphql.RawParams{Variables: p.Variables, Extensions: p.Extensions}
+	if p.OperationName != nil {
+		raw.OperationName = *p.OperationName
+	}
+	if p.Query != nil {
+		raw.Query = *p.Query
+	} else if p.Extensions["persistedQuery"] == nil {
+		return nil, badRequest("The query is missing.")
+	}
+	return raw, nil
+}
+
+// numbers keeps a number as it is written, so that nothing of a large one is lost
+// before its scalar is known.
+var numbers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
+	if decoder.PeekKind() != '0' {
+		return errors.ErrUnsupported // this one is not for here
+	}
+	text, err := decoder.ReadValue()
+	*value = json.Number(text)
+	return err
+}))
+
+// decode is strict, as its library is by default: it reports false for a name that
+// stands twice, broken UTF-8, anything after the value, and a value of another
+// type.
+func decode(text []byte, into any) bool {
+	return jsonv2.Unmarshal(text, into, numbers) == nil
+}
+
+// isUTF8 reports whether a header names the media type, with no charset or UTF-8.
+func isUTF8(header, mediaType string) bool {
+	got, options, err := mime.ParseMediaType(header)
+	charset, given := options["charset"]
+	return err == nil && got == mediaType && (!given || strings.EqualFold(charset, "utf-8"))
+}
+
+// negotiate chooses the media type of the answer (RFC 9110, section 12.5.1): the
+// one of the highest quality, of those the one that is named most closely, of
+// those the one that is named first, and application/json where all is one.
+func negotiate(headers []string) (mediaType string, ok bool) {
+	header := strings.Join(headers, ",")
+	if strings.TrimSpace(header) == "" {
+		return typeJSON, true
+	}
+	best := preference{}
+	for _, offer := range []string{typeJSON, typeResponse} {
+		if p := preferenceFor(offer, header); p.quality > 0 && p.beats(best) {
+			best, mediaType = p, offer
+		}
+	}
+	return mediaType, mediaType != ""
+}
+
+// preference is what an Accept header says of one media type.
+type preference struct {
+	quality   float64
+	closeness int // 3: named, 2: application/*, 1: */*
+	position  int
+}
+
+func (p preference) beats(other preference) bool {
+	if p.quality != other.quality {
+		return p.quality > other.quality
+	}
+	if p.closeness != other.closeness {
+		return p.closeness > other.closeness
+	}
+	return p.closeness == 3 && p.position < other.position
+}
+
+func preferenceFor(offer, header string) preference {
+	var found preference
+	for i, element := range strings.Split(header, ",") {
+		accepted, options, err := mime.ParseMediaType(element)
+		if err != nil {
+			continue
+		}
+		if charset, given := options["charset"]; given && !strings.EqualFold(charset, "utf-8") {
+			continue
+		}
+		quality := 1.0
+		if q, given := options["q"]; given {
+			if quality, err = strconv.ParseFloat(q, 64); err != nil || quality < 0 || quality > 1 {
+				continue
+			}
+		}
+		closeness := map[string]int{offer: 3, "application/*": 2, "*/*": 1}[accepted]
+		if closeness > found.closeness {
+			found = preference{quality: quality, closeness: closeness, position: i}
+		}
+	}
+	return found
+}
+
+// statusOf is the status of a document that was not executed.
+func statusOf(answerType string, errs gqlerror.List) int {
+	for _, err := range errs {
+		if err.Extensions["code"] == graph.CodeBadRequest {
+			return http.StatusBadRequest
+		}
+	}
+	if answerType == typeResponse {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}
+
+func refuse(w http.ResponseWriter, answerType string, r *refusal) {
+	if r.allow != "" {
+		w.Header().Set("Allow", r.allow)
+	}
+	code := r.code
+	if code == "" {
+		code = graph.CodeBadRequest
+	}
+	write(w, answerType, r.status, &graphql.Response{Errors: gqlerror.List{{
+		Message: r.message, Extensions: map[string]any{"code": code},
+	}}})
+}
+
+// maxErrors is how many errors one answer has at most.
+const maxErrors = 5
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// write writes an answer. The data is JSON already and is not touched again; where
+// nothing was executed, there is none.
+func write(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
+	defer buffers.Put(buffer)
+	buffer.Reset()
+	buffer.WriteByte('{')
+	if errs := response.Errors; len(errs) > 0 {
+		buffer.WriteString(`"errors":`)
+		// What an error holds was made by the presenter, of strings and numbers.
+		_ = json.NewEncoder(buffer).Encode(errs[:min(len(errs), maxErrors)])
+		buffer.Truncate(buffer.Len() - 1) // the encoder's line feed
+	}
+	if response.Data != nil {
+		if buffer.Len() > 1 {
+			buffer.WriteByte(',')
+		}
+		buffer.WriteString(`"data":`)
+		buffer.Write(response.Data)
+	}
+	buffer.WriteByte('}')
+	header := w.Header()
+	header.Set("Content-Type", answerType+"; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(buffer.Bytes())
+}

@@ -1,0 +1,64 @@
+package web_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"spoollock/web"
+)
+
+func get(path string, header ...string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(http.MethodGet, path, nil)
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	web.Playground().ServeHTTP(recorder, request)
+	return recorder
+}
+
+func TestPlaygroundIsWhole(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/playground", "/playground/"} {
+		page := get(path)
+		if page.Code != http.StatusOK || !strings.HasPrefix(page.Header().Get("Content-Type"), "text/html") {
+			t.Fatalf("%s is %d %s", path, page.Code, page.Header().Get("Content-Type"))
+		}
+		if policy := page.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "script-src 'self';") || !strings.Contains(policy, "default-src 'none'") {
+			t.Fatalf("the policy is %q", policy)
+		}
+		references := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page.Body.String(), -1)
+		if len(references) != 6 {
+			t.Fatalf("the page refers to %v", references)
+		}
+		for _, reference := range references {
+			if !strings.HasPrefix(reference[1], "/playground/") {
+				t.Errorf("the page asks another machine for %s", reference[1])
+			}
+			if found := get(reference[1]); found.Code != http.StatusOK || found.Body.Len() == 0 {
+				t.Errorf("%s is %d", reference[1], found.Code)
+			}
+		}
+	}
+}
+
+func TestPlaygroundFilesAreNotSentAgain(t *testing.T) {
+	t.Parallel()
+	first := get("/playground/page.js")
+	again := get("/playground/page.js", "If-None-Match", first.Header().Get("ETag"))
+	if again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+		t.Fatalf("the same file is answered %d with %d bytes", again.Code, again.Body.Len())
+	}
+}
+
+func TestPlaygroundServesNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/playground/refresh", "/playground/nothing", "/playground/../web.go", "/playground/playground/page.js"} {
+		if found := get(path); found.Code != http.StatusNotFound {
+			t.Errorf("%s is %d", path, found.Code)
+		}
+	}
+}
