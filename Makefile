@@ -34,6 +34,7 @@ fuzz: ## each fuzz test for ten seconds
 packages: ## install the npm packages that tests use
 	cd examples/apollo && npm ci --no-audit --no-fund
 	cd httpapi/audit && npm ci --no-audit --no-fund
+	cd web/browser && npm ci --no-audit --no-fund
 
 bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
 	go test -tags bench -count=1 -v ./bench

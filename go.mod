@@ -36,4 +36,5 @@ require (
 ignore (
 	./examples/apollo/node_modules
 	./httpapi/audit/node_modules
+	./web/browser/node_modules
 )

@@ -140,6 +140,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	announce(log, listener.Addr(), cfg, dev)
 
+	listener = httpapi.LimitPerAddress(listener, cfg.MaxPerAddress)
 	var requests sync.WaitGroup
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -150,9 +151,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 5 * time.Second,
 		// Whoever is slow to send is no reason to go on after SIGTERM.
-		ReadTimeout:  min(15*time.Second, cfg.ShutdownTimeout/2),
-		WriteTimeout: 15*time.Second + cfg.RequestTimeout,
-		IdleTimeout:  2 * time.Minute,
+		ReadTimeout:    min(15*time.Second, cfg.ShutdownTimeout/2),
+		WriteTimeout:   15*time.Second + cfg.RequestTimeout,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return store.Watch(ctx) })

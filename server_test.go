@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -19,6 +20,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -243,6 +245,30 @@ func TestDevSaysSoLoudly(t *testing.T) {
 	}
 }
 
+// A real browser that can reach nothing but this machine opens the playground,
+// reads the schema, takes a spool and is refused the second time.
+func TestPlaygroundInABrowser(t *testing.T) {
+	t.Parallel()
+	_, err := exec.LookPath("chromium")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(root, "web/browser/node_modules"))
+	}
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("needs chromium, Node.js and make packages: %v", err)
+	}
+	url, _ := start(t, map[string]string{}, "-dev")
+	browser := exec.Command("node", "playground.mjs", url)
+	browser.Dir = filepath.Join(root, "web/browser")
+	out, err := browser.CombinedOutput()
+	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\n6 tabs\n"
+	if err != nil || string(out) != want {
+		t.Fatalf("the browser ends with %v and\n%s, want\n%s", err, out, want)
+	}
+}
+
 func TestProductionShowsNoMoreThanItMust(t *testing.T) {
 	t.Parallel()
 	url, _ := start(t, map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"})
@@ -361,6 +387,45 @@ func TestTerminationWithAHalfSentRequest(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatalf("run ends with %v", err)
 	}
+}
+
+// A client that sends a byte now and then is cut off, and others are served
+// meanwhile.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, map[string]string{"SHUTDOWN_TIMEOUT_SECONDS": "4"}, "-dev")
+	addr := strings.TrimPrefix(url, "http://")
+	const head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
+	var cut sync.WaitGroup
+	for _, begun := range []string{"", "POST /gr", head, head + "\r\n{"} {
+		for range 20 {
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cut.Go(func() {
+				defer conn.Close() //nolint:errcheck // it is cut off
+				deadline := time.Now().Add(patience)
+				_, err := conn.Write([]byte(begun))
+				for err == nil && time.Now().Before(deadline) {
+					_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+					var answer [512]byte
+					if _, err = conn.Read(answer[:]); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+						_, err = conn.Write([]byte(" "))
+					}
+				}
+				if err == nil {
+					t.Errorf("%q goes on for %v", begun, patience)
+				}
+			})
+		}
+	}
+	for i := range 20 {
+		if got := post(t, url, strings.ReplaceAll(takeOne, "MK-1", fmt.Sprint("MK-", i))); !strings.Contains(got, "lockToken") {
+			t.Fatalf("a take meanwhile is answered %s", got)
+		}
+	}
+	cut.Wait()
 }
 
 // passOn drops no reply.

@@ -39,6 +39,7 @@ type Config struct {
 	MaxDirectives    int           // MAX_DIRECTIVES
 	MaxComplexity    int           // MAX_COMPLEXITY
 	RequestTimeout   time.Duration // REQUEST_TIMEOUT_SECONDS
+	MaxPerAddress    int           // MAX_CONNECTIONS_PER_ADDRESS
 	AllowedOrigins   []string      // ALLOWED_ORIGINS
 	AllowedHosts     []string      // ALLOWED_HOSTS
 	Introspection    bool          // INTROSPECTION
@@ -52,7 +53,7 @@ type Config struct {
 var notSupported = []string{
 	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
 	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE", "FLOOR_REBUILD_SECONDS",
-	"LOCK_REPLICAS_ACK", "MAX_CONNECTIONS_PER_ADDRESS", "MAX_LOCKS_PER_WORKER",
+	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER",
 	"MAX_SUBSCRIPTIONS_PER_ADDRESS", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 	"TRUSTED_PROXIES",
 }
@@ -92,6 +93,7 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		MaxDirectives:    r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
 		MaxComplexity:    r.number("MAX_COMPLEXITY", 500, 1, 1<<20),
 		RequestTimeout:   r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		MaxPerAddress:    r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
 		AllowedOrigins:   r.origins(),
 		AllowedHosts:     r.hosts(),
 		Introspection:    r.boolean("INTROSPECTION", dev),

@@ -42,6 +42,7 @@ func defaults() config.Config {
 		MaxDirectives:    50,
 		MaxComplexity:    500,
 		RequestTimeout:   10 * time.Second,
+		MaxPerAddress:    400,
 		LogLevel:         slog.LevelInfo,
 	}
 }
@@ -93,7 +94,8 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"SHUTDOWN_TIMEOUT_SECONDS": "3", "HOST": "::1", "PORT": "0", "AUTH_MODE": "none",
 		"INTROSPECTION": "true", "PLAYGROUND": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "warn",
 		"MAX_BODY_BYTES": "2048", "MAX_TOKENS": "11", "MAX_DEPTH": "3", "MAX_ALIASES": "4", "MAX_ROOT_FIELDS": "6",
-		"ALLOWED_ORIGINS": "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
+		"MAX_CONNECTIONS_PER_ADDRESS": "5",
+		"ALLOWED_ORIGINS":             "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
 		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
 	}), false, noFile)
 	if err != nil {
@@ -118,6 +120,7 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		MaxDirectives:    7,
 		MaxComplexity:    8,
 		RequestTimeout:   9 * time.Second,
+		MaxPerAddress:    5,
 		AllowedOrigins:   []string{"https://board.example", "http://10.0.0.5:3000"},
 		AllowedHosts:     []string{"spools.example"},
 		Introspection:    true,

@@ -391,7 +391,7 @@ func TestHugeForeignValue(t *testing.T) {
 	if again := s.wantHeld(0); again.Version != held.Version {
 		t.Fatalf("version went from %d to %d without a change", held.Version, again.Version)
 	}
-	if usage := s.client.MemoryUsage(s.ctx, s.companionKey()).Val(); usage > 1<<10 {
+	if usage := s.client.MemoryUsage(s.ctx, s.companionKey(), 0).Val(); usage > 1<<10 {
 		t.Fatalf("the companion takes %d bytes", usage)
 	}
 	if !s.foreignRelease(value) {

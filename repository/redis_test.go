@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"spoollock/lock"
+	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -89,6 +93,58 @@ func TestWatchWithoutInfo(t *testing.T) {
 	log := watch(t, "redis://spools:hunter2@"+server.Addr, "level=WARN msg=\"redis does not say what it is")
 	if strings.Contains(log.String(), "redis is away") || strings.Contains(log.String(), "refuses") {
 		t.Errorf("a Redis that serves is said not to:\n%s", log)
+	}
+}
+
+// The user of docs/redis.acl can do all that the service does, and each command of
+// the rule is needed.
+func TestACL(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rule []any
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			for word := range strings.FieldsSeq(line) {
+				rule = append(rule, word)
+			}
+		}
+	}
+	rule[1] = "spools" // "user NAME …" in a file, "ACL SETUSER NAME …" as a command
+	server := redistest.Start(t)
+	admin := server.Client()
+	t.Cleanup(func() { _ = admin.Close() })
+	if err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER"}, append(rule[1:], ">hunter2")...)...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	url := "redis://spools:hunter2@" + server.Addr
+	if log := watch(t, url, "redis found"); strings.Contains(log.String(), "refuses") || strings.Contains(log.String(), "does not say") {
+		t.Fatalf("the user is refused:\n%s", log)
+	}
+	used := map[string]bool{}
+	t.Run("conformance", func(t *testing.T) { locktest.Run(t, open(t, url)) })
+	stats, err := admin.InfoMap(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command := range stats["Commandstats"] {
+		used[strings.TrimPrefix(command, "cmdstat_")] = true
+	}
+	// Locks without an expiry are another program's, and no part of the conformance.
+	used["persist"], used["del"] = true, true
+	for _, word := range rule {
+		if command, granted := strings.CutPrefix(word.(string), "+"); granted && !used[command] {
+			t.Errorf("%s is granted and not used", command)
+		}
+	}
+	user := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "spools", Password: "hunter2", DisableIdentity: true})
+	t.Cleanup(func() { _ = user.Close() })
+	for _, command := range [][]any{{"KEYS", "*"}, {"FLUSHALL"}, {"CONFIG", "GET", "*"}, {"GET", "other"}, {"EVAL", "return redis.call('GET', 'other')", "0"}} {
+		if err := user.Do(t.Context(), command...).Err(); err == nil || errors.Is(err, redis.Nil) {
+			t.Errorf("%v is answered %v", command, err)
+		}
 	}
 }
 

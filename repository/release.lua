@@ -11,7 +11,7 @@
 -- BAR: 53 bytes, when (13 digits) and SHA-1 of the token. Bars have a list of their
 -- own, so that they push no ended token out; a take that Redis runs later than an
 -- hour after its bar is not to be expected.
-local BAR, BARS, HOUR = 53, 256, 3600000
+local BAR, BARS, HOUR = 53, 128, 3600000
 
 if value == ARGV[2] then
   redis.call('DEL', KEYS[1])

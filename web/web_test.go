@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"spoollock/graph"
 	"spoollock/web"
 )
 
@@ -31,15 +35,46 @@ func TestPlaygroundIsWhole(t *testing.T) {
 			t.Fatalf("the policy is %q", policy)
 		}
 		references := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page.Body.String(), -1)
-		if len(references) != 6 {
+		if len(references) != 7 {
 			t.Fatalf("the page refers to %v", references)
 		}
 		for _, reference := range references {
+			if reference[1] == "data:," { // no icon
+				continue
+			}
 			if !strings.HasPrefix(reference[1], "/playground/") {
 				t.Errorf("the page asks another machine for %s", reference[1])
 			}
 			if found := get(reference[1]); found.Code != http.StatusOK || found.Body.Len() == 0 {
 				t.Errorf("%s is %d", reference[1], found.Code)
+			}
+		}
+	}
+}
+
+// Every example of the playground's tabs is a document that the schema allows.
+func TestPlaygroundExamples(t *testing.T) {
+	t.Parallel()
+	source := get("/playground/page.js").Body.String()
+	lock := regexp.MustCompile(`const LOCK = "([^"]+)"`).FindStringSubmatch(source)
+	documents := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(source, -1)
+	schema := graph.NewSchema(nil).Schema()
+	fields := map[string]bool{}
+	for _, document := range documents {
+		text := strings.ReplaceAll(document[1], "${LOCK}", lock[1])
+		parsed, err := gqlparser.LoadQueryWithRules(schema, text, nil)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		for _, selection := range parsed.Operations[0].SelectionSet {
+			fields[selection.(*ast.Field).Name] = true
+		}
+	}
+	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+		for _, field := range root.Fields {
+			if !fields[field.Name] && !strings.HasPrefix(field.Name, "__") {
+				t.Errorf("there is no example of %s", field.Name)
 			}
 		}
 	}
