@@ -1,10 +1,10 @@
-.PHONY: help run generate lint test race fuzz packages bench verify
+.PHONY: help run generate lint test e2e race fuzz packages bench verify
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .bin/golangci-lint
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: ## a trial on this machine
 	go run . -dev
@@ -22,7 +22,10 @@ $(LINT):
 test: ## run the tests; those that need redis-server skip without it
 	go test ./...
 
-race: ## the same under the race detector
+e2e: ## the program as a whole: the README, the audit, a browser, the examples
+	go test -count=1 . ./httpapi ./web ./examples
+
+race: ## the tests under the race detector
 	go test -race ./...
 
 fuzz: ## each fuzz test for ten seconds

@@ -249,16 +249,10 @@ func TestDevSaysSoLoudly(t *testing.T) {
 // reads the schema, takes a spool and is refused the second time.
 func TestPlaygroundInABrowser(t *testing.T) {
 	t.Parallel()
-	_, err := exec.LookPath("chromium")
-	if err == nil {
-		_, err = os.Stat(filepath.Join(root, "web/browser/node_modules"))
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs chromium, Node.js and make packages: %v", err)
-	}
+	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
+	redistest.NeedProgram(t, "chromium", "needs a browser, install chromium")
+	_, err := os.Stat(filepath.Join(root, "web/browser/node_modules"))
+	redistest.Need(t, err, "needs make packages")
 	url, _ := start(t, map[string]string{}, "-dev")
 	browser := exec.Command("node", "playground.mjs", url)
 	browser.Dir = filepath.Join(root, "web/browser")

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"spoollock/repository/redistest"
 )
 
 // service builds the service, starts it on a free port as go run . -dev does,
@@ -50,24 +52,11 @@ func service(t *testing.T) (url string) {
 	return ""
 }
 
-// need skips where the thing is missing, and fails with CI=true.
-func need(t *testing.T, missing error, what string) {
-	t.Helper()
-	if missing == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("needs %s: %v", what, missing)
-	}
-	t.Skipf("needs %s: %v", what, missing)
-}
-
 func TestApollo(t *testing.T) {
 	t.Parallel()
-	_, err := exec.LookPath("node")
-	need(t, err, "Node.js 20 or newer")
-	_, err = os.Stat("apollo/node_modules")
-	need(t, err, "the packages of examples/apollo, see make packages")
+	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
+	_, err := os.Stat("apollo/node_modules")
+	redistest.Need(t, err, "needs make packages")
 
 	npm := func(script string, env ...string) string {
 		t.Helper()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -97,23 +96,12 @@ func (a *api) post(query string, variables map[string]any) (int, string) {
 
 func (a *api) send(method, path, contentType, body string) (int, string) {
 	a.t.Helper()
-	request, err := http.NewRequest(method, a.server.URL+path, strings.NewReader(body))
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	var headers []string
 	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
+		headers = []string{"Content-Type", contentType}
 	}
-	response, err := a.client.Do(request)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer response.Body.Close() //nolint:errcheck // it was read
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return response.StatusCode, strings.TrimSpace(string(text))
+	response, text := a.do(method, path, body, headers...)
+	return response.StatusCode, strings.TrimSpace(text)
 }
 
 // volatile is what differs from run to run in an answer.

@@ -13,6 +13,7 @@ import (
 
 	"spoollock/httpapi"
 	"spoollock/repository"
+	"spoollock/repository/redistest"
 )
 
 const (
@@ -52,12 +53,9 @@ func (a *api) do(method, path, body string, headers ...string) (*http.Response, 
 // real one.
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat("audit/node_modules"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs Node.js and the packages of httpapi/audit, see make packages: %v", err)
-	}
+	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
+	_, err := os.Stat("audit/node_modules")
+	redistest.Need(t, err, "needs make packages")
 	onEachRedis(t, func(t *testing.T, a *api) {
 		audit := exec.Command("node", "audit.mjs", a.server.URL+"/graphql")
 		audit.Dir = "audit"

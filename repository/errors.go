@@ -16,17 +16,17 @@ import (
 // Redis refused was not applied, as the scripts write nothing before the first
 // command that Redis can refuse; what was never sent was not applied either; of
 // everything else that goes wrong on a connection nothing is known.
-func classify(err error) error {
+func classify(tag lock.Tag, err error) error {
 	switch {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
 		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
 		redis.HasErrorPrefix(err, "MISCONF "), neverSent(err):
-		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: withoutAddress(err)}
+		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
-		return err
+		return fmt.Errorf("spool %s: %w", tag, err)
 	default:
-		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: withoutAddress(err)}
+		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
 	}
 }
 

@@ -275,7 +275,7 @@ func TestMalformedURLIsNotShown(t *testing.T) {
 // The embedded Redis is reachable by redis-cli, at the address in the log.
 func TestEmbeddedIsReachable(t *testing.T) {
 	t.Parallel()
-	redistest.Need(t, "redis-cli")
+	redistest.NeedProgram(t, "redis-cli", "needs redis-cli, install redis-tools")
 	store, log := openLogged(t, repository.EmbeddedURL)
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan error)

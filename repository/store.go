@@ -150,7 +150,7 @@ func (r *Redis) run(ctx context.Context, script *redis.Script, tag lock.Tag, arg
 	args = append([]any{r.memory.Milliseconds()}, args...)
 	values, err := script.Run(ctx, r.client, keys, args...).Slice()
 	if err != nil {
-		return reply{}, classify(fmt.Errorf("spool %s: %w", tag, err))
+		return reply{}, classify(tag, err)
 	}
 	return decode(tag, values)
 }

@@ -43,7 +43,7 @@ const FreePort = "free port"
 // the test and says so; with CI=true it fails the test instead.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	Need(t, "redis-server")
+	NeedProgram(t, "redis-server", remedy)
 	s := &Server{t: t, dir: t.TempDir()}
 	t.Cleanup(func() {
 		if s.process != nil {
@@ -69,19 +69,28 @@ func Start(t testing.TB, options ...string) *Server {
 	return nil
 }
 
-// Need skips the test where the program of Redis is not on PATH, and says so; with
-// CI=true it fails the test instead.
-func Need(t testing.TB, program string) {
+// NeedProgram skips the test where the program is not on PATH, as [Need] does.
+func NeedProgram(t testing.TB, program, remedy string) {
 	t.Helper()
 	_, err := exec.LookPath(program)
+	Need(t, err, remedy)
+}
+
+// Need skips the test if something that it needs is missing, and says what helps;
+// with CI=true it fails the test instead.
+func Need(t testing.TB, missing error, remedy string) {
+	t.Helper()
 	switch {
-	case err == nil:
+	case missing == nil:
 	case os.Getenv("CI") == "true":
-		t.Fatalf("%s is needed: %v", program, err)
+		t.Fatalf("%s: %v", remedy, missing)
 	default:
-		t.Skipf("needs a real Redis, install redis-server 7 to run it: %v", err)
+		t.Skipf("%s: %v", remedy, missing)
 	}
 }
+
+// remedy is where to get what this package needs.
+const remedy = "needs a real Redis, install redis-server 7"
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
