@@ -12,9 +12,10 @@ run: ## a trial on this machine
 generate: ## write the generated code anew
 	go generate ./...
 
-lint: $(LINT) ## check style and import directions
+lint: $(LINT) packages ## check style and import directions, and the schema
 	$(LINT) run ./...
 	$(LINT) run --build-tags bench ./bench/...
+	cd graph/schema && npm run --silent lint
 
 $(LINT):
 	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -34,8 +35,9 @@ fuzz: ## each fuzz test for ten seconds
 	go test -run '^$$' -fuzz '^FuzzRequestID$$' -fuzztime 10s ./lock
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 10s ./repository
 
-packages: ## install the npm packages that tests use
+packages: ## install the npm packages that tests and the schema's lint use
 	cd examples/apollo && npm ci --no-audit --no-fund
+	cd graph/schema && npm ci --no-audit --no-fund
 	cd httpapi/audit && npm ci --no-audit --no-fund
 	cd web/browser && npm ci --no-audit --no-fund
 

@@ -35,6 +35,7 @@ require (
 
 ignore (
 	./examples/apollo/node_modules
+	./graph/schema/node_modules
 	./httpapi/audit/node_modules
 	./web/browser/node_modules
 )
