@@ -204,8 +204,10 @@ func (r *reader) origins() []string {
 	origins := r.list("ALLOWED_ORIGINS")
 	for _, origin := range origins {
 		u, err := url.Parse(origin)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin || u.Hostname() == "" {
-			r.problem("ALLOWED_ORIGINS must be origins like https://board.example, with commas between them")
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin ||
+			!isHostName(u.Hostname()) || !isNumber(u.Port()) || strings.HasSuffix(u.Host, ":") ||
+			u.Port() == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+			r.problem("ALLOWED_ORIGINS must be origins as browsers send them, like https://board.example, with commas between them")
 		}
 	}
 	return origins
@@ -214,11 +216,21 @@ func (r *reader) origins() []string {
 func (r *reader) hosts() []string {
 	hosts := r.list("ALLOWED_HOSTS")
 	for _, host := range hosts {
-		if strings.ContainsAny(host, "/:*[] ") {
+		if !isHostName(host) {
 			r.problem("ALLOWED_HOSTS must be host names without ports, with commas between them")
 		}
 	}
 	return hosts
+}
+
+// isHostName accepts what a browser would send: ASCII, with no dot at the end.
+func isHostName(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return s != "" && !strings.HasSuffix(s, ".")
 }
 
 // redisURL checks what can be checked without connecting.

@@ -111,7 +111,7 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 	case errors.As(err, &invalid):
 		return invalidInput(invalid)
 	case errors.As(err, &unavailable):
-		if ctx.Err() == nil { // else the caller is gone, and Redis not to blame
+		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller is gone, and Redis not to blame
 			log.WarnContext(ctx, "redis did not serve an operation",
 				"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
 		}
@@ -148,8 +148,11 @@ func documentError(err *gqlerror.Error) (string, map[string]any) {
 		return "The document cannot be parsed at this place.", extensions
 	case err.Rule == rules.ValuesOfCorrectTypeRule.Name, err.Rule == rules.ValuesOfCorrectTypeRuleWithoutSuggestions.Name:
 		return "The value at this place is missing, unknown, or not of the type that the schema asks for.", extensions
+	case err.Rule == "" && err.Extensions["code"] == errcode.ValidationFailed:
+		return "The document has no such operation.", extensions
 	default:
-		return err.Message, extensions
+		message := []rune(err.Message)
+		return string(message[:min(len(message), 200)]), extensions
 	}
 }
 

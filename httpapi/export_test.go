@@ -11,9 +11,7 @@ func Visits(document string) int {
 	if err != nil {
 		panic(err)
 	}
-	sizes := sizer{fragments: parsed.Fragments, known: map[string]*size{}}
-	for _, operation := range parsed.Operations {
-		sizes.ofOperation(operation)
-	}
+	sizes := newSizer(parsed)
+	sizes.roots()
 	return sizes.visits
 }

@@ -24,8 +24,9 @@ import (
 	"spoollock/web"
 )
 
-// queryCacheSize is how many parsed documents are kept.
-const queryCacheSize = 1000
+// queryCacheSize is how many parsed documents are kept, and how many persisted ones.
+// A front end has some dozens; a stranger can fill both.
+const queryCacheSize = 200
 
 // Config configures a [Handler]. Every field is required.
 type Config struct {
@@ -89,22 +90,18 @@ func sdl(schema *ast.Schema) http.HandlerFunc {
 
 func newGraphQL(config Config) http.Handler {
 	server := handler.New(config.Schema)
-	server.AddTransport(transport{maxBody: config.Limits.BodyBytes})
+	server.AddTransport(transport{maxBody: config.Limits.BodyBytes, timeout: config.RequestTimeout})
 	documents := lru.New[*ast.QueryDocument](queryCacheSize)
 	server.SetQueryCache(documents)
+	server.Use(&limiter{limits: config.Limits, cache: documents}) // first, so that nothing else is persisted
 	server.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](queryCacheSize)})
-	server.Use(&limiter{limits: config.Limits, cache: documents}) // what is persisted, too
 	server.SetErrorPresenter(graph.Presenter(config.Log))
 	server.SetRecoverFunc(graph.Recover)
 	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
 	server.Use(extension.Introspection{})
 	server.SetDisableSuggestion(!config.Introspection)
 	server.SetValidationRulesFn(func() *rules.Rules { return validation(config.Introspection) })
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), config.RequestTimeout)
-		defer cancel()
-		server.ServeHTTP(w, r.WithContext(ctx))
-	})
+	return server
 }
 
 // validation returns a fresh set of rules, as gqlgen changes it. Without

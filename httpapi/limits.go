@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -23,6 +24,12 @@ type Limits struct {
 	Directives int   // in an operation, likewise
 	Complexity int   // fields of an operation, likewise
 }
+
+// maxOverlap bounds the pairs of fields that the validation compares for
+// conflicts: it compares those of a selection with each other, again in each
+// inline fragment around them, and again from each operation and each fragment
+// that leads there. An honest document comes to some hundreds.
+const maxOverlap = 50_000
 
 // limiter refuses a document that asks for more than it may, before it is
 // validated: the validation of a hostile one is work, too. What was accepted once
@@ -52,11 +59,15 @@ func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql
 	if err != nil {
 		return nil //nolint:nilerr // see above
 	}
-	sizes := sizer{fragments: document.Fragments, known: map[string]*size{}}
-	for _, operation := range document.Operations {
-		if err := l.check(sizes.ofOperation(operation)); err != nil {
+	overlap := 0
+	for _, root := range newSizer(document).roots() {
+		if err := l.check(root); err != nil {
 			return err
 		}
+		overlap = min(overlap+root.overlap, saturated)
+	}
+	if overlap > maxOverlap {
+		return tooComplex("overlap", maxOverlap, overlap)
 	}
 	return nil
 }
@@ -81,7 +92,7 @@ func (l *limiter) check(s size) *gqlerror.Error {
 
 func tooComplex(name string, limit, actual int) *gqlerror.Error {
 	return &gqlerror.Error{
-		Message: fmt.Sprintf("The document is too complex: its %s are %d or more, of %d allowed.", name, actual, limit),
+		Message: fmt.Sprintf("The document is too complex: %s %d, of %d allowed.", name, actual, limit),
 		Extensions: map[string]any{
 			"code": graph.CodeQueryTooComplex, "limitName": name, "limit": limit, "actual": actual,
 		},
@@ -106,6 +117,8 @@ func countTokens(source *ast.Source, limit int) int {
 // used. Its numbers stop at saturated.
 type size struct {
 	depth, aliases, rootFields, directives, fields int
+
+	overlap int // pairs of fields in one selection, see maxOverlap
 }
 
 // saturated is beyond every limit: fragments in fragments double a size with each
@@ -118,6 +131,7 @@ func (s *size) add(other size) {
 	s.rootFields = min(s.rootFields+other.rootFields, saturated)
 	s.directives = min(s.directives+other.directives, saturated)
 	s.fields = min(s.fields+other.fields, saturated)
+	s.overlap = min(s.overlap+other.overlap, saturated)
 }
 
 // sizer looks at each fragment once, however often it is used.
@@ -125,6 +139,30 @@ type sizer struct {
 	fragments ast.FragmentDefinitionList
 	known     map[string]*size // nil: being looked at, so the fragment is in itself
 	visits    int
+
+	operations ast.OperationList
+}
+
+func newSizer(document *ast.QueryDocument) *sizer {
+	return &sizer{fragments: document.Fragments, operations: document.Operations, known: map[string]*size{}}
+}
+
+// roots are the sizes of all that the validation sets out from: the operations, and
+// every fragment, whether an operation leads to it or not.
+func (s *sizer) roots() []size {
+	var roots []size
+	for _, operation := range s.operations {
+		roots = append(roots, s.ofOperation(operation))
+	}
+	for _, fragment := range s.fragments {
+		root := s.ofFragment(fragment.Name)
+		root.rootFields = 0 // it is of another type
+		if strings.HasPrefix(fragment.TypeCondition, "__") {
+			root.depth = 0 // it stands below __schema or __type
+		}
+		roots = append(roots, root)
+	}
+	return roots
 }
 
 func (s *sizer) ofOperation(operation *ast.OperationDefinition) size {
@@ -150,6 +188,7 @@ func (s *sizer) of(selections ast.SelectionSet) (total size) {
 			total.add(s.ofFragment(selection.Name))
 		}
 	}
+	total.add(size{overlap: min(total.rootFields, 1<<15) * min(total.rootFields, 1<<15)})
 	return total
 }
 
@@ -164,6 +203,7 @@ func (s *sizer) ofField(field *ast.Field) size {
 		rootFields: 1, // of whatever it stands in
 		directives: inner.directives + len(field.Directives),
 		fields:     inner.fields + 1,
+		overlap:    inner.overlap,
 	}
 	if field.Alias != field.Name {
 		own.aliases++

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,14 +50,28 @@ func TestLimits(t *testing.T) {
 		"aliases":    {15, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "a#:version ") + "}}" }},
 		"rootFields": {5, func(n int) string { return "{" + repeat(n, `a#:spool(tagSpool:"MK-#"){version} `) + "}" }},
 		"directives": {50, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "version @skip(if:false) ") + "}}" }},
-		"complexity": {500, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n-1, "version ") + "}}" }},
+		"complexity": {500, func(n int) string {
+			return `{spool(tagSpool:"MK-1"){` + repeat(n%20, "version ") + repeat(n/20-1, "lock{"+strings.Repeat("id ", 19)+"}") +
+				strings.Repeat("version ", 19) + "}}"
+		}},
+		// Two selections: of the one field, and of the others.
+		"overlap": {50_000, func(n int) string {
+			fields := int(math.Sqrt(float64(n))) // of the limit 223, and of the limit and one, too
+			return `{spool(tagSpool:"MK-1"){` + repeat(fields+n-50_000, "version ") + "}}"
+		}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, body := a.post(test.document(test.limit), nil); strings.Contains(body, fmt.Sprintf(`"limitName":%q`, name)) {
+			// A thousand tokens are more fields than may be.
+			if _, body := a.post(test.document(test.limit), nil); strings.Contains(body, `"errors"`) && name != "tokens" ||
+				strings.Contains(body, `"limitName":"tokens"`) {
 				t.Errorf("at the limit, the answer is %s", body)
 			}
-			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":%q}`, test.limit+1, test.limit, name)
+			actual := test.limit + 1
+			if name == "overlap" {
+				actual = 224*224 + 1
+			}
+			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":%q}`, actual, test.limit, name)
 			if status, body := a.post(test.document(test.limit+1), nil); status != http.StatusOK || !strings.Contains(body, want) {
 				t.Errorf("above the limit, the answer is %d %s, want %s", status, body, want)
 			}
@@ -116,6 +131,34 @@ func TestFragmentBomb(t *testing.T) {
 	}
 	if _, body := a.post(`{...F} fragment F on Query{...G} fragment G on Query{...F}`, nil); !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") {
 		t.Errorf("a circle of fragments is answered %s", body)
+	}
+}
+
+// Documents that pass every other limit and would keep the validation busy for
+// half a minute, or have it fill the memory with conflicts.
+func TestOverlapBombs(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	nest := func(depth int, inner string) string {
+		return strings.Repeat("...{", depth) + inner + strings.Repeat("}", depth)
+	}
+	leading := func(n int) string {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, "fragment A%d on Spool{...F}", i)
+		}
+		return text.String()
+	}
+	for name, document := range map[string]string{
+		"fragments that lead to it": `query Q{spool(tagSpool:"a"){...F}} fragment F on Spool{` + nest(83, strings.Repeat("version ", 480)) + `}` + leading(31),
+		"no operation leads to it": `query Q{__typename} fragment F on Spool{` +
+			nest(40, strings.Repeat("version ", 150)+strings.Repeat("version:id ", 30)) + `}` + leading(5),
+		"a valid one":     `{spool(tagSpool:"a"){` + nest(100, strings.Repeat("version ", 490)) + `}}`,
+		"many operations": strings.Repeat(`query Q{spool(tagSpool:"a"){...F}}`, 60) + `fragment F on Spool{` + strings.Repeat("version ", 480) + `}`,
+	} {
+		if _, body := a.post(document, nil); !strings.Contains(body, `"code":"QUERY_TOO_COMPLEX"`) {
+			t.Errorf("%s is answered %.300s", name, body)
+		}
 	}
 }
 

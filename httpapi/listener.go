@@ -58,6 +58,14 @@ type limitedConn struct {
 	leave func()
 }
 
+// CloseWrite lets net/http half-close, as it does after an early refusal.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
 	c.leave()

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -20,6 +22,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"spoollock/graph"
+	"spoollock/lock"
 )
 
 // transport is GraphQL over HTTP, as the working draft of the specification has
@@ -27,7 +30,8 @@ import (
 // GET for queries. gqlgen's own transports miss a tenth of its audit and quote the
 // request in errors.
 type transport struct {
-	maxBody int64 // bytes
+	maxBody int64         // bytes
+	timeout time.Duration // from the last byte of a request on
 }
 
 // The media types of an answer. Under the older one, a document that is refused is
@@ -50,8 +54,8 @@ func badRequest(message string) *refusal {
 	return &refusal{status: http.StatusBadRequest, message: message}
 }
 
-// Supports implements [graphql.Transport]: all but the upgrade to a WebSocket.
-func (transport) Supports(r *http.Request) bool { return r.Header.Get("Upgrade") == "" }
+// Supports implements [graphql.Transport]. An upgrade that is offered is not taken.
+func (transport) Supports(*http.Request) bool { return true }
 
 // Do implements [graphql.Transport].
 func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
@@ -69,26 +73,28 @@ func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		return
 	}
 	params.Headers = r.Header
-	operation, errs := exec.CreateOperationContext(r.Context(), params)
+	ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
+	defer cancel()
+	operation, errs := exec.CreateOperationContext(ctx, params)
 	if errs != nil {
-		response := exec.DispatchError(graphql.WithOperationContext(r.Context(), operation), errs)
+		errs = errs[:min(len(errs), maxErrors)]
+		response := exec.DispatchError(graphql.WithOperationContext(ctx, operation), errs)
 		write(w, answerType, statusOf(answerType, response.Errors), response)
 		return
 	}
-	switch kind := operation.Operation.Operation; {
-	case kind == ast.Subscription:
-		refuse(w, answerType, badRequest("A subscription needs a WebSocket or an event stream."))
-		return
-	case kind == ast.Mutation && r.Method == http.MethodGet:
+	if operation.Operation.Operation == ast.Mutation && r.Method == http.MethodGet {
 		refuse(w, answerType, &refusal{
 			status: http.StatusMethodNotAllowed, message: "A mutation needs POST.", allow: http.MethodPost,
 		})
 		return
 	}
-	responses, ctx := exec.DispatchOperation(r.Context(), operation)
-	if response := responses(ctx); response != nil { // nil: the caller is gone
-		write(w, answerType, http.StatusOK, response)
+	responses, ctx := exec.DispatchOperation(ctx, operation)
+	response := responses(ctx)
+	if response == nil { // the time was up before anything was executed, or the caller is gone
+		late := &lock.UnavailableError{Outcome: lock.NotApplied, Err: context.Cause(ctx)}
+		response = exec.DispatchError(ctx, gqlerror.List{gqlerror.Wrap(late)})
 	}
+	write(w, answerType, http.StatusOK, response)
 }
 
 // read makes parameters of a request.
@@ -303,9 +309,11 @@ func write(w http.ResponseWriter, answerType string, status int, response *graph
 	buffer.WriteByte('{')
 	if errs := response.Errors; len(errs) > 0 {
 		buffer.WriteString(`"errors":`)
-		// What an error holds was made by the presenter, of strings and numbers.
-		_ = json.NewEncoder(buffer).Encode(errs[:min(len(errs), maxErrors)])
-		buffer.Truncate(buffer.Len() - 1) // the encoder's line feed
+		text, err := json.Marshal(errs[:min(len(errs), maxErrors)])
+		if err != nil {
+			panic(err) // what the presenter puts into an error can be encoded
+		}
+		buffer.Write(text)
 	}
 	if response.Data != nil {
 		if buffer.Len() > 1 {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"spoollock/httpapi"
 	"spoollock/repository"
@@ -182,7 +183,6 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"DELETE":                 {method(http.MethodDelete, ""), 405},
 		"PATCH":                  {method(http.MethodPatch, ""), 405},
 		"OPTIONS":                {method(http.MethodOptions, ""), 405},
-		"a subscription":         {post(`{"query":"subscription{a}"}`), 200},
 		"GET without a query":    {method(http.MethodGet, ""), 400},
 		"GET, a query twice":     {method(http.MethodGet, "?query={a}&query={b}"), 400},
 		"GET, broken escapes":    {method(http.MethodGet, "?query=%zz"), 400},
@@ -210,6 +210,42 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}
 	if _, body := a.post(`{spool(tagSpool:"MK-1"){version}}`, nil); body != `{"data":{"spool":{"version":0}}}` {
 		t.Fatalf("something was changed: %s", body)
+	}
+}
+
+// An upgrade is an offer: the request is answered without it.
+func TestUpgradesAreNotTaken(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	for _, upgrade := range []string{"h2c", "websocket", "x"} {
+		response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json",
+			"Connection", "Upgrade", "Upgrade", upgrade)
+		if response.StatusCode != 200 || body != goodAnswer {
+			t.Errorf("Upgrade: %s is answered %d %s", upgrade, response.StatusCode, body)
+		}
+	}
+}
+
+// The time of a request runs out with an answer.
+func TestRequestTimeout(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestTimeout = time.Nanosecond })
+	response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json")
+	if response.StatusCode != 200 || !strings.Contains(body, `"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED"`) {
+		t.Fatalf("the answer is %d %s", response.StatusCode, body)
+	}
+}
+
+// Names that a client made up are quoted back in part at most, values never.
+func TestNamesAreNotEchoedAtLength(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	if _, body := a.post("{"+strings.Repeat("x", 10000)+"}", nil); len(body) > 1000 {
+		t.Errorf("the answer has %d bytes", len(body))
+	}
+	_, body := a.do(http.MethodPost, "/graphql", `{"query":"{__typename}","operationName":"93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"}`, "Content-Type", "application/json")
+	if !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") || strings.Contains(body, "8b6f5a1e") {
+		t.Errorf("an operation that is not there is answered %s", body)
 	}
 }
 
