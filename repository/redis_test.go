@@ -214,7 +214,7 @@ func TestWatchSaysOnceWhatChanges(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	server.Resume()
-	for strings.Count(log.String(), "redis is back") != 2 && time.Now().Before(deadline) {
+	for strings.Count(log.String(), "redis found") != 2 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	cancel()
