@@ -368,10 +368,12 @@ func TestOrphansAreTriedUntilTheyCanBeTakenBack(t *testing.T) {
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // a client of the moment
 	var cancel context.CancelFunc
-	var armed atomic.Bool
+	var abandoned atomic.Value // the tag whose take is awaited, so that no retry of another passes for it
+	abandoned.Store("")
 	var broken string
 	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool {
-		if bytes.Contains(request, []byte("evalsha")) && armed.CompareAndSwap(true, false) {
+		tag := abandoned.Load().(string)
+		if tag != "" && bytes.Contains(request, []byte("spool_lock:"+tag)) && abandoned.CompareAndSwap(tag, "") {
 			// The caller is gone, and the lock of another type when it is to be released.
 			if broken != "" {
 				if err := errors.Join(client.Del(ctx, "spool_lock:"+broken).Err(),
@@ -392,7 +394,7 @@ func TestOrphansAreTriedUntilTheyCanBeTakenBack(t *testing.T) {
 		gone, done := context.WithCancel(ctx)
 		defer done()
 		cancel = done
-		armed.Store(true)
+		abandoned.Store(request.Tag)
 		_, err := service.Take(gone, request)
 		wantUnavailable(t, err, lock.OutcomeUnknown)
 	}
