@@ -111,19 +111,30 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Attempts: cfg.RetryAttempts,
 	}, log)
 
+	schema := graph.NewSchema(locks)
+	var documents *httpapi.Documents
+	if cfg.TrustedDocuments != "" {
+		if documents, err = httpapi.LoadDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema()); err != nil {
+			return fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
+		}
+	}
+	addresses := httpapi.NewAddresses(cfg.MaxPerAddress, cfg.TrustedProxies)
 	handler := httpapi.New(httpapi.Config{
-		Schema:      graph.NewSchema(locks),
+		Schema:      schema,
 		Ping:        store.Ping,
 		PingTimeout: cfg.OperationTimeout,
 		Limits: httpapi.Limits{
-			BodyBytes:  int64(cfg.MaxBodyBytes),
-			Tokens:     cfg.MaxTokens,
-			Depth:      cfg.MaxDepth,
-			Aliases:    cfg.MaxAliases,
-			RootFields: cfg.MaxRootFields,
-			Directives: cfg.MaxDirectives,
-			Complexity: cfg.MaxComplexity,
+			BodyBytes:   int64(cfg.MaxBodyBytes),
+			Tokens:      cfg.MaxTokens,
+			Depth:       cfg.MaxDepth,
+			Aliases:     cfg.MaxAliases,
+			RootFields:  cfg.MaxRootFields,
+			Directives:  cfg.MaxDirectives,
+			Complexity:  cfg.MaxComplexity,
+			AnswerBytes: cfg.MaxAnswerBytes,
 		},
+		Documents:      documents,
+		Addresses:      addresses,
 		RequestTimeout: cfg.RequestTimeout,
 		AllowedOrigins: cfg.AllowedOrigins,
 		AllowedHosts:   cfg.AllowedHosts,
@@ -140,7 +151,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	announce(log, listener.Addr(), cfg, dev)
 
-	listener = httpapi.LimitPerAddress(listener, cfg.MaxPerAddress)
+	listener = addresses.Listener(listener)
 	var requests sync.WaitGroup
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -198,11 +198,11 @@ func TestFlags(t *testing.T) {
 
 func TestInvalidConfigurationStopsTheStart(t *testing.T) {
 	t.Parallel()
-	err := run(t.Context(), nil, environment(map[string]string{"PORT": "x", "TRUSTED_PROXIES": "10.0.0.1"}), io.Discard)
+	err := run(t.Context(), nil, environment(map[string]string{"PORT": "x", "RATE_LIMIT": "off"}), io.Discard)
 	if err == nil {
 		t.Fatal("it started")
 	}
-	for _, want := range []string{"PORT must be", "not supported yet: TRUSTED_PROXIES", "AUTH_MODE must be set"} {
+	for _, want := range []string{"PORT must be", "not supported yet: RATE_LIMIT", "AUTH_MODE must be set"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -21,31 +22,35 @@ const DotEnv = ".env"
 
 // Config is a complete and valid configuration.
 type Config struct {
-	RedisURL         string        // REDIS_URL
-	LockTTL          time.Duration // REDIS_LOCK_TTL_SECONDS
-	LockMaxTTL       time.Duration // REDIS_LOCK_MAX_TTL_SECONDS
-	MaxConnections   int           // REDIS_MAX_CONNECTIONS
-	OperationTimeout time.Duration // REDIS_OPERATION_TIMEOUT_MS
-	RetryAttempts    int           // REDIS_RETRY_ATTEMPTS
-	SpoolMemory      time.Duration // SPOOL_MEMORY_DAYS
-	UpperCaseTags    bool          // SPOOL_TAG_CASE
-	ShutdownTimeout  time.Duration // SHUTDOWN_TIMEOUT_SECONDS
-	Addr             string        // HOST and PORT
-	MaxBodyBytes     int           // MAX_BODY_BYTES
-	MaxTokens        int           // MAX_TOKENS
-	MaxDepth         int           // MAX_DEPTH
-	MaxAliases       int           // MAX_ALIASES
-	MaxRootFields    int           // MAX_ROOT_FIELDS
-	MaxDirectives    int           // MAX_DIRECTIVES
-	MaxComplexity    int           // MAX_COMPLEXITY
-	RequestTimeout   time.Duration // REQUEST_TIMEOUT_SECONDS
-	MaxPerAddress    int           // MAX_CONNECTIONS_PER_ADDRESS
-	AllowedOrigins   []string      // ALLOWED_ORIGINS
-	AllowedHosts     []string      // ALLOWED_HOSTS
-	Introspection    bool          // INTROSPECTION
-	Playground       bool          // PLAYGROUND
-	LogText          bool          // LOG_FORMAT
-	LogLevel         slog.Level    // LOG_LEVEL
+	RedisURL         string         // REDIS_URL
+	LockTTL          time.Duration  // REDIS_LOCK_TTL_SECONDS
+	LockMaxTTL       time.Duration  // REDIS_LOCK_MAX_TTL_SECONDS
+	MaxConnections   int            // REDIS_MAX_CONNECTIONS
+	OperationTimeout time.Duration  // REDIS_OPERATION_TIMEOUT_MS
+	RetryAttempts    int            // REDIS_RETRY_ATTEMPTS
+	SpoolMemory      time.Duration  // SPOOL_MEMORY_DAYS
+	UpperCaseTags    bool           // SPOOL_TAG_CASE
+	ShutdownTimeout  time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
+	Addr             string         // HOST and PORT
+	MaxBodyBytes     int            // MAX_BODY_BYTES
+	MaxTokens        int            // MAX_TOKENS
+	MaxDepth         int            // MAX_DEPTH
+	MaxAliases       int            // MAX_ALIASES
+	MaxRootFields    int            // MAX_ROOT_FIELDS
+	MaxDirectives    int            // MAX_DIRECTIVES
+	MaxComplexity    int            // MAX_COMPLEXITY
+	MaxAnswerBytes   int            // MAX_ANSWER_BYTES
+	RequestTimeout   time.Duration  // REQUEST_TIMEOUT_SECONDS
+	MaxPerAddress    int            // MAX_CONNECTIONS_PER_ADDRESS
+	TrustedProxies   []netip.Prefix // TRUSTED_PROXIES
+	TrustedDocuments string         // TRUSTED_DOCUMENTS, a directory; empty: none
+	TrustedOnly      bool           // TRUSTED_DOCUMENTS_ONLY
+	AllowedOrigins   []string       // ALLOWED_ORIGINS
+	AllowedHosts     []string       // ALLOWED_HOSTS
+	Introspection    bool           // INTROSPECTION
+	Playground       bool           // PLAYGROUND
+	LogText          bool           // LOG_FORMAT
+	LogLevel         slog.Level     // LOG_LEVEL
 }
 
 // notSupported are the names of the contract that have no effect yet. One that
@@ -55,7 +60,6 @@ var notSupported = []string{
 	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE", "FLOOR_REBUILD_SECONDS",
 	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER",
 	"MAX_SUBSCRIPTIONS_PER_ADDRESS", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
-	"TRUSTED_PROXIES",
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -92,8 +96,12 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		MaxRootFields:    r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20),
 		MaxDirectives:    r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
 		MaxComplexity:    r.number("MAX_COMPLEXITY", 500, 1, 1<<20),
+		MaxAnswerBytes:   r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30),
 		RequestTimeout:   r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
 		MaxPerAddress:    r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
+		TrustedProxies:   r.proxies(),
+		TrustedDocuments: r.get("TRUSTED_DOCUMENTS", ""),
+		TrustedOnly:      r.boolean("TRUSTED_DOCUMENTS_ONLY", false),
 		AllowedOrigins:   r.origins(),
 		AllowedHosts:     r.hosts(),
 		Introspection:    r.boolean("INTROSPECTION", dev),
@@ -115,6 +123,9 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	c.Addr = net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
 	if c.LockTTL > c.LockMaxTTL {
 		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
+	}
+	if c.TrustedOnly && c.TrustedDocuments == "" {
+		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
 	}
 	return c, errors.Join(r.problems...)
 }
@@ -211,6 +222,21 @@ func (r *reader) origins() []string {
 		}
 	}
 	return origins
+}
+
+func (r *reader) proxies() (prefixes []netip.Prefix) {
+	for _, value := range r.list("TRUSTED_PROXIES") {
+		if !strings.Contains(value, "/") {
+			value += map[bool]string{true: "/128", false: "/32"}[strings.Contains(value, ":")]
+		}
+		prefix, err := netip.ParsePrefix(value)
+		if err != nil || prefix.Addr().Is4In6() {
+			r.problem("TRUSTED_PROXIES must be addresses, or ranges of them like 10.1.0.0/16, with commas between them")
+			break
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	return prefixes
 }
 
 func (r *reader) hosts() []string {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,7 @@ func defaults() config.Config {
 		MaxRootFields:    5,
 		MaxDirectives:    50,
 		MaxComplexity:    500,
+		MaxAnswerBytes:   1 << 20,
 		RequestTimeout:   10 * time.Second,
 		MaxPerAddress:    400,
 		LogLevel:         slog.LevelInfo,
@@ -97,6 +99,8 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"MAX_CONNECTIONS_PER_ADDRESS": "5",
 		"ALLOWED_ORIGINS":             "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
 		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
+		"MAX_ANSWER_BYTES": "4096", "TRUSTED_PROXIES": "10.0.0.1, 10.1.0.0/16, fd00::1",
+		"TRUSTED_DOCUMENTS": "documents", "TRUSTED_DOCUMENTS_ONLY": "true",
 	}), false, noFile)
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +125,12 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		MaxComplexity:    8,
 		RequestTimeout:   9 * time.Second,
 		MaxPerAddress:    5,
+		MaxAnswerBytes:   4096,
+		TrustedProxies: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::1/128"),
+		},
+		TrustedDocuments: "documents",
+		TrustedOnly:      true,
 		AllowedOrigins:   []string{"https://board.example", "http://10.0.0.5:3000"},
 		AllowedHosts:     []string{"spools.example"},
 		Introspection:    true,
@@ -174,6 +184,9 @@ func TestMalformed(t *testing.T) {
 		"no port after a colon": {map[string]string{"ALLOWED_ORIGINS": "https://a:"}, "ALLOWED_ORIGINS must be"},
 		"a dot after a host":    {map[string]string{"ALLOWED_HOSTS": "a.example."}, "ALLOWED_HOSTS must be"},
 		"a host not in ASCII":   {map[string]string{"ALLOWED_HOSTS": "bücher.example"}, "ALLOWED_HOSTS must be"},
+		"a name for a proxy":    {map[string]string{"TRUSTED_PROXIES": "10.0.0.1,proxy"}, "TRUSTED_PROXIES must be"},
+		"a wide range":          {map[string]string{"TRUSTED_PROXIES": "10.0.0.1/33"}, "TRUSTED_PROXIES must be"},
+		"nothing to trust":      {map[string]string{"TRUSTED_DOCUMENTS_ONLY": "true"}, "TRUSTED_DOCUMENTS must be set"},
 		"a port in a host":      {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
 		"limit to come":         {map[string]string{"RATE_LIMIT": "off"}, "not supported yet: RATE_LIMIT"},
 		"sentinel to come":      {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b/m"}, "not supported yet: REDIS_URL with redis+sentinel://"},

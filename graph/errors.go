@@ -33,6 +33,7 @@ const (
 	CodeQueryTooComplex    = "QUERY_TOO_COMPLEX"
 	CodeForbidden          = "FORBIDDEN"
 	CodePersistedNotFound  = "PERSISTED_QUERY_NOT_FOUND"
+	CodeRateLimited        = "RATE_LIMITED"
 	CodeServiceUnavailable = "SERVICE_UNAVAILABLE"
 	CodeInternal           = "INTERNAL_SERVER_ERROR"
 )

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 // A front end has some dozens; a stranger can fill both.
 const queryCacheSize = 200
 
-// Config configures a [Handler]. Every field is required.
+// Config configures a [Handler]. Every field is required but Documents.
 type Config struct {
 	Schema graphql.ExecutableSchema
 
@@ -37,6 +38,12 @@ type Config struct {
 	PingTimeout time.Duration
 
 	Limits Limits
+
+	// Documents are the trusted documents; nil: none.
+	Documents *Documents
+
+	// Addresses says who the clients are.
+	Addresses *Addresses
 
 	// RequestTimeout is how long a request may take from its last byte on.
 	RequestTimeout time.Duration
@@ -71,7 +78,7 @@ func New(config Config) *Handler {
 		mux.Handle("GET /playground", web.Playground())
 		mux.Handle("GET /playground/", web.Playground())
 	}
-	h.root = safe(mux, config)
+	h.root = safe(config.Addresses.Handler(mux), config)
 	return h
 }
 
@@ -90,11 +97,20 @@ func sdl(schema *ast.Schema) http.HandlerFunc {
 
 func newGraphQL(config Config) http.Handler {
 	server := handler.New(config.Schema)
-	server.AddTransport(transport{maxBody: config.Limits.BodyBytes, timeout: config.RequestTimeout})
+	server.AddTransport(transport{limits: config.Limits, timeout: config.RequestTimeout})
 	documents := lru.New[*ast.QueryDocument](queryCacheSize)
 	server.SetQueryCache(documents)
-	server.Use(&limiter{limits: config.Limits, cache: documents}) // first, so that nothing else is persisted
-	server.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](queryCacheSize)})
+	trusted := config.Documents
+	if trusted == nil {
+		trusted = &Documents{}
+	}
+	persisted := graphql.Cache[string](lru.New[string](queryCacheSize))
+	if trusted.only {
+		persisted = trusted
+	}
+	server.Use(trusted)                                           // what the others look at
+	server.Use(&limiter{limits: config.Limits, cache: documents}) // so that nothing beyond is persisted
+	server.Use(extension.AutomaticPersistedQuery{Cache: persisted})
 	server.SetErrorPresenter(graph.Presenter(config.Log))
 	server.SetRecoverFunc(graph.Recover)
 	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
@@ -114,6 +130,19 @@ func validation(introspection bool) *rules.Rules {
 		observers.OnDirective(func(_ *core.Walker, directive *ast.Directive) {
 			if directive.Name == "defer" {
 				addError(core.Message("@defer is not offered."), core.At(directive.Position))
+			}
+		})
+	})
+	// What gqlparser leaves to the execution, which would blame the input.
+	set.AddRule("NumbersOfCorrectType", func(observers *core.Events, addError core.AddErrFunc) {
+		observers.OnValue(func(_ *core.Walker, value *ast.Value) {
+			if value.Definition == nil || value.Kind == ast.Variable || value.Kind == ast.NullValue {
+				return
+			}
+			_, notInt := strconv.ParseInt(value.Raw, 10, 32)
+			if value.Definition.Name == "Long" && value.Kind != ast.IntValue ||
+				value.Definition.Name == "Int" && value.Kind == ast.IntValue && notInt != nil {
+				addError(core.Message("The value at this place is not of the type %s.", value.Definition.Name), core.At(value.Position))
 			}
 		})
 	})

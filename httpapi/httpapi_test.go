@@ -39,6 +39,7 @@ type api struct {
 // limits are the defaults.
 var limits = httpapi.Limits{
 	BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 500,
+	AnswerBytes: 1 << 20,
 }
 
 // secret is what must never be in a log: a token.
@@ -61,7 +62,7 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	}, logger)
 	config := httpapi.Config{
 		Schema: graph.NewSchema(locks), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
-		Limits: limits, RequestTimeout: 10 * time.Second,
+		Limits: limits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
 	}
 	for _, change := range change {
 		change(&config)
@@ -367,6 +368,8 @@ func TestDocumentsThatAreRefused(t *testing.T) {
 		"a token for Int":  {`mutation{extendLock(input:{tagSpool:"a",lockToken:"b",additionalSeconds:"93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"}){lock{id}}}`, "GRAPHQL_VALIDATION_FAILED"},
 		"unknown field":    {`{nothing}`, "GRAPHQL_VALIDATION_FAILED"},
 		"literal of type":  {`{spoolLock(tagSpool:true){id}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"text for Long":    {`mutation{tomarSpool(input:{tagSpool:"a",expectedVersion:"1"}){replayed}}`, "GRAPHQL_VALIDATION_FAILED"},
+		"beyond Int":       {`mutation{tomarSpool(input:{tagSpool:"a",ttlSeconds:2147483648}){replayed}}`, "GRAPHQL_VALIDATION_FAILED"},
 		"introspection":    {`{__schema{types{name}}}`, "GRAPHQL_VALIDATION_FAILED"},
 		"introspected":     {`{__type(name:"Spool"){name}}`, "GRAPHQL_VALIDATION_FAILED"},
 		"in a fragment":    {`{...F} fragment F on Query{__schema{types{name}}}`, "GRAPHQL_VALIDATION_FAILED"},

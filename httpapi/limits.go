@@ -23,6 +23,8 @@ type Limits struct {
 	RootFields int   // of an operation
 	Directives int   // in an operation, likewise
 	Complexity int   // fields of an operation, likewise
+
+	AnswerBytes int // of the data that a query is answered with
 }
 
 // maxOverlap bounds the pairs of fields that the validation compares for

@@ -184,3 +184,22 @@ func TestSuggestionsGoWithIntrospection(t *testing.T) {
 		t.Errorf("%d suggestions are made where introspection is on", suggested)
 	}
 }
+
+// The answer of a query is bounded; that of a mutation is not cut, as it says what
+// was done.
+func TestAnswerSize(t *testing.T) {
+	t.Parallel()
+	const data = `{"spoolLock":null}`
+	a := newAPI(t, "embedded://", func(c *httpapi.Config) { c.Limits.AnswerBytes = len(data) })
+	if status, answer := a.post(`{ spoolLock(tagSpool: "MK-1") { ownerId } }`, nil); status != 200 || answer != `{"data":`+data+`}` {
+		t.Errorf("an answer at the limit is %d %s", status, answer)
+	}
+	status, answer := a.post(`{ spoolLocks: spoolLock(tagSpool: "MK-1") { ownerId } }`, nil)
+	if want := `"limit":18,"limitName":"answerBytes"`; status != 200 || !strings.Contains(answer, want) || strings.Contains(answer, "data") {
+		t.Errorf("an answer above the limit is %d %s", status, answer)
+	}
+	_, answer = a.post(`mutation { tomarSpool(input: {tagSpool: "MK-1", workerId: "93", workerNombre: "MR"}) { lockToken } }`, nil)
+	if !strings.Contains(answer, `"lockToken":"93:`) {
+		t.Errorf("a mutation is answered %s", answer)
+	}
+}

@@ -30,7 +30,7 @@ import (
 // GET for queries. gqlgen's own transports miss a tenth of its audit and quote the
 // request in errors.
 type transport struct {
-	maxBody int64         // bytes
+	limits  Limits
 	timeout time.Duration // from the last byte of a request on
 }
 
@@ -90,6 +90,10 @@ func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 	}
 	responses, ctx := exec.DispatchOperation(ctx, operation)
 	response := responses(ctx)
+	if response != nil && len(response.Data) > t.limits.AnswerBytes && operation.Operation.Operation == ast.Query {
+		// Only of a query: the answer of a mutation says what was done, and holds tokens.
+		response = exec.DispatchError(ctx, gqlerror.List{tooComplex("answerBytes", t.limits.AnswerBytes, len(response.Data))})
+	}
 	if response == nil { // the time was up before anything was executed, or the caller is gone
 		late := &lock.UnavailableError{Outcome: lock.NotApplied, Err: context.Cause(ctx)}
 		response = exec.DispatchError(ctx, gqlerror.List{gqlerror.Wrap(late)})
@@ -115,6 +119,7 @@ func (t transport) read(w http.ResponseWriter, r *http.Request) (*graphql.RawPar
 // specification wants it.
 type parameters struct {
 	Query         *string        `json:"query"`
+	DocumentID    *string        `json:"documentId"` // of the draft's appendix on persisted documents
 	OperationName *string        `json:"operationName"`
 	Variables     map[string]any `json:"variables"`
 	Extensions    map[string]any `json:"extensions"`
@@ -127,11 +132,11 @@ func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 			message: "The Content-Type must be " + typeJSON + ", in UTF-8 and not encoded.",
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, t.maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, t.limits.BodyBytes))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &refusal{
 			status:  http.StatusRequestEntityTooLarge,
-			message: "The body may have at most " + strconv.FormatInt(t.maxBody, 10) + " bytes.",
+			message: "The body may have at most " + strconv.FormatInt(t.limits.BodyBytes, 10) + " bytes.",
 		}
 	}
 	if err != nil {
@@ -139,7 +144,7 @@ func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 	}
 	var p parameters
 	if !decode(body, &p) {
-		return nil, badRequest("The body must be one JSON object of query, operationName, variables and extensions, without a name that stands twice.")
+		return nil, badRequest("The body must be one JSON object of query or documentId, operationName, variables and extensions, without a name that stands twice.")
 	}
 	return p.raw()
 }
@@ -159,6 +164,8 @@ func readQuery(query string) (*graphql.RawParams, *refusal) {
 		switch name {
 		case "query":
 			p.Query = &value[0]
+		case "documentId":
+			p.DocumentID = &value[0]
 		case "operationName":
 			p.OperationName = &value[0]
 		case "variables":
@@ -178,9 +185,15 @@ func (p parameters) raw() (*graphql.RawParams, *refusal) {
 	if p.OperationName != nil {
 		raw.OperationName = *p.OperationName
 	}
-	if p.Query != nil {
+	delete(raw.Extensions, documentID)
+	switch {
+	case p.Query != nil && p.DocumentID != nil:
+		return nil, badRequest("The request must have a query or a documentId, not both.")
+	case p.Query != nil:
 		raw.Query = *p.Query
-	} else if p.Extensions["persistedQuery"] == nil {
+	case p.DocumentID != nil:
+		raw.Extensions = map[string]any{documentID: *p.DocumentID}
+	case p.Extensions["persistedQuery"] == nil:
 		return nil, badRequest("The query is missing.")
 	}
 	return raw, nil
@@ -272,8 +285,11 @@ func preferenceFor(offer, header string) preference {
 // statusOf is the status of a document that was not executed.
 func statusOf(answerType string, errs gqlerror.List) int {
 	for _, err := range errs {
-		if err.Extensions["code"] == graph.CodeBadRequest {
+		switch err.Extensions["code"] {
+		case graph.CodeBadRequest:
 			return http.StatusBadRequest
+		case graph.CodeForbidden:
+			return http.StatusForbidden
 		}
 	}
 	if answerType == typeResponse {

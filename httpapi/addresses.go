@@ -1,0 +1,150 @@
+package httpapi
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"spoollock/graph"
+)
+
+// Addresses knows the clients by their addresses, and bounds what one of them may
+// have open at a time: connections, and of what a trusted proxy forwards, requests.
+type Addresses struct {
+	most    int
+	proxies []netip.Prefix
+
+	mu   sync.Mutex
+	open map[netip.Addr]int
+}
+
+// NewAddresses allows most, at least 1, at a time. What proxies say of whom they
+// forward for is believed.
+func NewAddresses(most int, proxies []netip.Prefix) *Addresses {
+	return &Addresses{most: most, proxies: proxies, open: map[netip.Addr]int{}}
+}
+
+// Listener closes a connection at once if its address has as many open as it may
+// have. A trusted proxy may have any number.
+func (a *Addresses) Listener(listener net.Listener) net.Listener {
+	return &limitedListener{Listener: listener, addresses: a}
+}
+
+// Handler hands the client's address to next as the request's RemoteAddr, also
+// where a trusted proxy forwarded the request. One too many of those is answered
+// 429.
+func (a *Addresses) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client, ok := a.forwarded(r)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if !a.enter(client) {
+			w.Header().Set("Retry-After", "1")
+			refuse(w, typeJSON, &refusal{
+				status: http.StatusTooManyRequests, code: graph.CodeRateLimited,
+				message: "Too many requests of this address are under way.",
+			})
+			return
+		}
+		defer a.leave(client)
+		r = r.Clone(r.Context())
+		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// forwarded returns for whom a trusted proxy forwarded the request: the last
+// address of X-Forwarded-For that is not such a proxy's itself, as whatever stands
+// before it may be made up.
+func (a *Addresses) forwarded(r *http.Request) (client netip.Addr, ok bool) {
+	proxy, ok := addressOf(r.RemoteAddr)
+	if !ok || !a.trusts(proxy) {
+		return netip.Addr{}, false
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		client, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		if client = client.Unmap().WithZone(""); !a.trusts(client) {
+			return client, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (a *Addresses) trusts(address netip.Addr) bool {
+	return slices.ContainsFunc(a.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
+func (a *Addresses) enter(address netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[address] == a.most {
+		return false
+	}
+	a.open[address]++
+	return true
+}
+
+func (a *Addresses) leave(address netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[address]--; a.open[address] == 0 {
+		delete(a.open, address)
+	}
+}
+
+func addressOf(hostPort string) (netip.Addr, bool) {
+	parsed, err := netip.ParseAddrPort(hostPort)
+	return parsed.Addr().Unmap().WithZone(""), err == nil
+}
+
+type limitedListener struct {
+	net.Listener
+	addresses *Addresses
+}
+
+// Accept implements [net.Listener].
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		address, ok := addressOf(conn.RemoteAddr().String())
+		if ok && l.addresses.trusts(address) {
+			return conn, nil
+		}
+		if !ok || !l.addresses.enter(address) {
+			_ = conn.Close()
+			continue
+		}
+		return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.addresses.leave(address) })}, nil
+	}
+}
+
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+// CloseWrite lets net/http half-close, as it does after an early refusal.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close implements [net.Conn].
+func (c *limitedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}

@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"spoollock/graph"
+)
+
+// Documents are trusted documents: those that an operator has put into a
+// directory, to be run by their identifier. The draft of the specification calls
+// them persisted documents (GraphQL over HTTP, appendix A).
+type Documents struct {
+	texts map[string]string // by identifier
+	only  bool
+}
+
+// LoadDocuments reads the files of dir that end in .graphql. Each is one
+// document, with two identifiers: "sha256:" and the hexadecimal SHA-256 of its
+// bytes, and its name without the ending. With only, no other document is run.
+//
+// An error names the file that is not a document of the schema.
+func LoadDocuments(dir string, only bool, schema *ast.Schema) (*Documents, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read trusted documents: %w", err)
+	}
+	d := &Documents{texts: map[string]string{}, only: only}
+	for _, file := range files {
+		name, isDocument := strings.CutSuffix(file.Name(), ".graphql")
+		if !isDocument {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, file.Name())) //nolint:gosec // what the operator configured
+		if err != nil {
+			return nil, fmt.Errorf("read trusted documents: %w", err)
+		}
+		if _, errs := gqlparser.LoadQueryWithRules(schema, string(text), validation(true)); errs != nil {
+			return nil, fmt.Errorf("trusted document %s: %w", file.Name(), errs)
+		}
+		d.texts[name] = string(text)
+		d.texts[identifier(string(text))] = string(text)
+	}
+	if len(d.texts) == 0 {
+		return nil, fmt.Errorf("no trusted document: %s has no file that ends in .graphql", dir)
+	}
+	return d, nil
+}
+
+func identifier(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// documentID is the extension in which a request's documentId travels, as gqlgen
+// has no other place for it.
+const documentID = "documentId"
+
+// ExtensionName implements [graphql.HandlerExtension].
+func (*Documents) ExtensionName() string { return "TrustedDocuments" }
+
+// Validate implements [graphql.HandlerExtension].
+func (*Documents) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationParameters implements [graphql.OperationParameterMutator].
+func (d *Documents) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if id, given := params.Extensions[documentID].(string); given {
+		text, ok := d.texts[id]
+		if !ok {
+			return coded(graph.CodePersistedNotFound, "There is no document with this documentId.")
+		}
+		params.Query = text
+		return nil
+	}
+	// Without a query, an automatic persisted one is asked for: see Get.
+	if _, trusted := d.texts[identifier(params.Query)]; d.only && params.Query != "" && !trusted {
+		return coded(graph.CodeForbidden, "Only trusted documents are run here.")
+	}
+	return nil
+}
+
+func coded(code, message string) *gqlerror.Error {
+	err := gqlerror.Errorf("%s", message)
+	errcode.Set(err, code)
+	return err
+}
+
+// Get implements [graphql.Cache], of automatic persisted queries where nothing but
+// trusted documents is run: clients that send only a hash find them by it.
+func (d *Documents) Get(_ context.Context, hash string) (string, bool) {
+	text, ok := d.texts["sha256:"+hash]
+	return text, ok
+}
+
+// Add implements [graphql.Cache]. Nothing is added.
+func (d *Documents) Add(context.Context, string, string) {}
