@@ -47,7 +47,8 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 			w.Header().Set("Retry-After", "1")
 			refuse(w, typeJSON, &refusal{
 				status: http.StatusTooManyRequests, code: graph.CodeRateLimited,
-				message: "Too many requests of this address are under way.",
+				message:    "Too many requests of this address are under way.",
+				extensions: map[string]any{"retryAfterSeconds": 1, "reason": "CONCURRENT_REQUESTS"},
 			})
 			return
 		}

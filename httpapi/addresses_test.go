@@ -1,11 +1,13 @@
 package httpapi_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,38 +114,40 @@ func TestRequestsPerForwardedAddress(t *testing.T) {
 	server.Listener = addresses.Listener(server.Listener)
 	server.Start()
 	t.Cleanup(server.Close)
-	get := func(path, client string) *http.Response {
+	get := func(path, client string) (response *http.Response, body string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
 		if err != nil {
 			t.Error(err)
-			return nil
+			return nil, ""
 		}
 		request.Header.Set("X-Forwarded-For", client)
-		response, err := server.Client().Do(request)
+		response, err = server.Client().Do(request)
 		if err != nil {
 			t.Error(err)
-			return nil
+			return nil, ""
 		}
-		if err := response.Body.Close(); err != nil {
+		text, err := io.ReadAll(response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil {
 			t.Error(err)
 		}
-		return response
+		return response, string(text)
 	}
 	var waiting sync.WaitGroup
 	for range 2 {
 		waiting.Go(func() { get("/wait", "198.51.100.7") })
 		<-arrived
 	}
-	refused := get("/", "198.51.100.7")
-	if refused.StatusCode != http.StatusTooManyRequests || refused.Header.Get("Retry-After") == "" {
-		t.Errorf("one request too many is answered %s", refused.Status)
+	refused, body := get("/", "198.51.100.7")
+	if refused.StatusCode != http.StatusTooManyRequests || refused.Header.Get("Retry-After") != "1" ||
+		!strings.Contains(body, `{"code":"RATE_LIMITED","reason":"CONCURRENT_REQUESTS","retryAfterSeconds":1}`) {
+		t.Errorf("one request too many is answered %s %s", refused.Status, body)
 	}
-	if other := get("/", "198.51.100.8"); other.StatusCode != http.StatusOK {
+	if other, _ := get("/", "198.51.100.8"); other.StatusCode != http.StatusOK {
 		t.Errorf("a request of another address is answered %s", other.Status)
 	}
 	close(done)
 	waiting.Wait()
-	if again := get("/", "198.51.100.7"); again.StatusCode != http.StatusOK {
+	if again, _ := get("/", "198.51.100.7"); again.StatusCode != http.StatusOK {
 		t.Errorf("a request that is over still counts: %s", again.Status)
 	}
 }

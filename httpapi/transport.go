@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -44,10 +45,11 @@ const (
 // refusal is why a request is not even looked at as GraphQL. Its message never
 // quotes the request, which may hold a token.
 type refusal struct {
-	status  int
-	code    string // empty: BAD_REQUEST
-	message string
-	allow   string // the methods of a 405
+	status     int
+	code       string // empty: BAD_REQUEST
+	message    string
+	extensions map[string]any // besides the code
+	allow      string         // the methods of a 405
 }
 
 func badRequest(message string) *refusal {
@@ -306,8 +308,10 @@ func refuse(w http.ResponseWriter, answerType string, r *refusal) {
 	if code == "" {
 		code = graph.CodeBadRequest
 	}
+	extensions := map[string]any{"code": code}
+	maps.Copy(extensions, r.extensions)
 	write(w, answerType, r.status, &graphql.Response{Errors: gqlerror.List{{
-		Message: r.message, Extensions: map[string]any{"code": code},
+		Message: r.message, Extensions: extensions,
 	}}})
 }
 
