@@ -1,0 +1,142 @@
+// Every operation of the service with Apollo Client 4: by plain POST, with automatic
+// persisted queries, and with those and GET for queries. It works on spools of its
+// own, and prints the root fields that were answered in each of these ways.
+import { ApolloClient, ApolloLink, DocumentTransform, HttpLink, InMemoryCache } from "@apollo/client";
+import type { OperationVariables, TypedDocumentNode } from "@apollo/client";
+import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
+import { isMutationOperation } from "@apollo/client/utilities";
+import { Kind, visit } from "graphql";
+import assert from "node:assert/strict";
+import { createHash, randomUUID } from "node:crypto";
+import { EXTEND, LIMITS, RELEASE, SPOOL, SPOOL_LOCK, TOMAR } from "./documents.js";
+import type { Lock, Tomar } from "./documents.js";
+
+// A page in a browser has crypto.subtle.digest for it.
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+// What stands before the HttpLink of a client.
+const ways = {
+  POST: [],
+  APQ: [new PersistedQueryLink({ sha256 })],
+  GET: [new PersistedQueryLink({ sha256, useGETForHashedQueries: true })],
+};
+type Way = keyof typeof ways;
+
+// Does one operation, and fails if it has an error.
+type Run = <D, V extends OperationVariables>(document: TypedDocumentNode<D, V>, variables: V) => Promise<D>;
+
+async function everyOperation(run: Run): Promise<void> {
+  const { lockLimits } = await run(LIMITS, {});
+  for (const limit of [lockLimits.maxTtlSeconds, lockLimits.batchSize, lockLimits.maxLocksPerWorker]) {
+    assert(Number.isSafeInteger(limit) && limit > 0);
+  }
+
+  const tagSpool = `MK-${randomUUID()}`;
+  assert.equal((await run(SPOOL_LOCK, { tagSpool })).spoolLock, null);
+
+  const input = { tagSpool, workerId: "93", workerNombre: "MR(93)", note: "weld 3 of 5", requestId: randomUUID() };
+  const { tomarSpool } = await run(TOMAR, { input });
+  const { lock } = tomarSpool.spool;
+  assertLock(lock, input, lockLimits.defaultTtlSeconds);
+  assert.equal(tomarSpool.replayed, false);
+
+  const again = (await run(TOMAR, { input })).tomarSpool;
+  assert.equal(again.replayed, true);
+  assert.equal(again.lockToken, tomarSpool.lockToken);
+
+  const { spoolLock } = await run(SPOOL_LOCK, { tagSpool });
+  assertLock(spoolLock!, input, lockLimits.defaultTtlSeconds);
+  const { spool } = await run(SPOOL, { tagSpool });
+  assert.equal(spool.id, `spool:${tagSpool}`);
+  assert.equal(spool.version, lock.version);
+  assert.equal(spool.lock?.id, lock.id);
+
+  const token = { tagSpool, lockToken: tomarSpool.lockToken };
+  const { extendLock } = await run(EXTEND, { input: { ...token, additionalSeconds: 600, requestId: randomUUID() } });
+  assertLock(extendLock.spool.lock, input, lockLimits.defaultTtlSeconds + 600);
+  assert.equal(extendLock.spool.lock.id, lock.id);
+
+  const { releaseSpool } = await run(RELEASE, { input: token });
+  assert.equal(releaseSpool.released, true);
+  assert.equal(releaseSpool.outcome, "RELEASED");
+  assert.equal(releaseSpool.spool.lock, null);
+  assert(releaseSpool.spool.version > lock.version);
+}
+
+function assertLock(lock: Lock, { tagSpool, workerId, workerNombre, note }: Tomar, seconds: number): void {
+  const { version, acquiredAt, expiresAt, remainingSeconds, ...rest } = lock;
+  const id = `lock:${tagSpool}@${version}`;
+  assert.deepEqual(rest, { __typename: "SpoolLock", id, tagSpool, ownerId: workerId, ownerName: workerNombre, note });
+  assert(Number.isSafeInteger(version));
+  assert.equal(Date.parse(expiresAt!) - Date.parse(acquiredAt!), seconds * 1000);
+  assert(Number.isSafeInteger(remainingSeconds) && remainingSeconds! > 0 && remainingSeconds! <= seconds);
+}
+
+// What went over the wire for one operation, and the root fields that came back.
+let exchanges: string[] = [];
+let fields: string[] = [];
+
+const recordingFetch: typeof fetch = async (url, init) => {
+  const response = await fetch(url, init);
+  const body = await response.clone().json();
+  const sent =
+    init!.method === "GET" ? Object.fromEntries(new URL(String(url)).searchParams) : JSON.parse(String(init!.body));
+  const hash = JSON.stringify(sent.extensions ?? "").includes("sha256Hash") ? " hash" : "";
+  const text = "query" in sent ? " text" : "";
+  exchanges.push(`${init!.method}${hash}${text}: ${body.errors?.[0].extensions.code ?? "OK"}`);
+  fields = Object.keys(body.data ?? {});
+  return response;
+};
+
+// What should go over the wire: the first time the server does not know the hash, and
+// is sent the document with it.
+function expectedExchanges(way: Way, isQuery: boolean, isFirst: boolean): string[] {
+  if (way === "POST") {
+    return ["POST text: OK"];
+  }
+  const method = way === "GET" && isQuery ? "GET" : "POST";
+  return isFirst ? [`${method} hash: PERSISTED_QUERY_NOT_FOUND`, "POST hash text: OK"] : [`${method} hash: OK`];
+}
+
+// Does every operation twice in one way, and returns the root fields answered.
+async function inWay(way: Way): Promise<string[]> {
+  // No operation is named as it was by another client, so the server knows none of
+  // the hashes. A client outside of tests needs no such thing.
+  const name = `${way}${randomUUID().replaceAll("-", "")}`;
+  const client = new ApolloClient({
+    link: ApolloLink.from([
+      ...ways[way],
+      new HttpLink({ uri: process.env.GRAPHQL_URL ?? "http://localhost:8080/graphql", fetch: recordingFetch }),
+    ]),
+    cache: new InMemoryCache(),
+    // Who holds a spool is a question for the server, not for the cache.
+    defaultOptions: { query: { fetchPolicy: "network-only" } },
+    documentTransform: new DocumentTransform((document) =>
+      visit(document, {
+        OperationDefinition: (node) => ({ ...node, name: { kind: Kind.NAME, value: node.name!.value + name } }),
+      }),
+    ),
+  });
+  const known = new Set<object>(); // documents
+  const answered = new Set<string>();
+  const run: Run = async (document, variables) => {
+    exchanges = [];
+    const isQuery = !isMutationOperation(document);
+    const { data } = isQuery
+      ? await client.query({ query: document, variables })
+      : await client.mutate({ mutation: document, variables });
+    assert.deepEqual(exchanges, expectedExchanges(way, isQuery, !known.has(document)));
+    known.add(document);
+    fields.forEach((field) => answered.add(field));
+    return data!;
+  };
+  await everyOperation(run);
+  await everyOperation(run);
+  return [...answered].sort();
+}
+
+const answered: Record<string, string[]> = {};
+for (const way of Object.keys(ways) as Way[]) {
+  answered[way] = await inWay(way);
+}
+console.log(JSON.stringify(answered));
