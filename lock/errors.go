@@ -100,6 +100,11 @@ const (
 	FieldExpectedVersion Field = "expected version"
 	FieldRequestID       Field = "request id"
 	FieldToken           Field = "token"
+	FieldItems           Field = "items" // of a batch
+	FieldTags            Field = "tags"  // several in one input
+	FieldTagPrefix       Field = "tag prefix"
+	FieldFirst           Field = "first" // the size of a page
+	FieldAfter           Field = "after" // where a page begins
 )
 
 // Reason says in a program's terms what is wrong with an input.
@@ -115,6 +120,8 @@ const (
 	ReasonBlank            Reason = "BLANK"
 	ReasonNotUUIDv4        Reason = "NOT_UUID_V4"
 	ReasonNoExpiry         Reason = "NO_EXPIRY"
+	ReasonDuplicate        Reason = "DUPLICATE"
+	ReasonInvalidCursor    Reason = "INVALID_CURSOR"
 )
 
 // InvalidError says that an input is not acceptable. Nothing was changed.

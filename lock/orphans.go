@@ -122,6 +122,6 @@ func (o *orphans) try(orphan orphan) (ReleaseOutcome, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 	defer cancel()
-	outcome, _, err := o.store.Release(ctx, ReleaseCommand{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true})
-	return outcome, err
+	released, err := one(o.store.Release(ctx, []ReleaseCommand{{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true}}))
+	return released.Outcome, err
 }

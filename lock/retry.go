@@ -17,32 +17,56 @@ const (
 	maxJitter  = 25 * time.Millisecond
 )
 
-// try runs one operation: attempts of op until one is answered, at most
-// Config.Attempts of them, within Config.Timeout and ctx's own deadline. Each
-// attempt gets an equal share of the time that is left, so that one silent
-// connection does not use up all of it.
+// tried is what became of a command after all attempts at it.
+type tried[T any] struct {
+	Result[T]
+
+	// lost says that some attempt may have been applied, or may yet be, without its
+	// answer having been seen; the answer that was seen in the end is as good as any.
+	lost bool
+}
+
+// try runs an operation on several commands: attempts of op until each command is
+// answered, at most Config.Attempts of them, within Config.Timeout and ctx's own
+// deadline. Each attempt gets an equal share of the time that is left, so that one
+// silent connection does not use up all of it.
 //
-// Only an *UnavailableError is tried again. Where it stays at that, its outcome
-// covers all attempts. lost says that some attempt may have been applied, or may
-// yet be, without its answer having been seen; the answer that was seen in the
-// end is as good as any.
-func try[T any](ctx context.Context, s *Service, op func(context.Context) (T, error)) (result T, lost bool, err error) {
+// Only what failed with an *UnavailableError is tried again. Where it stays at
+// that, its outcome covers all attempts.
+func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Context, []C) []Result[T]) []tried[T] {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
+	all := make([]tried[T], len(cmds))
+	pending := make([]int, len(cmds)) // what has no answer yet
+	for i := range pending {
+		pending[i] = i
+	}
 	left := s.config.Attempts
-	var last *UnavailableError
-	result, err = retry.DoWithData(func() (T, error) {
+	err := retry.Do(func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
 		defer cancel()
 		left--
-		last = nil
-		result, err := op(ctx)
-		if errors.As(err, &last) && last.Outcome == OutcomeUnknown {
-			lost = true
+		var batch []C
+		for _, i := range pending {
+			batch = append(batch, cmds[i])
 		}
-		return result, err
+		attempted := pending
+		pending = nil
+		var last *UnavailableError
+		for n, result := range op(ctx, batch) {
+			i := attempted[n]
+			all[i].Result = result
+			if errors.As(result.Err, &last) {
+				pending = append(pending, i)
+				all[i].lost = all[i].lost || last.Outcome == OutcomeUnknown
+			}
+		}
+		if len(pending) == 0 {
+			return nil
+		}
+		return last
 	},
 		retry.Context(ctx),
 		retry.Attempts(uint(s.config.Attempts)), //nolint:gosec // documented to be at least 1
@@ -50,19 +74,17 @@ func try[T any](ctx context.Context, s *Service, op func(context.Context) (T, er
 		retry.MaxDelay(maxPause),
 		retry.MaxJitter(maxJitter),
 		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
-		retry.RetryIf(func(error) bool { return last != nil }),
 		retry.LastErrorOnly(true),
 	)
-	if err != nil && ctx.Err() != nil && last == nil && errors.Is(err, context.Cause(ctx)) {
-		// The caller was gone before the first attempt.
-		last = &UnavailableError{Err: err}
+	for _, i := range pending {
+		failed := &UnavailableError{Outcome: NotApplied, Err: err} // the caller was gone before the first attempt
+		if last := (*UnavailableError)(nil); errors.As(all[i].Err, &last) {
+			failed.Err = last.Err
+		}
+		if all[i].lost {
+			failed.Outcome = OutcomeUnknown
+		}
+		all[i].Err = failed
 	}
-	if err == nil || last == nil {
-		return result, lost, err
-	}
-	outcome := NotApplied
-	if lost {
-		outcome = OutcomeUnknown
-	}
-	return result, lost, &UnavailableError{Outcome: outcome, Err: last.Err}
+	return all
 }

@@ -91,27 +91,44 @@ type Taken struct {
 // ended; *InvalidError; or *UnavailableError. A request that was sent before
 // with the same id and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
-	cmd, err := s.takeCommand(req)
-	if err != nil {
-		return Taken{}, err
+	return one(s.takeAll(ctx, []TakeRequest{req}))
+}
+
+// TakeAll takes each of 1 to 50 spools on its own: the results are those of
+// [Service.Take], in the order of the requests. It returns *InvalidError for
+// [FieldItems], and takes nothing, where there are none, too many, or a tag twice.
+func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Taken], error) {
+	if err := checkBatch(s, FieldItems, reqs, func(r TakeRequest) string { return r.Tag }); err != nil {
+		return nil, err
 	}
-	taken, lost, err := try(ctx, s, func(ctx context.Context) (Taken, error) {
-		lock, replayed, err := s.store.Take(ctx, cmd)
-		return Taken{Lock: lock, Token: cmd.Token, Replayed: replayed}, err
-	})
+	return s.takeAll(ctx, reqs), nil
+}
+
+func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
+	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](reqs, s.takeCommand)
+	for i, tried := range try(ctx, s, cmds.parsed, s.store.Take) {
+		at := cmds.places[i]
+		results[at] = s.settle(ctx, reqs[at], cmds.parsed[i], tried)
+	}
+	return results
+}
+
+// settle makes the result of a take, and has it taken back where nobody will be
+// told of its lock.
+func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, tried tried[Taken]) Result[Taken] {
 	if req.RequestID != nil {
-		return taken, err
+		return tried.Result
 	}
 	// Nobody but this call knows the token: what it replayed is an attempt of its
 	// own, and a lock that nobody will be told of must not stay.
-	taken.Replayed = false
-	if err == nil && ctx.Err() != nil {
-		lost, err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
+	tried.Value.Replayed = false
+	if tried.Err == nil && ctx.Err() != nil {
+		tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
 	}
-	if lost && err != nil {
+	if tried.lost && tried.Err != nil {
 		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
-	return taken, err
+	return tried.Result
 }
 
 func (s *Service) takeCommand(req TakeRequest) (cmd TakeCommand, err error) {
@@ -164,20 +181,34 @@ type Released struct {
 //
 // It returns *InvalidError or *UnavailableError.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (Released, error) {
-	tag, token, err := s.holding(req.Tag, req.Token)
-	if err != nil {
-		return Released{}, err
+	return one(s.releaseAll(ctx, []ReleaseRequest{req}))
+}
+
+// ReleaseAll releases each of 1 to 50 spools on its own: the results are those of
+// [Service.Release], in the order of the requests. It returns *InvalidError for
+// [FieldItems], and releases nothing, where there are none, too many, or a tag
+// twice.
+func (s *Service) ReleaseAll(ctx context.Context, reqs []ReleaseRequest) ([]Result[Released], error) {
+	if err := checkBatch(s, FieldItems, reqs, func(r ReleaseRequest) string { return r.Tag }); err != nil {
+		return nil, err
 	}
-	id, err := NewRequestID()
-	if err != nil {
-		return Released{}, err
+	return s.releaseAll(ctx, reqs), nil
+}
+
+func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Result[Released] {
+	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](reqs, s.releaseCommand)
+	for i, tried := range try(ctx, s, cmds.parsed, s.store.Release) {
+		results[cmds.places[i]] = tried.Result
 	}
-	cmd := ReleaseCommand{Tag: tag, Token: token, ID: id}
-	released, _, err := try(ctx, s, func(ctx context.Context) (Released, error) {
-		outcome, spool, err := s.store.Release(ctx, cmd)
-		return Released{Outcome: outcome, Spool: spool}, err
-	})
-	return released, err
+	return results
+}
+
+func (s *Service) releaseCommand(req ReleaseRequest) (cmd ReleaseCommand, err error) {
+	if cmd.Tag, cmd.Token, err = s.holding(req.Tag, req.Token); err != nil {
+		return cmd, err
+	}
+	cmd.ID, err = NewRequestID()
+	return cmd, err
 }
 
 // ExtendRequest is a request for more time, as the client wrote it.
@@ -201,38 +232,146 @@ type ExtendRequest struct {
 // pass MaxTTL (Max then says how many seconds are still allowed) or the lock
 // never lapses; or *UnavailableError.
 func (s *Service) Extend(ctx context.Context, req ExtendRequest) (Lock, error) {
-	tag, token, err := s.holding(req.Tag, req.Token)
-	if err != nil {
-		return Lock{}, err
+	return one(s.extendAll(ctx, []ExtendRequest{req}))
+}
+
+// ExtendAll extends each of 1 to 50 locks on its own: the results are those of
+// [Service.Extend], in the order of the requests. It returns *InvalidError for
+// [FieldItems], and extends nothing, where there are none, too many, or a tag
+// twice.
+func (s *Service) ExtendAll(ctx context.Context, reqs []ExtendRequest) ([]Result[Lock], error) {
+	if err := checkBatch(s, FieldItems, reqs, func(r ExtendRequest) string { return r.Tag }); err != nil {
+		return nil, err
 	}
-	if err := s.checkDuration(FieldExtension, req.By); err != nil {
-		return Lock{}, err
+	return s.extendAll(ctx, reqs), nil
+}
+
+func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[Lock] {
+	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](reqs, s.extendCommand)
+	for i, tried := range try(ctx, s, cmds.parsed, s.store.Extend) {
+		results[cmds.places[i]] = tried.Result
 	}
-	id, err := requestID(req.RequestID)
-	if err != nil {
-		return Lock{}, err
+	return results
+}
+
+func (s *Service) extendCommand(req ExtendRequest) (cmd ExtendCommand, err error) {
+	if cmd.Tag, cmd.Token, err = s.holding(req.Tag, req.Token); err != nil {
+		return cmd, err
 	}
-	cmd := ExtendCommand{Tag: tag, Token: token, By: req.By, MaxTTL: s.config.Limits.MaxTTL, ID: id}
-	lock, _, err := try(ctx, s, func(ctx context.Context) (Lock, error) {
-		return s.store.Extend(ctx, cmd)
-	})
-	return lock, err
+	if err = s.checkDuration(FieldExtension, req.By); err != nil {
+		return cmd, err
+	}
+	cmd.By, cmd.MaxTTL = req.By, s.config.Limits.MaxTTL
+	cmd.ID, err = requestID(req.RequestID)
+	return cmd, err
 }
 
 // Spool answers a spool as it stands at the time of the call. It returns
 // *InvalidError or *UnavailableError.
 func (s *Service) Spool(ctx context.Context, tag string) (Spool, error) {
+	return one(s.spools(ctx, []string{tag}))
+}
+
+// Spools answers each of 1 to 50 spools as it stands at the time of the call: the
+// results are those of [Service.Spool], in the order of the tags. It returns
+// *InvalidError for [FieldTags] where there are none, too many, or one twice.
+func (s *Service) Spools(ctx context.Context, tags []string) ([]Result[Spool], error) {
+	if err := checkBatch(s, FieldTags, tags, func(tag string) string { return tag }); err != nil {
+		return nil, err
+	}
+	return s.spools(ctx, tags), nil
+}
+
+func (s *Service) spools(ctx context.Context, tags []string) []Result[Spool] {
+	parsed, results := parseAll[string, Tag, Spool](tags, s.config.Tags.Parse)
+	for i, tried := range try(ctx, s, parsed.parsed, s.store.Read) {
+		results[parsed.places[i]] = notApplied(tried.Result)
+	}
+	return results
+}
+
+// History answers what happened to a spool, newest first: the first events after
+// the cursor, from the newest where after is nil. It returns *InvalidError or
+// *UnavailableError.
+func (s *Service) History(ctx context.Context, tag string, first int, after *string) (HistoryPage, error) {
 	parsed, err := s.config.Tags.Parse(tag)
 	if err != nil {
-		return Spool{}, err
+		return HistoryPage{}, err
 	}
-	spool, _, err := try(ctx, s, func(ctx context.Context) (Spool, error) {
-		return s.store.Read(ctx, parsed)
-	})
-	if unavailable := (*UnavailableError)(nil); errors.As(err, &unavailable) {
-		unavailable.Outcome = NotApplied // a read has nothing to apply, whatever became of its answer
+	if err := CheckPage(first); err != nil {
+		return HistoryPage{}, err
 	}
-	return spool, err
+	var cursor *Cursor
+	if after != nil {
+		c, err := ParseCursor(*after)
+		if err != nil {
+			return HistoryPage{}, err
+		}
+		cursor = &c
+	}
+	read := func(ctx context.Context, tags []Tag) []Result[[]Event] {
+		events, err := s.store.History(ctx, tags[0])
+		return []Result[[]Event]{{Value: events, Err: err}}
+	}
+	result := notApplied(try(ctx, s, []Tag{parsed}, read)[0].Result)
+	return pageOf(result.Value, first, cursor), result.Err
+}
+
+// notApplied corrects the outcome of a read that failed: it has nothing to apply,
+// whatever became of its answer.
+func notApplied[T any](result Result[T]) Result[T] {
+	if unavailable := (*UnavailableError)(nil); errors.As(result.Err, &unavailable) {
+		unavailable.Outcome = NotApplied
+	}
+	return result
+}
+
+// one is the result of a single request.
+func one[T any](results []Result[T]) (T, error) { return results[0].Value, results[0].Err }
+
+// parsedAll are the requests that could be parsed, and their places among all.
+type parsedAll[C any] struct {
+	parsed []C
+	places []int
+}
+
+// parseAll parses each request; what cannot be parsed has its error among the
+// results, which have a place for each request.
+func parseAll[R, C, T any](reqs []R, parse func(R) (C, error)) (parsedAll[C], []Result[T]) {
+	var all parsedAll[C]
+	results := make([]Result[T], len(reqs))
+	for i, req := range reqs {
+		cmd, err := parse(req)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		all.parsed, all.places = append(all.parsed, cmd), append(all.places, i)
+	}
+	return all, results
+}
+
+// MaxBatch is the most spools that one request can be about.
+const MaxBatch = 50
+
+// checkBatch returns *InvalidError unless there are 1 to 50 requests, each about
+// another spool.
+func checkBatch[R any](s *Service, field Field, reqs []R, tag func(R) string) error {
+	if len(reqs) < 1 || len(reqs) > MaxBatch {
+		return bounded(field, ReasonOutOfRange, fmt.Sprintf("must be 1 to %d", MaxBatch), 1, MaxBatch)
+	}
+	seen := map[Tag]bool{}
+	for _, req := range reqs {
+		parsed, err := s.config.Tags.Parse(tag(req))
+		if err != nil {
+			continue // the request's own error, and no tag of a spool
+		}
+		if seen[parsed] {
+			return &InvalidError{Field: field, Reason: ReasonDuplicate, Problem: "must not have a tag twice"}
+		}
+		seen[parsed] = true
+	}
+	return nil
 }
 
 // holding parses what a holder shows.

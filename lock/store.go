@@ -5,39 +5,50 @@ import (
 	"time"
 )
 
-// Store keeps the locks. Each method is one atomic step, decided and applied by
-// the store alone. Package locktest holds the suite that every implementation
-// must pass.
+// Store keeps the locks. It is handed several commands at once, each of them about
+// another spool, each one atomic step, decided and applied by the store alone. The
+// answers come in the order of the commands, one for each, whatever becomes of the
+// others. Package locktest holds the suite that every implementation must pass.
 //
-// A method returns *UnavailableError where the store could not be reached or did
-// not answer within ctx's deadline; the same command may then be sent again, and
-// a command that had been applied already is recognised and applied once.
-// Any other error that is not of this package means that the store is broken.
+// A command fails with *UnavailableError where the store could not be reached or
+// did not answer within ctx's deadline; the same command may then be sent again,
+// and one that had been applied already is recognised and applied once. Any other
+// error that is not of this package means that the store is broken.
 type Store interface {
 	// Take occupies a free spool. A command whose token holds the spool already
-	// gets that lock, with replayed true and nothing changed.
+	// gets that lock, as replayed, with nothing changed.
 	//
-	// It returns *ExpiredError where the token's lock has ended, *OccupiedError
+	// It fails with *ExpiredError where the token's lock has ended, *OccupiedError
 	// where another token holds the spool, *VersionConflictError where the spool
 	// is free and its version is not the expected one.
-	Take(ctx context.Context, cmd TakeCommand) (lock Lock, replayed bool, err error)
+	Take(ctx context.Context, cmds []TakeCommand) []Result[Taken]
 
 	// Release ends the lock that the token holds, and no other. A token that does
-	// not hold the spool is no error: the outcome says what became of it. The
-	// spool is answered as it stands afterwards.
-	Release(ctx context.Context, cmd ReleaseCommand) (ReleaseOutcome, Spool, error)
+	// not hold the spool is no error: the outcome says what became of it.
+	Release(ctx context.Context, cmds []ReleaseCommand) []Result[Released]
 
 	// Extend moves the expiry of the lock that the token holds by cmd.By. Neither
 	// its value nor its version changes. A command whose id was applied to this
 	// lock before gets what it was answered then, with nothing changed.
 	//
-	// It returns *ExpiredError where the spool is free, *OccupiedError where
+	// It fails with *ExpiredError where the spool is free, *OccupiedError where
 	// another token holds it, and *InvalidError for [FieldExtension] where the
 	// lock has no expiry or would remain for longer than cmd.MaxTTL.
-	Extend(ctx context.Context, cmd ExtendCommand) (Lock, error)
+	Extend(ctx context.Context, cmds []ExtendCommand) []Result[Lock]
 
-	// Read answers the spool as it stands.
-	Read(ctx context.Context, tag Tag) (Spool, error)
+	// Read answers the spools as they stand.
+	Read(ctx context.Context, tags []Tag) []Result[Spool]
+
+	// History answers what happened to a spool, newest first, at most
+	// [MaxEvents] events.
+	History(ctx context.Context, tag Tag) ([]Event, error)
+}
+
+// Result is what became of one of several commands. Value is meaningless where
+// Err is not nil.
+type Result[T any] struct {
+	Value T
+	Err   error
 }
 
 // TakeCommand asks a [Store] for a lock.

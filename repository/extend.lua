@@ -1,9 +1,9 @@
 -- Moves the expiry of the lock if the token holds it.
 --
--- ARGV[2]  token
--- ARGV[3]  by how much, ms
--- ARGV[4]  the longest that a lock may remain, ms
--- ARGV[5]  id of this extension, the same for each attempt at it
+-- ARGV[3]  token
+-- ARGV[4]  by how much, ms
+-- ARGV[5]  the longest that a lock may remain, ms
+-- ARGV[6]  id of this extension, the same for each attempt at it
 --
 -- Decides EXTENDED, also where this extension was applied before: the reply then
 -- has the expiry that it gave; ENDED: nobody holds the spool; OCCUPIED: somebody
@@ -15,9 +15,9 @@
 local EXTENSION, EXTENSIONS = 49, 64
 
 if not value then
-  return reply('ENDED', fate(ARGV[2], redis.call('HGET', KEYS[2], 'ended')))
+  return reply('ENDED', fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended')))
 end
-if value ~= ARGV[2] then
+if value ~= ARGV[3] then
   return reply('OCCUPIED')
 end
 local lock = string.format('%016.0f', version)
@@ -25,22 +25,26 @@ local applied = redis.call('HGET', KEYS[2], 'extensions') or ''
 if string.sub(applied, 1, 16) ~= lock or (#applied - 16) % EXTENSION ~= 0 then
   applied = lock
 end
-local at = string.find(applied, ARGV[5], 17, true)
+local at = string.find(applied, ARGV[6], 17, true)
 if at then
-  expires = tonumber(string.sub(applied, at + 36, at + 48))
+  publish() -- the spool as it stands, if the look at it found it changed
+  changed, expires = false, tonumber(string.sub(applied, at + 36, at + 48))
   return reply('EXTENDED')
 end
 if expires == -1 then
   return reply('NO_EXPIRY')
 end
-if expires + ARGV[3] - now > tonumber(ARGV[4]) then
+if expires + ARGV[4] - now > tonumber(ARGV[5]) then
   return reply('TOO_LONG')
 end
 
-expires = expires + ARGV[3]
+expires = expires + ARGV[4]
+changed = true
 redis.call('PEXPIREAT', KEYS[1], expires)
+refused = false -- a script that has written may go on
+record('EXTENDED', now, value, expires)
 redis.call('HSET', KEYS[2], 'expires', expires, 'extensions',
-  lock .. ARGV[5] .. string.format('%013.0f', expires)
+  lock .. ARGV[6] .. string.format('%013.0f', expires)
   .. string.sub(applied, 17, 16 + (EXTENSIONS - 1) * EXTENSION))
 keep()
 return reply('EXTENDED')

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -15,9 +16,17 @@ import (
 	"spoollock/lock"
 )
 
-var update = flag.Bool("update", false, "write testdata/companion.json anew: only when data of earlier versions can still be read")
+var update = flag.Bool("update", false, "write the newest of testdata/companion-*.json anew; add a file instead once a version of the service has written such data")
 
-const goldenFile = "testdata/companion.json"
+// goldenFiles hold what each version of the scripts wrote, the newest last.
+func goldenFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/companion-*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("golden files are %v, %v", files, err)
+	}
+	return files
+}
 
 // recording is what Redis held for one spool: its lock was taken and released by
 // the first token, then taken and extended by the second.
@@ -93,46 +102,67 @@ func (s *stand) restore(r recording) {
 	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), time.UnixMilli(r.Expires+shift)).Err())
 }
 
-// What an earlier version left in Redis is read by this one, to the last field.
-func TestGoldenCompanion(t *testing.T) {
+// The newest golden file is what the scripts write.
+func TestGoldenCompanionIsComplete(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	fresh := s.record()
+	files := goldenFiles(t)
+	newest := files[len(files)-1]
 	if *update {
 		text, err := json.MarshalIndent(fresh, "", "  ")
 		s.must(err)
-		s.must(os.WriteFile(goldenFile, append(text, '\n'), 0o600))
+		s.must(os.WriteFile(newest, append(text, '\n'), 0o600))
 	}
-	text, err := os.ReadFile(goldenFile)
-	s.must(err)
-	var golden recording
-	s.must(json.Unmarshal(text, &golden))
+	golden := s.load(newest)
 	if got, want := slices.Sorted(maps.Keys(fresh.Companion)), slices.Sorted(maps.Keys(golden.Companion)); !slices.Equal(got, want) {
 		t.Fatalf("the companion has the fields %v, the golden one %v", got, want)
 	}
+}
 
+func (s *stand) load(file string) (golden recording) {
+	s.t.Helper()
+	text, err := os.ReadFile(file)
+	s.must(err)
+	s.must(json.Unmarshal(text, &golden))
+	return golden
+}
+
+// What an earlier version left in Redis is read by this one, to the last field.
+func TestGoldenCompanion(t *testing.T) {
+	t.Parallel()
+	for _, file := range goldenFiles(t) {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			testGolden(s, s.load(file))
+		})
+	}
+}
+
+func testGolden(s *stand, golden recording) {
 	s.tag = newTag()
 	s.restore(golden)
 	held := s.wantHeld(0)
 	if held.Owner != (lock.Worker{ID: "93", Name: "MR(93)"}) || held.Note != "weld 3" {
-		t.Fatalf("lock is %+v", held)
+		s.t.Fatalf("lock is %+v", held)
 	}
 	if got := held.ExpiresAt.Sub(held.AcquiredAt); got != time.Hour+time.Minute {
-		t.Fatalf("the lock lasts %v, want an hour and a minute", got)
+		s.t.Fatalf("the lock lasts %v, want an hour and a minute", got)
 	}
 
 	first := s.command()
 	first.Token = s.token(golden.Released)
-	_, _, err = s.store.Take(s.ctx, first)
+	_, _, err := s.store.Take(s.ctx, first)
 	var expired *lock.ExpiredError
 	if !errors.As(err, &expired) || expired.Cause != lock.EndReleased {
-		t.Fatalf("the released token got %v", err)
+		s.t.Fatalf("the released token got %v", err)
 	}
 	releaseID, err := lock.ParseRequestID(golden.ReleaseID)
 	s.must(err)
 	outcome, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: first.Token, ID: releaseID})
 	if err != nil || outcome != lock.OutcomeReleased {
-		t.Fatalf("the same release got %s, %v", outcome, err)
+		s.t.Fatalf("the same release got %s, %v", outcome, err)
 	}
 	s.wantRelease(first.Token, lock.OutcomeAlreadyReleased)
 
@@ -142,7 +172,7 @@ func TestGoldenCompanion(t *testing.T) {
 		Tag: s.tag, Token: s.token(golden.Held), By: time.Minute, MaxTTL: 12 * time.Hour, ID: extensionID,
 	})
 	if err != nil || again.ExpiresAt != held.ExpiresAt {
-		t.Fatalf("the same extension got %+v, %v", again, err)
+		s.t.Fatalf("the same extension got %+v, %v", again, err)
 	}
 	s.wantRelease(s.token(golden.Held), lock.OutcomeReleased)
 	s.wantFree(held.Version)

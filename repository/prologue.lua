@@ -12,9 +12,12 @@
 --            barred      tokens that may never take, newest first, see BAR
 --            extensions  version of the lock it belongs to, then the extensions
 --                        applied to it, newest first, see EXTENSION in extend.lua
--- ARGV[1]  how long the companion is kept after a change, ms
+--            seq         how many changes of the spool were published
+-- KEYS[3]  the history, a list of events, newest first, see record()
+-- ARGV[1]  how long the companion and the history are kept after a change, ms
+-- ARGV[2]  the channel on which changes are published, see reply()
 --
--- Every script returns the nine values of reply().
+-- Every script returns the nine values of reply(), and more where it says so.
 --
 -- Times are Unix times in milliseconds on the clock of this server. Numbers are
 -- handed to redis.call as they are, which prints 17 digits; tostring would round
@@ -24,6 +27,7 @@ local DAY = 86400000
 local VALUE = 256               -- bytes of a lock's value that are looked at
 local NEVER = 253402300799999   -- the end of the year 9999: no expiry is later
 local LARGEST = 9007199254740991 -- 2^53-1, the largest version
+local EVENTS = 100              -- of a spool that are kept
 
 -- ENTRY: 66 bytes, the letter of how it ended, when (13 digits), SHA-1 of the
 -- token, the last 12 characters of the release that ended it. A digest, because
@@ -40,30 +44,66 @@ local held = seen[3] and seen[3] ~= ''
 local expiry = held and tonumber(seen[3])
 local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
 local mark = value and #value > VALUE and redis.sha1hex(value) or value
+local changed = false           -- whether this run changed the spool, or found it changed
 
--- Writes to the companion. A Redis that is full, or cannot write to its disk, is
--- to answer all the same who holds what: then nothing is recorded, and the next
--- look finds the same. The lock's own key is never written this way.
+-- Writes to what is kept beside the lock. A Redis that is full, or cannot write to
+-- its disk, is to answer all the same who holds what: then nothing more is
+-- recorded, and the next look finds the same. The lock's own key is never written
+-- this way.
+local refused = false
 local function write(...)
-  local answer = redis.pcall(...)
-  if type(answer) == 'table' and answer.err and not string.find(answer.err, '^OOM')
-    and not string.find(answer.err, '^MISCONF') then
-    return redis.call(...) -- says the error itself
+  local answer = not refused and redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    refused = string.find(answer.err, '^OOM') or string.find(answer.err, '^MISCONF')
+    if not refused then
+      return redis.call(...) -- says the error itself
+    end
   end
+  return answer
 end
 
 local function grow()
   version = math.max(version + 1, now)
+  changed = true
 end
 
--- Keeps the companion longer than the lock, and the fate of a lapsed lock for a
--- day after it. That of a lock without an expiry stays until a script finds the
--- lock gone.
+local function digits(n)
+  return string.format('%.0f', n)
+end
+
+-- Whom a lock's value names, never the whole value; empty: nobody.
+local function owner(token)
+  return string.match(string.sub(token, 1, VALUE), '^([^:]+):') or ''
+end
+
+-- Puts an event at the head of the history: a JSON array of texts, its type, the
+-- version of the spool after it, when it happened, the owner, the owner's name and
+-- note, and when the lock ends (-1: never; 0: it has ended). Extensions of one lock
+-- that follow each other are one event, the last.
+local function record(kind, at, token, ends)
+  local head = cjson.encode({kind, digits(version)})
+  local event = cjson.encode({kind, digits(version), digits(at), owner(token), name, note, digits(ends)})
+  local newest = redis.pcall('LINDEX', KEYS[3], 0)
+  if type(newest) == 'table' then
+    write('DEL', KEYS[3]) -- no list: somebody damaged it, and it counts as lost
+  elseif kind == 'EXTENDED' and newest and string.sub(newest, 1, #head) == string.sub(head, 1, -2) .. ',' then
+    write('LSET', KEYS[3], 0, event)
+    return
+  end
+  write('LPUSH', KEYS[3], event)
+  write('LTRIM', KEYS[3], 0, EVENTS - 1)
+end
+
+-- Keeps companion and history longer than the lock, and the fate of a lapsed lock
+-- for a day after it. Those of a lock without an expiry stay until a script finds
+-- the lock gone.
 local function keep()
-  if value and expires == -1 then
-    write('PERSIST', KEYS[2])
-  else
-    write('PEXPIREAT', KEYS[2], math.max(now + ARGV[1], expires + DAY))
+  for i = 2, 3 do
+    if value and expires == -1 then
+      write('PERSIST', KEYS[i])
+    else
+      write('PEXPIREAT', KEYS[i], math.max(now + ARGV[1], expires + DAY))
+    end
   end
 end
 
@@ -81,16 +121,21 @@ local function younger(list, size, at, most, age)
   return string.sub(list, 1, kept * size)
 end
 
+-- How a lock ended: the letter in ENTRY, and the type of the event.
+local EVENT = {R = 'RELEASED', E = 'EXPIRED', X = 'RELEASED_EXTERNALLY'}
+
 -- Records the end of the lock that the companion has as held.
 local function close(token, how, at, release)
   grow()
+  record(EVENT[how], at, token, 0)
   local ended = string.format('%s%013.0f%s%s', how, at, redis.sha1hex(token), string.sub(release, -12))
     .. younger(redis.call('HGET', KEYS[2], 'ended'), ENTRY, 2, ENTRIES, DAY)
   write('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', ended)
 end
 
 -- Records a lock, as it stands in mark, version, expires, acquired, name, note.
-local function open()
+local function open(kind)
+  record(kind, now, value, expires)
   write('HSET', KEYS[2], 'version', version, 'token', mark, 'expires', expires,
     'acquired', acquired, 'name', name, 'note', note)
 end
@@ -105,6 +150,19 @@ local function fate(token, ended)
   return string.sub(ended, at - 14, at - 14), string.sub(ended, at + 40, at + 51)
 end
 
+-- Publishes the spool as it stands, if it changed: a JSON array of texts, the tag,
+-- the number of this change, now, version, owner, expires, acquired, name, note;
+-- expires is 0 where the spool is free. The number is 0 where Redis refused to
+-- write it down.
+local function publish()
+  if changed then
+    local seq = write('HINCRBY', KEYS[2], 'seq', 1)
+    redis.call('PUBLISH', ARGV[2], cjson.encode({
+      string.sub(KEYS[1], #'spool_lock:' + 1), digits(refused and 0 or seq), digits(now), digits(version),
+      value and owner(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
+  end
+end
+
 -- What every script returns:
 --   1 what was decided     2 now, ms
 --   3 version              4 the first VALUE bytes of the lock, nil: free
@@ -113,6 +171,7 @@ end
 --   7 name                 8 note
 --   9 letter of how the token that was handed in ended; empty: not known
 local function reply(decision, ended)
+  publish()
   return {decision, now, version, value and string.sub(value, 1, VALUE), expires, tonumber(acquired) or 0,
     name, note, ended or ''}
 end
@@ -136,7 +195,7 @@ end
 if value and not (held and seen[2] == mark) then
   grow()
   acquired, name, note = '', '', ''
-  open()
+  open('TAKEN_EXTERNALLY')
   keep()
 elseif not value then
   acquired, name, note = '', '', ''
@@ -144,6 +203,7 @@ elseif not value then
     keep()
   end
 elseif expires ~= expiry then
+  changed = true
   write('HSET', KEYS[2], 'expires', expires)
   keep()
 end

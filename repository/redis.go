@@ -12,12 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"spoollock/lock"
 )
 
 // EmbeddedURL asks [Open] for a Redis inside this process.
 const EmbeddedURL = "embedded://"
 
-// Config configures a [Redis]. Every field is required.
+// Config configures a [Redis]. Every field but Saw is required.
 type Config struct {
 	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
 	// TLS, or [EmbeddedURL].
@@ -30,6 +32,10 @@ type Config struct {
 	// Timeout bounds dialing, and every command whose context has no deadline.
 	Timeout time.Duration
 
+	// Saw, if it is set, is called with each spool that a script answers, from
+	// several goroutines at once. It is not to block.
+	Saw func(lock.Spool)
+
 	// Memory is how long the companion data of a spool is kept after its last
 	// change. It is never shorter than the spool's lock.
 	Memory time.Duration
@@ -40,6 +46,8 @@ type Config struct {
 type Redis struct {
 	client   *redis.Client
 	memory   time.Duration
+	channel  string // of the floor
+	saw      func(lock.Spool)
 	log      *slog.Logger
 	embedded *embedded // nil for a Redis outside this process
 }
@@ -49,7 +57,10 @@ type Redis struct {
 // [Redis.Watch], and the pool recovers by itself. It fails on a malformed URL,
 // whose text it keeps out of the error.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
-	r := &Redis{memory: config.Memory, log: log}
+	r := &Redis{memory: config.Memory, saw: config.Saw, log: log}
+	if r.saw == nil {
+		r.saw = func(lock.Spool) {}
+	}
 	options := &redis.Options{}
 	if config.URL == EmbeddedURL {
 		server, err := startEmbedded()
@@ -71,6 +82,7 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	options.MaxRetries = -1
 	options.DialerRetries = 1
 	options.PoolSize = config.MaxConnections
+	options.PipelinePoolSize = -1 // pipelines use the one pool, too
 	options.PoolTimeout = config.Timeout
 	options.DialTimeout = config.Timeout
 	options.ReadTimeout = config.Timeout
@@ -82,6 +94,7 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	// The client's own messages would double what Watch and the callers say.
 	redis.SetLogger(&logging.VoidLogger{})
 	r.client = redis.NewClient(options)
+	r.channel = floorChannel(options.DB)
 	return r, nil
 }
 

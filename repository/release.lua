@@ -1,8 +1,8 @@
 -- Releases the spool if the token holds it.
 --
--- ARGV[2]  token
--- ARGV[3]  id of this release, the same for each attempt at it
--- ARGV[4]  '1': bar the token from a later take if nothing is known of it
+-- ARGV[3]  token
+-- ARGV[4]  id of this release, the same for each attempt at it
+-- ARGV[5]  '1': bar the token from a later take if nothing is known of it
 --
 -- Decides RELEASED; ENDED: the token's lock had ended before; UNKNOWN: nothing is
 -- remembered of the token. The rest of the reply is the spool as it stands
@@ -13,23 +13,24 @@
 -- hour after its bar is not to be expected.
 local BAR, BARS, HOUR = 53, 128, 3600000
 
-if value == ARGV[2] then
+if value == ARGV[3] then
   redis.call('DEL', KEYS[1])
+  refused = false -- a script that has written may go on
+  close(ARGV[3], 'R', now, ARGV[4])
   value, expires, acquired, name, note = false, 0, '', '', ''
-  close(ARGV[2], 'R', now, ARGV[3])
   keep()
   return reply('RELEASED')
 end
-local ended, release = fate(ARGV[2], redis.call('HGET', KEYS[2], 'ended'))
-if ended == 'R' and release == string.sub(ARGV[3], -12) then
+local ended, release = fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
+if ended == 'R' and release == string.sub(ARGV[4], -12) then
   return reply('RELEASED')
 end
 if ended then
   return reply('ENDED', ended)
 end
-if ARGV[4] == '1' then
+if ARGV[5] == '1' then
   local others = younger(redis.call('HGET', KEYS[2], 'barred'), BAR, 1, BARS, HOUR)
-  redis.call('HSET', KEYS[2], 'barred', string.format('%013.0f', now) .. redis.sha1hex(ARGV[2]) .. others)
+  redis.call('HSET', KEYS[2], 'barred', string.format('%013.0f', now) .. redis.sha1hex(ARGV[3]) .. others)
   keep()
 end
 return reply('UNKNOWN')

@@ -1,8 +1,11 @@
 package repository
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"spoollock/lock"
@@ -13,6 +16,7 @@ type reply struct {
 	decision string
 	spool    lock.Spool
 	ended    lock.End
+	events   []lock.Event // of a script that reads the history
 }
 
 // ends gives the letters of the companion's list of ended tokens their meaning.
@@ -30,8 +34,15 @@ var ends = map[string]lock.End{
 const noExpiry = -1
 
 // decode returns an error for anything but the nine values that prologue.lua
-// promises.
+// promises, and the history behind them.
 func decode(tag lock.Tag, values []any) (reply, error) {
+	if len(values) == 10 {
+		answer, err := decode(tag, values[:9])
+		if err == nil {
+			answer.events, err = decodeEvents(values[9])
+		}
+		return answer, err
+	}
 	if len(values) != 9 {
 		return reply{}, fmt.Errorf("decode script reply: %d values", len(values))
 	}
@@ -57,16 +68,73 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 			Note:    note,
 			Version: spool.Version,
 		}
-		if acquired > 0 {
-			spool.Lock.AcquiredAt = time.UnixMilli(acquired).UTC()
-		}
-		if expires != noExpiry {
-			spool.Lock.ExpiresAt = time.UnixMilli(expires).UTC()
-			remaining := min(max(0, expires-now), int64(math.MaxInt64/time.Millisecond))
-			spool.Lock.Remaining = time.Duration(remaining) * time.Millisecond
-		}
+		setTimes(spool.Lock, now, acquired, expires)
 	}
 	return reply{decision: decision, spool: spool, ended: ended}, nil
+}
+
+// setTimes sets the times of a lock, from milliseconds on Redis' clock.
+func setTimes(l *lock.Lock, now, acquired, expires int64) {
+	if acquired > 0 {
+		l.AcquiredAt = time.UnixMilli(acquired).UTC()
+	}
+	if expires != noExpiry {
+		l.ExpiresAt = time.UnixMilli(expires).UTC()
+		remaining := min(max(0, expires-now), int64(math.MaxInt64/time.Millisecond))
+		l.Remaining = time.Duration(remaining) * time.Millisecond
+	}
+}
+
+// eventTypes are the types of events that the scripts write.
+var eventTypes = map[lock.EventType]bool{
+	lock.EventTaken: true, lock.EventExtended: true, lock.EventReleased: true, lock.EventExpired: true,
+	lock.EventTakenExternally: true, lock.EventReleasedExternally: true,
+}
+
+// decodeEvents reads what record() in prologue.lua wrote. What it did not write is
+// left out: it is for nobody to act upon, and the rest is still worth telling.
+func decodeEvents(value any) ([]lock.Event, error) {
+	list, ok := value.([]any)
+	if !ok {
+		return nil, fmt.Errorf("decode script reply: the history is a %T", value)
+	}
+	events := make([]lock.Event, 0, len(list))
+	for _, element := range list {
+		text, _ := element.(string)
+		d := decodeTexts(text, 7)
+		kind := lock.EventType(d.text(0))
+		version, at := d.digits(1), d.digits(2)
+		owner, name, note := d.text(3), d.text(4), d.text(5)
+		expires := d.digits(6)
+		if d.err != nil || !eventTypes[kind] || version < 1 || version > int64(lock.MaxVersion) || at < 1 {
+			continue
+		}
+		event := lock.Event{
+			Type: kind, Version: lock.Version(version), At: time.UnixMilli(at).UTC(),
+			Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
+		}
+		if owner == "" {
+			event.Owner.ID = lock.UnknownWorker
+		}
+		if expires > 0 {
+			event.ExpiresAt = time.UnixMilli(expires).UTC()
+		}
+		events = append(events, event)
+	}
+	return events, nil
+}
+
+// decodeTexts reads a JSON array of n texts.
+func decodeTexts(text string, n int) *decoder {
+	var texts []string
+	if err := json.Unmarshal([]byte(text), &texts); err != nil || len(texts) != n {
+		return &decoder{values: make([]any, n), err: errors.New("decode texts of redis: not an array of the length that the scripts write")}
+	}
+	d := &decoder{}
+	for _, t := range texts {
+		d.values = append(d.values, t)
+	}
+	return d
 }
 
 // unexpected is the error for a decision that the operation does not know, or
@@ -91,6 +159,13 @@ func (d *decoder) text(i int) string {
 func (d *decoder) number(i int) int64 {
 	n, ok := d.values[i].(int64)
 	d.check(i, ok)
+	return n
+}
+
+// digits is a number that is written as a text.
+func (d *decoder) digits(i int) int64 {
+	n, err := strconv.ParseInt(d.text(i), 10, 64)
+	d.check(i, err == nil)
 	return n
 }
 

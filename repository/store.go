@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,41 +23,47 @@ var (
 	extendSource string
 	//go:embed read.lua
 	readSource string
+	//go:embed history.lua
+	historySource string
 
 	takeScript    = redis.NewScript(prologue + takeSource)
 	releaseScript = redis.NewScript(prologue + releaseSource)
 	extendScript  = redis.NewScript(prologue + extendSource)
 	readScript    = redis.NewScript(prologue + readSource)
+	historyScript = redis.NewScript(prologue + historySource)
 )
 
 var _ lock.Store = (*Redis)(nil)
 
 // Take implements [lock.Store].
-func (r *Redis) Take(ctx context.Context, cmd lock.TakeCommand) (lock.Lock, bool, error) {
+func (r *Redis) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
+	return run(ctx, r, takeScript, cmds, takeCall, takeAnswer)
+}
+
+func takeCall(cmd lock.TakeCommand) (lock.Tag, []any) {
 	var expected any = ""
 	if cmd.Expected != nil {
 		expected = int64(*cmd.Expected)
 	}
-	answer, err := r.run(ctx, takeScript, cmd.Tag,
-		cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected)
-	if err != nil {
-		return lock.Lock{}, false, err
-	}
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected}
+}
+
+func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {
 	switch {
 	case answer.decision == "ENDED":
-		return lock.Lock{}, false, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+		return lock.Taken{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
 	case answer.decision == "CONFLICT" && cmd.Expected != nil:
-		return lock.Lock{}, false, &lock.VersionConflictError{
+		return lock.Taken{}, &lock.VersionConflictError{
 			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: answer.spool.Version,
 		}
 	case answer.spool.Lock == nil:
-		return lock.Lock{}, false, answer.unexpected()
+		return lock.Taken{}, answer.unexpected()
 	case answer.decision == "OCCUPIED":
-		return lock.Lock{}, false, &lock.OccupiedError{Lock: *answer.spool.Lock}
+		return lock.Taken{}, &lock.OccupiedError{Lock: *answer.spool.Lock}
 	case answer.decision == "TAKEN", answer.decision == "REPLAYED":
-		return *answer.spool.Lock, answer.decision == "REPLAYED", nil
+		return lock.Taken{Lock: *answer.spool.Lock, Token: cmd.Token, Replayed: answer.decision == "REPLAYED"}, nil
 	default:
-		return lock.Lock{}, false, answer.unexpected()
+		return lock.Taken{}, answer.unexpected()
 	}
 }
 
@@ -71,41 +78,50 @@ var releaseOutcomes = map[lock.End]lock.ReleaseOutcome{
 }
 
 // Release implements [lock.Store].
-func (r *Redis) Release(ctx context.Context, cmd lock.ReleaseCommand) (lock.ReleaseOutcome, lock.Spool, error) {
+func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.Result[lock.Released] {
+	return run(ctx, r, releaseScript, cmds, releaseCall, releaseAnswer)
+}
+
+func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
 	bar := "0"
 	if cmd.Bar {
 		bar = "1"
 	}
-	answer, err := r.run(ctx, releaseScript, cmd.Tag, cmd.Token.Reveal(), cmd.ID.Reveal(), bar)
-	if err != nil {
-		return "", lock.Spool{}, err
-	}
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), bar}
+}
+
+func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
+	released := lock.Released{Spool: answer.spool}
+	known := true
 	switch answer.decision {
 	case "RELEASED":
-		return lock.OutcomeReleased, answer.spool, nil
+		released.Outcome = lock.OutcomeReleased
 	case "ENDED":
-		outcome, ok := releaseOutcomes[answer.ended]
-		if !ok {
-			return "", lock.Spool{}, answer.unexpected()
-		}
-		return outcome, answer.spool, nil
+		released.Outcome, known = releaseOutcomes[answer.ended]
 	case "UNKNOWN":
+		released.Outcome = lock.OutcomeNotHeld
 		if answer.spool.Lock != nil {
-			return lock.OutcomeNotOwner, answer.spool, nil
+			released.Outcome = lock.OutcomeNotOwner
 		}
-		return lock.OutcomeNotHeld, answer.spool, nil
 	default:
-		return "", lock.Spool{}, answer.unexpected()
+		known = false
 	}
+	if !known {
+		return lock.Released{}, answer.unexpected()
+	}
+	return released, nil
 }
 
 // Extend implements [lock.Store].
-func (r *Redis) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, error) {
-	answer, err := r.run(ctx, extendScript, cmd.Tag,
-		cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal())
-	if err != nil {
-		return lock.Lock{}, err
-	}
+func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Result[lock.Lock] {
+	return run(ctx, r, extendScript, cmds, extendCall, extendAnswer)
+}
+
+func extendCall(cmd lock.ExtendCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal()}
+}
+
+func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {
 	switch {
 	case answer.decision == "ENDED":
 		return lock.Lock{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
@@ -132,25 +148,72 @@ func (r *Redis) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, 
 }
 
 // Read implements [lock.Store].
-func (r *Redis) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
-	answer, err := r.run(ctx, readScript, tag)
-	if err != nil {
-		return lock.Spool{}, err
-	}
+func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
+	return run(ctx, r, readScript, tags, readCall, readAnswer)
+}
+
+func readCall(tag lock.Tag) (lock.Tag, []any) { return tag, nil }
+
+func readAnswer(_ lock.Tag, answer reply) (lock.Spool, error) {
 	if held := answer.spool.Lock != nil; held != (answer.decision == "HELD") || !held && answer.decision != "FREE" {
 		return lock.Spool{}, answer.unexpected()
 	}
 	return answer.spool, nil
 }
 
-// run executes one script. On a Redis that does not have it, after a restart or
-// a failover, that costs a second round trip, which sends the source.
-func (r *Redis) run(ctx context.Context, script *redis.Script, tag lock.Tag, args ...any) (reply, error) {
-	keys := []string{lockKey(tag), companionKey(tag)}
-	args = append([]any{r.memory.Milliseconds()}, args...)
-	values, err := script.Run(ctx, r.client, keys, args...).Slice()
-	if err != nil {
-		return reply{}, classify(tag, err)
+// History implements [lock.Store].
+func (r *Redis) History(ctx context.Context, tag lock.Tag) ([]lock.Event, error) {
+	result := run(ctx, r, historyScript, []lock.Tag{tag}, readCall, historyAnswer)[0]
+	return result.Value, result.Err
+}
+
+func historyAnswer(_ lock.Tag, answer reply) ([]lock.Event, error) { return answer.events, nil }
+
+// run executes one script for each command, all in one round trip. On a Redis that
+// does not have the script, after a restart or a failover, that costs a second
+// one, which sends the source.
+func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, cmds []C,
+	call func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) []lock.Result[T] {
+	answers := make([]*redis.Cmd, len(cmds))
+	tags := make([]lock.Tag, len(cmds))
+	all := make([]int, len(cmds))
+	for i := range cmds {
+		all[i] = i
 	}
-	return decode(tag, values)
+	send := func(places []int, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
+		if len(places) == 0 {
+			return
+		}
+		pipe := r.client.Pipeline()
+		for _, i := range places {
+			var args []any
+			tags[i], args = call(cmds[i])
+			answers[i] = eval(ctx, pipe, keys(tags[i]), append([]any{r.memory.Milliseconds(), r.channel}, args...)...)
+		}
+		_, err := pipe.Exec(ctx)
+		for _, i := range places {
+			if answers[i].Err() == nil && answers[i].Val() == nil {
+				answers[i].SetErr(err) // Redis refused the connection, and was asked nothing
+			}
+		}
+	}
+	send(all, script.EvalSha)
+	send(slices.DeleteFunc(all, func(i int) bool { return !redis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") }), script.Eval)
+	results := make([]lock.Result[T], len(cmds))
+	for i, cmd := range cmds {
+		values, err := answers[i].Slice()
+		if err != nil {
+			results[i].Err = classify(tags[i], err)
+			continue
+		}
+		reply, err := decode(tags[i], values)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.saw(reply.spool)
+		results[i].Value, results[i].Err = answer(cmd, reply)
+	}
+	return results
 }

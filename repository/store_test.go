@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"spoollock/lock"
+	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -321,11 +322,12 @@ func (s *stand) wantUnavailable(err error, want lock.Outcome) {
 func TestOutcomesOfAHangingRedis(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	store, err := repository.Open(repository.Config{
+	pool, err := repository.Open(repository.Config{
 		URL: s.server.URL, MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
-	defer store.Close() //nolint:errcheck // the test is over
+	defer pool.Close() //nolint:errcheck // the test is over
+	store := locktest.One{Store: pool}
 	_, err = store.Read(s.ctx, s.tag)
 	s.must(err)
 
@@ -337,7 +339,7 @@ func TestOutcomesOfAHangingRedis(t *testing.T) {
 		_, _, err := store.Take(ctx, s.command())
 		sent <- err
 	}()
-	for store.PoolInUse() == 0 {
+	for pool.PoolInUse() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	brief, cancelBrief := context.WithTimeout(s.ctx, 100*time.Millisecond)
@@ -387,11 +389,12 @@ func TestReplicaRefusesAsUnavailable(t *testing.T) {
 func TestPoolIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	store, err := repository.Open(repository.Config{
+	pool, err := repository.Open(repository.Config{
 		URL: s.server.URL, MaxConnections: 3, Timeout: 10 * time.Second, Memory: memory,
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
-	defer store.Close() //nolint:errcheck // the test is over
+	defer pool.Close() //nolint:errcheck // the test is over
+	store := locktest.One{Store: pool}
 	errs := make(chan error)
 	for range 100 {
 		go func() {

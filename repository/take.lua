@@ -1,35 +1,35 @@
 -- Takes the spool if it is free.
 --
--- ARGV[2]  token
--- ARGV[3]  time to live, ms
--- ARGV[4]  owner's name
--- ARGV[5]  note; empty: none
--- ARGV[6]  version the spool must have; empty: any
+-- ARGV[3]  token
+-- ARGV[4]  time to live, ms
+-- ARGV[5]  owner's name
+-- ARGV[6]  note; empty: none
+-- ARGV[7]  version the spool must have; empty: any
 --
 -- Decides TAKEN; REPLAYED: the token holds it already; ENDED: the token's lock
 -- has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version.
 
-if value == ARGV[2] then
+if value == ARGV[3] then
   return reply('REPLAYED')
 end
 local lists = redis.call('HMGET', KEYS[2], 'ended', 'barred')
-local ended = fate(ARGV[2], lists[1])
+local ended = fate(ARGV[3], lists[1])
 if ended then
   return reply('ENDED', ended)
 end
-if lists[2] and string.find(lists[2], redis.sha1hex(ARGV[2]), 1, true) then
+if lists[2] and string.find(lists[2], redis.sha1hex(ARGV[3]), 1, true) then
   return reply('ENDED', 'R')
 end
 if value then
   return reply('OCCUPIED')
 end
-if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= version then
+if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= version then
   return reply('CONFLICT')
 end
 
 grow()
-value, mark, expires, acquired, name, note = ARGV[2], ARGV[2], now + ARGV[3], now, ARGV[4], ARGV[5]
+value, mark, expires, acquired, name, note = ARGV[3], ARGV[3], now + ARGV[4], now, ARGV[5], ARGV[6]
 redis.call('SET', KEYS[1], value, 'NX', 'PXAT', expires)
-open()
+open('TAKEN')
 keep()
 return reply('TAKEN')

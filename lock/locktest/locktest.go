@@ -53,22 +53,53 @@ func Run(t *testing.T, store lock.Store) {
 		"of simultaneous takes one succeeds":                           simultaneousTakes,
 		"a lock lapses at its expiry":                                  lapse,
 		"a command whose context is done fails as unavailable":         contextDone,
+		"the history has each change once, newest first":               history,
+		"extensions that follow each other are one event":              historyFoldsExtensions,
+		"the history keeps the newest 100 events":                      historyIsBounded,
+		"a batch is answered in order, each command on its own":        batch,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			t.Cleanup(cancel)
-			test(t, &bench{t: t, ctx: ctx, store: store, tag: newTag(t)})
+			test(t, &bench{t: t, ctx: ctx, store: One{store}, tag: newTag(t)})
 		})
 	}
+}
+
+// One hands a store one command at a time.
+type One struct{ lock.Store }
+
+// Take takes one spool.
+func (o One) Take(ctx context.Context, cmd lock.TakeCommand) (taken lock.Lock, replayed bool, err error) {
+	result := o.Store.Take(ctx, []lock.TakeCommand{cmd})[0]
+	return result.Value.Lock, result.Value.Replayed, result.Err
+}
+
+// Release releases one spool.
+func (o One) Release(ctx context.Context, cmd lock.ReleaseCommand) (lock.ReleaseOutcome, lock.Spool, error) {
+	result := o.Store.Release(ctx, []lock.ReleaseCommand{cmd})[0]
+	return result.Value.Outcome, result.Value.Spool, result.Err
+}
+
+// Extend extends one lock.
+func (o One) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, error) {
+	result := o.Store.Extend(ctx, []lock.ExtendCommand{cmd})[0]
+	return result.Value, result.Err
+}
+
+// Read reads one spool.
+func (o One) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
+	result := o.Store.Read(ctx, []lock.Tag{tag})[0]
+	return result.Value, result.Err
 }
 
 // bench is what each test works with.
 type bench struct {
 	t     *testing.T
 	ctx   context.Context //nolint:containedctx // it lives as long as the test
-	store lock.Store
+	store One
 	tag   lock.Tag
 }
 
@@ -619,5 +650,123 @@ func contextDone(t *testing.T, b *bench) {
 	_ = wantError[*lock.UnavailableError](t, err)
 	if b.read().Lock != nil {
 		t.Fatal("the spool was taken")
+	}
+}
+
+// wantHistory fails unless the spool's history is want, newest first; what want
+// leaves zero of version and time is not compared.
+func (b *bench) wantHistory(want ...lock.Event) {
+	b.t.Helper()
+	got, err := b.store.History(b.ctx, b.tag)
+	must(b.t, err)
+	if len(got) != len(want) {
+		b.t.Fatalf("history is %+v, want %+v", got, want)
+	}
+	for i, event := range got {
+		if want[i].Version == 0 {
+			event.Version = 0
+		}
+		if want[i].At.IsZero() {
+			event.At = time.Time{}
+		}
+		if event != want[i] {
+			b.t.Fatalf("event %d is\n%+v, want\n%+v", i, event, want[i])
+		}
+	}
+}
+
+func history(_ *testing.T, b *bench) {
+	b.wantHistory()
+	lapsed, _ := b.takeBriefly()
+	b.read()
+	cmd := b.command()
+	cmd.Owner, cmd.Note, cmd.Token = luis, "", newToken(b.t, luis)
+	taken := b.take(cmd)
+	extended, err := b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Minute))
+	must(b.t, err)
+	_, spool := b.release(cmd.Token)
+	b.release(cmd.Token)
+	b.wantHistory(
+		lock.Event{Type: lock.EventReleased, Version: spool.Version, Owner: luis},
+		lock.Event{Type: lock.EventExtended, Version: taken.Version, Owner: luis, ExpiresAt: extended.ExpiresAt},
+		lock.Event{Type: lock.EventTaken, Version: taken.Version, At: taken.AcquiredAt, Owner: luis, ExpiresAt: taken.ExpiresAt},
+		lock.Event{Type: lock.EventExpired, At: lapsed.ExpiresAt, Owner: ana, Note: "weld 3"},
+		lock.Event{Type: lock.EventTaken, Version: lapsed.Version, At: lapsed.AcquiredAt, Owner: ana, Note: "weld 3", ExpiresAt: lapsed.ExpiresAt},
+	)
+}
+
+func historyFoldsExtensions(_ *testing.T, b *bench) {
+	cmd := b.command()
+	cmd.Note = ""
+	taken := b.take(cmd)
+	var extended lock.Lock
+	for range 3 {
+		var err error
+		extended, err = b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Minute))
+		must(b.t, err)
+	}
+	b.wantHistory(
+		lock.Event{Type: lock.EventExtended, Version: taken.Version, Owner: ana, ExpiresAt: extended.ExpiresAt},
+		lock.Event{Type: lock.EventTaken, Version: taken.Version, Owner: ana, ExpiresAt: taken.ExpiresAt},
+	)
+}
+
+func historyIsBounded(t *testing.T, b *bench) {
+	for range 60 {
+		cmd := b.command()
+		b.take(cmd)
+		b.release(cmd.Token)
+	}
+	events, err := b.store.History(b.ctx, b.tag)
+	must(t, err)
+	if len(events) != lock.MaxEvents || events[0].Type != lock.EventReleased || events[99].Type != lock.EventTaken {
+		t.Fatalf("history has %d events", len(events))
+	}
+	for i, event := range events[1:] {
+		if event.Version >= events[i].Version {
+			t.Fatalf("version %d is older than %d", events[i].Version, event.Version)
+		}
+	}
+}
+
+func batch(t *testing.T, b *bench) {
+	var takes []lock.TakeCommand
+	for range 50 {
+		cmd := b.command()
+		cmd.Tag = newTag(t)
+		takes = append(takes, cmd)
+	}
+	held := takes[7]
+	held.Token = newToken(t, luis)
+	b.take(held)
+	for i, result := range b.store.Store.Take(b.ctx, takes) {
+		switch {
+		case i == 7:
+			if wantError[*lock.OccupiedError](t, result.Err).Lock.Tag != held.Tag {
+				t.Fatalf("result %d is %+v", i, result)
+			}
+		case result.Err != nil || result.Value.Lock.Tag != takes[i].Tag || result.Value.Token.Reveal() != takes[i].Token.Reveal():
+			t.Fatalf("result %d is %+v", i, result)
+		}
+	}
+	var releases []lock.ReleaseCommand
+	var tags []lock.Tag
+	for _, cmd := range takes {
+		releases = append(releases, lock.ReleaseCommand{Tag: cmd.Tag, Token: cmd.Token, ID: newID(t)})
+		tags = append(tags, cmd.Tag)
+	}
+	for i, result := range b.store.Store.Release(b.ctx, releases) {
+		want := lock.OutcomeReleased
+		if i == 7 {
+			want = lock.OutcomeNotOwner
+		}
+		must(t, result.Err)
+		b.wantOutcome(result.Value.Outcome, want)
+	}
+	for i, result := range b.store.Store.Read(b.ctx, tags) {
+		must(t, result.Err)
+		if result.Value.Tag != tags[i] || (result.Value.Lock != nil) != (i == 7) {
+			t.Fatalf("result %d is %+v", i, result)
+		}
 	}
 }

@@ -1,0 +1,115 @@
+package lock
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxEvents is how many events of a spool are kept, the newest.
+const MaxEvents = 100
+
+// EventType says what happened to a spool.
+type EventType string
+
+// The types of events. What another program did is known by looking at what it
+// left behind: its take and release are external, an expiry is an expiry.
+const (
+	EventTaken              EventType = "TAKEN"
+	EventExtended           EventType = "EXTENDED" // consecutive ones are one event, the last
+	EventReleased           EventType = "RELEASED"
+	EventExpired            EventType = "EXPIRED"
+	EventTakenExternally    EventType = "TAKEN_EXTERNALLY"
+	EventReleasedExternally EventType = "RELEASED_EXTERNALLY"
+)
+
+// Event is one change of a spool.
+type Event struct {
+	Type EventType
+
+	// Version is the spool's after the event. Together with Type it identifies the
+	// event: an extension has the version of its lock.
+	Version Version
+
+	// At is when it happened; when it was noticed, if another program did it.
+	At time.Time
+
+	// Owner and Note are those of the lock that began, was extended, or ended.
+	Owner Worker
+	Note  string
+
+	// ExpiresAt is when the lock ends; zero where it has ended or never does.
+	ExpiresAt time.Time
+}
+
+// Cursor is the place of an event in the history of its spool.
+type Cursor struct {
+	version  Version
+	extended bool
+}
+
+// Cursor is the event's place.
+func (e Event) Cursor() Cursor { return Cursor{e.Version, e.Type == EventExtended} }
+
+// older reports whether the event is older than the place c. An extension has the
+// version of the take before it.
+func (c Cursor) older(e Event) bool {
+	if e.Version != c.version {
+		return e.Version < c.version
+	}
+	return c.extended && e.Type != EventExtended
+}
+
+// String is the text that [ParseCursor] reads.
+func (c Cursor) String() string {
+	text := strconv.FormatInt(int64(c.version), 10)
+	if c.extended {
+		text += "+"
+	}
+	return text
+}
+
+// ParseCursor returns *InvalidError for [FieldAfter] unless s is a cursor's text.
+func ParseCursor(s string) (Cursor, error) {
+	digits, extended := strings.CutSuffix(s, "+")
+	version, err := strconv.ParseInt(digits, 10, 64)
+	c := Cursor{Version(version), extended}
+	if err != nil || version < 1 || c.version > MaxVersion || c.String() != s {
+		return Cursor{}, &InvalidError{
+			Field: FieldAfter, Reason: ReasonInvalidCursor, Problem: "must be a cursor that this list gave",
+		}
+	}
+	return c, nil
+}
+
+// Page sizes of every list.
+const (
+	MinPage = 1
+	MaxPage = 100
+)
+
+// CheckPage returns *InvalidError for [FieldFirst] unless first is 1 to 100.
+func CheckPage(first int) error {
+	if MinPage <= first && first <= MaxPage {
+		return nil
+	}
+	return bounded(FieldFirst, ReasonOutOfRange, fmt.Sprintf("must be %d to %d", MinPage, MaxPage), MinPage, MaxPage)
+}
+
+// HistoryPage is a part of a spool's history, newest first.
+type HistoryPage struct {
+	Events []Event
+	More   bool // older events follow
+}
+
+// pageOf cuts a page out of a whole history: the first events that are older than
+// after, from the newest where after is nil.
+func pageOf(events []Event, first int, after *Cursor) HistoryPage {
+	start := 0
+	for after != nil && start < len(events) && !after.older(events[start]) {
+		start++
+	}
+	end := min(start+first, len(events))
+	return HistoryPage{Events: events[start:end], More: end < len(events)}
+}

@@ -1,0 +1,119 @@
+package repository_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+)
+
+// events are the types in the history of the spool, newest first, with the owners.
+func (s *stand) events() []string {
+	s.t.Helper()
+	history, err := s.store.History(s.ctx, s.tag)
+	s.must(err)
+	var events []string
+	for _, event := range history {
+		events = append(events, fmt.Sprintf("%s %s", event.Type, event.Owner.ID))
+	}
+	return events
+}
+
+func (s *stand) wantEvents(want ...string) {
+	s.t.Helper()
+	if got := s.events(); !slices.Equal(got, want) {
+		s.t.Fatalf("history is %v, want %v", got, want)
+	}
+}
+
+// What another program did is in the history when somebody has looked, once.
+func TestHistoryOfForeignChanges(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	ours := s.command()
+	s.take(ours)
+	s.must(s.client.Del(s.ctx, s.lockKey()).Err())
+	s.foreignTake(foreignValue)
+	s.read()
+	s.read()
+	s.foreignRelease(foreignValue)
+	s.wantEvents("RELEASED_EXTERNALLY 94", "TAKEN_EXTERNALLY 94", "RELEASED_EXTERNALLY 93", "TAKEN 93")
+	s.wantEvents("RELEASED_EXTERNALLY 94", "TAKEN_EXTERNALLY 94", "RELEASED_EXTERNALLY 93", "TAKEN 93")
+}
+
+// A lapse that nobody saw is recorded by whoever looks first, at the time it
+// happened.
+func TestHistoryOfALapseThatNobodySaw(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	cmd.TTL = 50 * time.Millisecond
+	taken := s.take(cmd)
+	s.waitUntilGone()
+	s.waitPast(lock.Version(taken.ExpiresAt.UnixMilli() + 300))
+	for range 2 {
+		history, err := s.store.History(s.ctx, s.tag)
+		s.must(err)
+		if len(history) != 2 || history[0].Type != lock.EventExpired || history[0].At != taken.ExpiresAt {
+			t.Fatalf("history is %+v after a lapse at %v", history, taken.ExpiresAt)
+		}
+	}
+}
+
+// A token is not to be found in what is kept as history.
+func TestHistoryHoldsNoToken(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cmd := s.command()
+	s.take(cmd)
+	extension := s.command()
+	_, err := s.extend(cmd.Token)
+	s.must(err)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	s.foreignTake(foreignValue)
+	s.read()
+	text := strings.Join(s.client.LRange(s.ctx, "spool_history:{"+s.lockKey()+"}", 0, -1).Val(), "\n")
+	for _, secret := range []string{cmd.Token.Reveal(), foreignValue, extension.Token.Reveal()} {
+		if _, id, _ := strings.Cut(secret, ":"); strings.Contains(text, id) {
+			t.Fatalf("a token is in the history:\n%s", text)
+		}
+	}
+	if !strings.Contains(text, "TAKEN_EXTERNALLY") {
+		t.Fatalf("history is\n%s", text)
+	}
+}
+
+// A history that somebody damaged counts as lost; it keeps nobody from working.
+func TestDamagedHistory(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(s *stand, key string){
+		"another type": func(s *stand, key string) { s.must(s.client.Set(s.ctx, key, "x", 0).Err()) },
+		"no event":     func(s *stand, key string) { s.must(s.client.RPush(s.ctx, key, "x", "[1]", `["TAKEN"]`).Err()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			damage(s, "spool_history:{"+s.lockKey()+"}")
+			cmd := s.command()
+			s.take(cmd)
+			_, err := s.extend(cmd.Token)
+			s.must(err)
+			s.wantEvents("EXTENDED 93", "TAKEN 93")
+			s.wantRelease(cmd.Token, lock.OutcomeReleased)
+		})
+	}
+}
+
+// Companion and history live equally long.
+func TestHistoryLivesAsLongAsTheCompanion(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.take(s.command())
+	companion := s.client.PExpireTime(s.ctx, s.companionKey()).Val()
+	if history := s.client.PExpireTime(s.ctx, "spool_history:{"+s.lockKey()+"}").Val(); companion <= 0 || history != companion {
+		t.Fatalf("the history lives until %v, the companion until %v", history, companion)
+	}
+}
