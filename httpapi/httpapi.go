@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"spoollock/graph"
+	"spoollock/graph/scalar"
 	"spoollock/web"
 )
 
@@ -134,14 +134,9 @@ func validation(introspection bool) *rules.Rules {
 		})
 	})
 	// What gqlparser leaves to the execution, which would blame the input.
-	set.AddRule("NumbersOfCorrectType", func(observers *core.Events, addError core.AddErrFunc) {
+	set.AddRule("ScalarsOfCorrectType", func(observers *core.Events, addError core.AddErrFunc) {
 		observers.OnValue(func(_ *core.Walker, value *ast.Value) {
-			if value.Definition == nil || value.Kind == ast.Variable || value.Kind == ast.NullValue {
-				return
-			}
-			_, notInt := strconv.ParseInt(value.Raw, 10, 32)
-			if value.Definition.Name == "Long" && value.Kind != ast.IntValue ||
-				value.Definition.Name == "Int" && value.Kind == ast.IntValue && notInt != nil {
+			if !ofItsType(value) {
 				addError(core.Message("The value at this place is not of the type %s.", value.Definition.Name), core.At(value.Position))
 			}
 		})
@@ -165,6 +160,27 @@ func validation(introspection bool) *rules.Rules {
 		})
 	})
 	return set
+}
+
+// ofItsType reports whether a literal is in the range of its type where that is a
+// number, and no object where it is any scalar.
+func ofItsType(value *ast.Value) bool {
+	if value.Definition == nil || value.Kind == ast.Variable || value.Kind == ast.NullValue {
+		return true
+	}
+	number := json.Number(value.Raw)
+	switch {
+	case value.Definition.Kind == ast.Scalar && value.Kind == ast.ObjectValue:
+		return false
+	case value.Definition.Name == "Long":
+		_, err := scalar.UnmarshalLong(number)
+		return value.Kind == ast.IntValue && err == nil
+	case value.Definition.Name == "Int" && value.Kind == ast.IntValue:
+		_, err := scalar.UnmarshalInt(number)
+		return err == nil
+	default:
+		return true
+	}
 }
 
 // health answers 200 while the process lives.
