@@ -1,0 +1,464 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/httpapi"
+	"spoollock/repository/redistest"
+)
+
+// answerPatience is how long a hostile request may keep its sender waiting: a guard
+// against hanging, never a measurement.
+const answerPatience = 20 * time.Second
+
+// marker stands in whatever part of a hostile request can hold it. Neither an
+// answer nor the log may repeat it.
+const marker = "s3cr3t-m4rk3r"
+
+// The spools that the attacks find. Nobody attacks the bystander.
+const (
+	heldSpool, heldToken = "MK-HELD", "93:0d6f2f1b-7c11-4f5e-9a39-8b6f5a1e7c1d"
+	freeSpool            = "MK-FREE"
+	bystander            = "MK-1"
+	attackRequest        = "5a434c0e-8f6b-4a4d-9e21-c570f2b0c9de"
+)
+
+// An attack is one hostile request, byte for byte, and how it must be answered.
+type attack struct {
+	name    string
+	front   string // empty: plain
+	request string
+	half    bool   // the sender closes its side then, as if it had sent everything
+	secret  string // may not be repeated, besides what no attack's may; empty: nothing
+
+	// status is 0 where the connection is closed without an answer.
+	status int
+
+	// code, field and reason are those of the first error. Without a code the answer
+	// is one of net/http's own, or, with status 200, has no error.
+	code, field, reason string
+
+	// odd says that the request is legitimate, if strange: it may also be answered
+	// with one of operationCodes. It changes nothing, unless it applies: then it may
+	// change what it names, but nothing of the bystander.
+	odd, applies bool
+}
+
+// operationCodes are the codes of operations whose input was valid; empty: it was done.
+var operationCodes = []string{"", "SPOOL_OCCUPIED", "VERSION_CONFLICT", "LOCK_EXPIRED"}
+
+// abuse is the service under attack: as several servers on one Redis that differ
+// in how they are configured.
+type abuse struct {
+	*api
+	fronts map[string]string // addresses by name
+	redis  *redis.Client
+}
+
+func newAbuse(t *testing.T) *abuse {
+	t.Helper()
+	server := redistest.Start(t)
+	b := &abuse{api: newAPI(t, server.URL), fronts: map[string]string{}, redis: server.Client()}
+	t.Cleanup(func() { _ = b.redis.Close() })
+	for name, change := range map[string]func(*httpapi.Config){
+		"plain":   func(*httpapi.Config) {},
+		"roomy":   func(c *httpapi.Config) { c.Limits.BodyBytes = 4 << 20 },
+		"trusted": func(c *httpapi.Config) { c.Documents = documents(t, true) },
+	} {
+		config := b.config
+		change(&config)
+		front := httptest.NewUnstartedServer(httpapi.New(config))
+		front.Config.ErrorLog = slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn)
+		front.Config.MaxHeaderBytes = 16 << 10 // as in production
+		front.Start()
+		t.Cleanup(front.Close)
+		b.fronts[name] = front.Listener.Addr().String()
+	}
+	b.take(map[string]any{"tagSpool": bystander, "workerId": "94", "workerNombre": "JP(94)"})
+	_, requestID, _ := strings.Cut(heldToken, ":")
+	b.take(map[string]any{"tagSpool": heldSpool, "workerId": "93", "workerNombre": "MR(93)", "requestId": requestID})
+	b.liveOneLife(freeSpool)
+	return b
+}
+
+// liveOneLife takes and releases a spool, as a good client does.
+func (b *abuse) liveOneLife(tag string) {
+	b.t.Helper()
+	token := b.take(map[string]any{"tagSpool": tag, "workerId": "95", "workerNombre": "AB(95)"})
+	proof := map[string]any{"tagSpool": tag, "lockToken": token}
+	if _, body := b.post(release, input(proof)); !strings.Contains(body, `"released":true,"outcome":"RELEASED"`) {
+		b.t.Fatalf("a good release is answered %s", body)
+	}
+}
+
+// kept is what Redis holds under one key.
+type kept struct {
+	content string
+	expires time.Duration
+	dump    string // for RESTORE; of a hash, the order of its fields is not always the same
+}
+
+func (k kept) equal(other kept) bool { return k.content == other.content && k.expires == other.expires }
+
+// dump returns all that Redis holds.
+func (b *abuse) dump() map[string]kept {
+	b.t.Helper()
+	ctx := b.t.Context()
+	keys, err := b.redis.Keys(ctx, "*").Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	all := map[string]kept{}
+	for _, key := range keys {
+		dump, err := b.redis.Dump(ctx, key).Result()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		expires, err := b.redis.PExpireTime(ctx, key).Result()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		content := dump
+		if fields, err := b.redis.HGetAll(ctx, key).Result(); err == nil {
+			content = fmt.Sprintf("%q", fields)
+		}
+		all[key] = kept{content, expires, dump}
+	}
+	return all
+}
+
+// restore brings back what Redis held.
+func (b *abuse) restore(before map[string]kept) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	now := b.dump()
+	for key := range now {
+		if _, was := before[key]; was {
+			continue
+		}
+		if err := b.redis.Del(ctx, key).Err(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for key, was := range before {
+		if was.equal(now[key]) {
+			continue
+		}
+		expires := max(was.expires.Milliseconds(), 0) // 0: never
+		if err := b.redis.Do(ctx, "RESTORE", key, expires, was.dump, "ABSTTL", "REPLACE").Err(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// exchange sends the attack on a connection of its own and returns all that comes
+// back until the service closes it.
+func (b *abuse) exchange(a attack) (string, error) {
+	conn, err := net.Dial("tcp", b.fronts[cmp.Or(a.front, "plain")])
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close() //nolint:errcheck // all was read
+	if err := conn.SetDeadline(time.Now().Add(answerPatience)); err != nil {
+		return "", err
+	}
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	sending.Go(func() {
+		// The service may answer and close before it has read everything.
+		_, _ = io.WriteString(conn, a.request)
+		if a.half {
+			_ = conn.(*net.TCPConn).CloseWrite()
+		}
+	})
+	answer, err := io.ReadAll(conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return "", fmt.Errorf("there is no answer, or no end of it: %.300q", answer)
+	}
+	return string(answer), nil
+}
+
+// check compares the answer with what the attack must get.
+func (a attack) check(t *testing.T, answer string) {
+	t.Helper()
+	if a.status == 0 {
+		if answer != "" {
+			t.Fatalf("the answer is %.300q, want none", answer)
+		}
+		return
+	}
+	reader := bufio.NewReader(strings.NewReader(answer))
+	method, _, _ := strings.Cut(a.request, " ") // an answer to HEAD has no body
+	response, err := http.ReadResponse(reader, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("the answer is %.300q: %v", answer, err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it is in memory
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("the answer is %.300q: %v", answer, err)
+	}
+	if rest, _ := io.ReadAll(reader); len(rest) > 0 {
+		t.Fatalf("a second answer follows: %.300q", rest)
+	}
+	if response.StatusCode != a.status {
+		t.Fatalf("the status is %d, want %d: %.300s", response.StatusCode, a.status, body)
+	}
+	a.checkSecrets(t, "the answer", answer)
+	if a.code == "" && a.status != http.StatusOK {
+		return
+	}
+	code, field, reason := firstError(t, body)
+	if a.odd && slices.Contains(operationCodes, code) {
+		a.code = code
+	}
+	if code != a.code || field != a.field || reason != a.reason {
+		t.Fatalf("the answer has code %q field %q reason %q, want %q %q %q: %.300s",
+			code, field, reason, a.code, a.field, a.reason, body)
+	}
+}
+
+// firstError returns the facts of the first error of an answer: of the request, or
+// of the first item of a batch.
+func firstError(t *testing.T, body []byte) (code, field, reason string) {
+	t.Helper()
+	type facts struct{ Code, Field, Reason string }
+	var answer struct {
+		Errors []struct{ Extensions facts }
+		Data   map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		t.Fatalf("the answer is no GraphQL: %.300s", body)
+	}
+	if len(answer.Errors) > 0 {
+		e := answer.Errors[0].Extensions
+		return e.Code, e.Field, e.Reason
+	}
+	for _, data := range answer.Data {
+		var batch struct{ Results []struct{ Error *facts } }
+		if json.Unmarshal(data, &batch) == nil && len(batch.Results) > 0 && batch.Results[0].Error != nil {
+			e := batch.Results[0].Error
+			return e.Code, e.Field, e.Reason
+		}
+	}
+	return "", "", ""
+}
+
+// answeredToken is where a take answers the token that it made.
+var answeredToken = regexp.MustCompile(`"lockToken":"[^"]*"`)
+
+// checkSecrets looks for what came with the request and may not be repeated.
+func (a attack) checkSecrets(t *testing.T, where, text string) {
+	t.Helper()
+	if a.applies {
+		text = answeredToken.ReplaceAllString(text, "")
+	}
+	for _, secret := range []string{marker, heldToken, attackRequest, a.secret} {
+		if secret != "" && strings.Contains(text, secret) {
+			t.Fatalf("%s holds %q: %.500q", where, secret, text)
+		}
+	}
+}
+
+// run sends every attack and looks at Redis and the log after each.
+func (b *abuse) run(t *testing.T, attacks []attack) {
+	before := b.dump()
+	for _, a := range attacks {
+		t.Run(a.name, func(t *testing.T) {
+			b.t = t
+			logged := len(b.log.String())
+			answer, err := b.exchange(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.check(t, answer)
+			log := b.log.String()[logged:]
+			a.checkSecrets(t, "the log", log)
+			if strings.Contains(log, "level=ERROR") || strings.Contains(log, "panic") {
+				t.Fatalf("the log says %s", log)
+			}
+			b.checkKept(t, a, before)
+		})
+	}
+	b.t = t
+	t.Logf("%d attacks", len(attacks))
+}
+
+func (b *abuse) checkKept(t *testing.T, a attack, before map[string]kept) {
+	t.Helper()
+	after := b.dump()
+	if maps.EqualFunc(before, after, kept.equal) {
+		return
+	}
+	defer b.restore(before)
+	for _, key := range slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after))) {
+		aside := key == "spool_lock:"+bystander || strings.HasSuffix(key, "{spool_lock:"+bystander+"}")
+		if !before[key].equal(after[key]) && (!a.applies || aside) {
+			t.Fatalf("in Redis, %q was\n%q until %v, is\n%q until %v", key, before[key].content, before[key].expires, after[key].content, after[key].expires)
+		}
+	}
+}
+
+// open is what the process has open.
+type open struct{ goroutines, descriptors int }
+
+func nowOpen(t *testing.T) open {
+	t.Helper()
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	redistest.Need(t, err, "needs Linux, to count descriptors")
+	return open{runtime.NumGoroutine(), len(descriptors)}
+}
+
+// settled is what stays open where nothing happens any more.
+func settled(t *testing.T) open {
+	t.Helper()
+	last, same := nowOpen(t), 0
+	for deadline := time.Now().Add(patience); same < 20 && time.Now().Before(deadline); same++ {
+		time.Sleep(5 * time.Millisecond)
+		if now := nowOpen(t); now != last {
+			last, same = now, 0
+		}
+	}
+	return last
+}
+
+// survive attacks, and then looks whether all is as it was. It must not run beside
+// other tests, whose goroutines would count.
+func survive(t *testing.T, attacks []attack) {
+	b := newAbuse(t)
+	b.dump()
+	b.client.CloseIdleConnections()
+	before := settled(t)
+	b.run(t, attacks)
+	b.liveOneLife("MK-AFTER")
+	b.client.CloseIdleConnections()
+	deadline := time.Now().Add(patience)
+	for {
+		after := nowOpen(t)
+		if after.goroutines <= before.goroutines && after.descriptors <= before.descriptors {
+			return
+		}
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("before, there was %+v, after it %+v:\n%s", before, after, stacks[:runtime.Stack(stacks, true)])
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Good clients do not notice that others are hostile.
+func TestGoodClientsBesideHostileOnes(t *testing.T) {
+	t.Parallel()
+	b := newAbuse(t)
+	attacks := slices.Concat(protocolAttacks(), jsonAttacks(), documentAttacks())
+	over := make(chan struct{})
+	var hostile, honest sync.WaitGroup
+	for _, half := range [][]attack{attacks[:len(attacks)/2], attacks[len(attacks)/2:]} {
+		hostile.Go(func() {
+			for _, a := range half {
+				if _, err := b.exchange(a); err != nil {
+					t.Errorf("%s: %v", a.name, err)
+				}
+			}
+		})
+	}
+	for worker := range 4 {
+		honest.Go(func() {
+			for day := 0; day == 0 || !closed(over); day++ {
+				b.work(t, worker, fmt.Sprintf("MK-%d-%d", worker, day))
+			}
+		})
+	}
+	hostile.Wait()
+	close(over)
+	honest.Wait()
+	b.client.CloseIdleConnections()
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// work takes, extends and releases a spool: each answer must be the right one.
+func (b *abuse) work(t *testing.T, worker int, tag string) {
+	got, err := b.ask(tomar, map[string]any{"tagSpool": tag, "workerId": worker, "workerNombre": "MR", "ttlSeconds": 600})
+	if err != nil || got.TomarSpool == nil || got.TomarSpool.Lock.TagSpool != tag {
+		t.Errorf("the take of %s is answered %+v, %v", tag, got, err)
+		return
+	}
+	proof := map[string]any{"tagSpool": tag, "lockToken": got.TomarSpool.LockToken}
+	version := got.TomarSpool.Lock.Version
+	got, err = b.ask(extend, map[string]any{"tagSpool": tag, "lockToken": proof["lockToken"], "additionalSeconds": 600})
+	if err != nil || got.ExtendLock == nil || got.ExtendLock.Lock.Version != version || got.ExtendLock.Lock.RemainingSeconds <= 600 {
+		t.Errorf("the extension of %s is answered %+v, %v", tag, got, err)
+	}
+	got, err = b.ask(release, proof)
+	if err != nil || got.ReleaseSpool == nil || got.ReleaseSpool.Outcome != "RELEASED" {
+		t.Errorf("the release of %s is answered %+v, %v", tag, got, err)
+	}
+}
+
+// lifeData is the data of an answer to a take, an extension or a release.
+type lifeData struct {
+	TomarSpool *struct {
+		LockToken string
+		Lock      struct {
+			TagSpool string
+			Version  int64
+		}
+	}
+	ExtendLock *struct {
+		Lock struct{ Version, RemainingSeconds int64 }
+	}
+	ReleaseSpool *struct{ Outcome string }
+}
+
+// ask sends an operation; unlike post, from any goroutine.
+func (b *abuse) ask(query string, fields map[string]any) (lifeData, error) {
+	body, err := json.Marshal(map[string]any{"query": query, "variables": input(fields)})
+	if err != nil {
+		return lifeData{}, err
+	}
+	response, err := b.client.Post("http://"+b.fronts["plain"]+"/graphql", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return lifeData{}, err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	var answer struct {
+		Data   lifeData
+		Errors []json.RawMessage
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return lifeData{}, err
+	}
+	if len(answer.Errors) > 0 {
+		return lifeData{}, fmt.Errorf("answered %s", answer.Errors[0])
+	}
+	return answer.Data, nil
+}
