@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -86,6 +87,13 @@ func (e *UnavailableError) Error() string {
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
+// IsUnavailable reports whether err says that the store could not be reached or
+// gave no answer in time.
+func IsUnavailable(err error) bool {
+	var unavailable *UnavailableError
+	return errors.As(err, &unavailable)
+}
+
 // Field names an input of an operation.
 type Field string
 
@@ -102,6 +110,7 @@ const (
 	FieldToken           Field = "token"
 	FieldItems           Field = "items" // of a batch
 	FieldTags            Field = "tags"  // several in one input
+	FieldOwner           Field = "owner id"
 	FieldTagPrefix       Field = "tag prefix"
 	FieldFirst           Field = "first" // the size of a page
 	FieldAfter           Field = "after" // where a page begins

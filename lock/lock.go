@@ -47,6 +47,10 @@ type Spool struct {
 	// Version is 0 where nothing is remembered of the spool.
 	Version Version
 
+	// Change counts the changes that the store has seen of the spool. Of two states
+	// with one version, the one with the higher count is the newer.
+	Change int64
+
 	// Lock is nil where the spool is free.
 	Lock *Lock
 }

@@ -57,6 +57,15 @@ func (p TagParser) Parse(s string) (Tag, error) {
 	return Tag(s), nil
 }
 
+// Prefix makes of what a client wrote the beginning that tags can have: in Unicode
+// normal form C, and in upper case where tags are.
+func (p TagParser) Prefix(s string) string {
+	if p.UpperCase {
+		s = upperASCII(s)
+	}
+	return norm.NFC.String(strings.TrimLeftFunc(s, unicode.IsSpace))
+}
+
 func upperASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' {

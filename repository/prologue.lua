@@ -12,12 +12,12 @@
 --            barred      tokens that may never take, newest first, see BAR
 --            extensions  version of the lock it belongs to, then the extensions
 --                        applied to it, newest first, see EXTENSION in extend.lua
---            seq         how many changes of the spool were published
+--            seq         how many changes of the spool were recorded and published
 -- KEYS[3]  the history, a list of events, newest first, see record()
 -- ARGV[1]  how long the companion and the history are kept after a change, ms
 -- ARGV[2]  the channel on which changes are published, see reply()
 --
--- Every script returns the nine values of reply(), and more where it says so.
+-- Every script returns the ten values of reply(), and more where it says so.
 --
 -- Times are Unix times in milliseconds on the clock of this server. Numbers are
 -- handed to redis.call as they are, which prints 17 digits; tostring would round
@@ -38,11 +38,12 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local value = redis.call('GET', KEYS[1])
 local expires = value and math.min(redis.call('PEXPIRETIME', KEYS[1]), NEVER) or 0
-local seen = redis.call('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note')
+local seen = redis.call('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note', 'seq')
 local version = tonumber(seen[1] or 0)
 local held = seen[3] and seen[3] ~= ''
 local expiry = held and tonumber(seen[3])
 local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
+local seq = tonumber(seen[7]) or 0
 local mark = value and #value > VALUE and redis.sha1hex(value) or value
 local changed = false           -- whether this run changed the spool, or found it changed
 
@@ -152,13 +153,14 @@ end
 
 -- Publishes the spool as it stands, if it changed: a JSON array of texts, the tag,
 -- the number of this change, now, version, owner, expires, acquired, name, note;
--- expires is 0 where the spool is free. The number is 0 where Redis refused to
+-- expires is 0 where the spool is free. The number stays where Redis refuses to
 -- write it down.
 local function publish()
   if changed then
-    local seq = write('HINCRBY', KEYS[2], 'seq', 1)
+    local counted = write('HINCRBY', KEYS[2], 'seq', 1)
+    seq = refused and seq or counted
     redis.call('PUBLISH', ARGV[2], cjson.encode({
-      string.sub(KEYS[1], #'spool_lock:' + 1), digits(refused and 0 or seq), digits(now), digits(version),
+      string.sub(KEYS[1], #'spool_lock:' + 1), digits(seq), digits(now), digits(version),
       value and owner(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
   end
 end
@@ -170,17 +172,18 @@ end
 --   6 acquired, ms; 0: not known
 --   7 name                 8 note
 --   9 letter of how the token that was handed in ended; empty: not known
+--  10 seq
 local function reply(decision, ended)
   publish()
   return {decision, now, version, value and string.sub(value, 1, VALUE), expires, tonumber(acquired) or 0,
-    name, note, ended or ''}
+    name, note, ended or '', seq}
 end
 
 -- A companion that somebody damaged counts as lost.
 if not version or version < 0 or version > LARGEST or version % 1 ~= 0
   or (held and not expiry) or (acquired ~= '' and not tonumber(acquired)) then
   redis.call('DEL', KEYS[2])
-  seen, version, held, acquired, name, note = {}, 0, false, '', '', ''
+  seen, version, held, acquired, name, note, seq = {}, 0, false, '', '', '', 0
 end
 
 -- Reconcile: what happened to the lock since this companion was written. A lapse

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +33,9 @@ type Config struct {
 	// Timeout bounds dialing, and every command whose context has no deadline.
 	Timeout time.Duration
 
+	// Tags tells canonical tags from others.
+	Tags lock.TagParser
+
 	// Saw, if it is set, is called with each spool that a script answers, from
 	// several goroutines at once. It is not to block.
 	Saw func(lock.Spool)
@@ -46,7 +50,9 @@ type Config struct {
 type Redis struct {
 	client   *redis.Client
 	memory   time.Duration
+	tags     lock.TagParser
 	channel  string // of the floor
+	odd      atomic.Int64
 	saw      func(lock.Spool)
 	log      *slog.Logger
 	embedded *embedded // nil for a Redis outside this process
@@ -57,7 +63,7 @@ type Redis struct {
 // [Redis.Watch], and the pool recovers by itself. It fails on a malformed URL,
 // whose text it keeps out of the error.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
-	r := &Redis{memory: config.Memory, saw: config.Saw, log: log}
+	r := &Redis{memory: config.Memory, tags: config.Tags, saw: config.Saw, log: log}
 	if r.saw == nil {
 		r.saw = func(lock.Spool) {}
 	}

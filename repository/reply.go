@@ -33,17 +33,17 @@ var ends = map[string]lock.End{
 // noExpiry is PEXPIRETIME's answer for a key without a time to live.
 const noExpiry = -1
 
-// decode returns an error for anything but the nine values that prologue.lua
+// decode returns an error for anything but the ten values that prologue.lua
 // promises, and the history behind them.
 func decode(tag lock.Tag, values []any) (reply, error) {
-	if len(values) == 10 {
-		answer, err := decode(tag, values[:9])
+	if len(values) == 11 {
+		answer, err := decode(tag, values[:10])
 		if err == nil {
-			answer.events, err = decodeEvents(values[9])
+			answer.events, err = decodeEvents(values[10])
 		}
 		return answer, err
 	}
-	if len(values) != 9 {
+	if len(values) != 10 {
 		return reply{}, fmt.Errorf("decode script reply: %d values", len(values))
 	}
 	d := decoder{values: values}
@@ -53,14 +53,15 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 	expires, acquired := d.number(4), d.number(5)
 	name, note := d.text(6), d.text(7)
 	ended, known := ends[d.text(8)]
+	seq := d.number(9)
 	switch {
 	case d.err != nil:
 		return reply{}, d.err
-	case now <= 0, version < 0, version > int64(lock.MaxVersion), acquired < 0, !known,
+	case now <= 0, version < 0, version > int64(lock.MaxVersion), acquired < 0, seq < 0, !known,
 		held && expires <= 0 && expires != noExpiry:
 		return reply{}, fmt.Errorf("decode script reply: a value of %q is out of range", decision)
 	}
-	spool := lock.Spool{Tag: tag, Version: lock.Version(version)}
+	spool := lock.Spool{Tag: tag, Version: lock.Version(version), Change: seq}
 	if held {
 		spool.Lock = &lock.Lock{
 			Tag:     tag,

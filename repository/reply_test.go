@@ -9,7 +9,7 @@ import (
 )
 
 func heldReply() []any {
-	return []any{"HELD", int64(1795416523706), int64(7), "93:x", int64(1795416524705), int64(1795416520000), "MR(93)", "weld 3", ""}
+	return []any{"HELD", int64(1795416523706), int64(7), "93:x", int64(1795416524705), int64(1795416520000), "MR(93)", "weld 3", "", int64(3)}
 }
 
 func TestDecodeHeld(t *testing.T) {
@@ -23,7 +23,7 @@ func TestDecodeHeld(t *testing.T) {
 		AcquiredAt: time.UnixMilli(1795416520000).UTC(), ExpiresAt: time.UnixMilli(1795416524705).UTC(),
 		Remaining: 999 * time.Millisecond,
 	}
-	if got.decision != "HELD" || got.spool.Tag != "MK-1" || got.spool.Version != 7 || *got.spool.Lock != want || got.ended != lock.EndNotHeld {
+	if got.decision != "HELD" || got.spool.Tag != "MK-1" || got.spool.Version != 7 || got.spool.Change != 3 || *got.spool.Lock != want || got.ended != lock.EndNotHeld {
 		t.Fatalf("reply is %+v with %+v, want %+v", got, got.spool.Lock, want)
 	}
 }
@@ -37,8 +37,9 @@ func TestDecodeIsStrict(t *testing.T) {
 	}
 	tests := map[string][]any{
 		"nothing":               nil,
-		"too few":               heldReply()[:8],
-		"too many":              append(heldReply(), ""),
+		"too few":               heldReply()[:9],
+		"too many":              append(heldReply(), []any{}, ""),
+		"history no list":       append(heldReply(), ""),
 		"decision no text":      change(0, int64(1)),
 		"time no number":        change(1, "1795416523706"),
 		"time zero":             change(1, int64(0)),
@@ -55,6 +56,8 @@ func TestDecodeIsStrict(t *testing.T) {
 		"note nil":              change(7, nil),
 		"ended nil":             change(8, nil),
 		"ended unknown":         change(8, "Z"),
+		"change no number":      change(9, ""),
+		"change negative":       change(9, int64(-1)),
 	}
 	for name, values := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -76,14 +79,17 @@ func FuzzDecode(f *testing.F) {
 	f.Add("OCCUPIED", int64(1), int64(1), "", int64(-1), int64(0), "", "", "X", uint16(0))
 	f.Add("", int64(-1), int64(-1), "\xff:", int64(-2), int64(-1), "\x00", "\xff", "ZZ", uint16(0xffff))
 	f.Fuzz(func(t *testing.T, decision string, now, version int64, value string, expires, acquired int64, name, note, ended string, nils uint16) {
-		values := []any{decision, now, version, value, expires, acquired, name, note, ended}
+		values := []any{decision, now, version, value, expires, acquired, name, note, ended, version}
 		for i := range values {
 			if nils&(1<<i) != 0 {
 				values[i] = nil
 			}
 		}
-		if nils&(1<<9) != 0 {
-			values = values[:8]
+		if nils&(1<<10) != 0 {
+			values = values[:9]
+		}
+		if nils&(1<<11) != 0 {
+			values = append(values, []any{name, note, nil})
 		}
 		got, err := decode("MK-1", values)
 		if err != nil {

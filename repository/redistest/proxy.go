@@ -20,6 +20,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
+	cut   bool
 	seen  []byte // all requests
 	done  sync.WaitGroup
 }
@@ -27,12 +28,15 @@ type Proxy struct {
 // StartProxy starts a proxy to the server at target, and stops it when the test
 // ends. dropReply is asked for each reply of the server, with the request that it
 // answers; true drops the reply and closes the connection, after the server has
-// done what it was asked.
+// done what it was asked. Where it is nil, none is dropped.
 func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if dropReply == nil {
+		dropReply = func([]byte) bool { return false }
 	}
 	p := &Proxy{
 		URL:    "redis://" + listener.Addr().String(),
@@ -53,13 +57,26 @@ func (p *Proxy) Seen(text string) bool {
 	return bytes.Contains(p.seen, []byte(text))
 }
 
-func (p *Proxy) stop() {
-	_ = p.listener.Close()
+// Cut cuts all connections, and each new one, until [Proxy.Mend].
+func (p *Proxy) Cut() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = true
 	for conn := range p.conns {
 		_ = conn.Close()
 	}
-	p.mu.Unlock()
+}
+
+// Mend lets connections through again.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = false
+}
+
+func (p *Proxy) stop() {
+	_ = p.listener.Close()
+	p.Cut()
 	p.done.Wait()
 }
 
@@ -75,8 +92,15 @@ func (p *Proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		p.conns[client], p.conns[server] = true, true
+		cut := p.cut
+		if !cut {
+			p.conns[client], p.conns[server] = true, true
+		}
 		p.mu.Unlock()
+		if cut {
+			_, _ = client.Close(), server.Close()
+			continue
+		}
 		p.done.Go(func() { p.serve(client, server) })
 	}
 }

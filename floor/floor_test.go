@@ -1,0 +1,378 @@
+package floor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"spoollock/floor"
+	"spoollock/lock"
+	"spoollock/lock/locktest"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is a guard against hanging, never a measurement.
+const patience = 60 * time.Second
+
+func newContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// process is what one process of the service has: a pool of connections, and a
+// view that is kept.
+type process struct {
+	t     *testing.T
+	store locktest.One
+	redis *repository.Redis
+	view  *floor.View
+}
+
+// start starts a process on the Redis at url. Its rebuilds come only when something
+// asks for them, unless interval says otherwise.
+func start(t *testing.T, url string, interval time.Duration) *process {
+	t.Helper()
+	log := redistest.NewLog(t).Logger()
+	view := floor.NewView()
+	store, err := repository.Open(repository.Config{
+		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: interval, Timeout: 5 * time.Second}, log)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-kept
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &process{t: t, store: locktest.One{Store: store}, redis: store, view: view}
+}
+
+const seldom = time.Hour
+
+// eventually fails the test unless the condition comes true.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+func (p *process) awaitLive() {
+	p.t.Helper()
+	eventually(p.t, "the view is live", func() bool { return p.view.Status().Live })
+}
+
+func (p *process) take(tag string, ttl time.Duration) (lock.Lock, lock.Token) {
+	p.t.Helper()
+	token := lock.NewToken("93", newID(p.t))
+	taken, _, err := p.store.Take(newContext(p.t), lock.TakeCommand{
+		Tag: lock.Tag(tag), Owner: lock.Worker{ID: "93", Name: "MR(93)"}, TTL: ttl, Token: token,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return taken, token
+}
+
+func (p *process) release(tag string, token lock.Token) {
+	p.t.Helper()
+	outcome, _, err := p.store.Release(newContext(p.t), lock.ReleaseCommand{Tag: lock.Tag(tag), Token: token, ID: newID(p.t)})
+	if err != nil || outcome != lock.OutcomeReleased {
+		p.t.Fatalf("release is %s, %v", outcome, err)
+	}
+}
+
+func newID(t *testing.T) lock.RequestID {
+	t.Helper()
+	id, err := lock.NewRequestID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// listed are the tags that the view lists, with their owners.
+func (p *process) listed() []string {
+	p.t.Helper()
+	var listed []string
+	for after := lock.Tag(""); ; {
+		page, err := p.view.List(floor.Filter{}, lock.MaxPage, after)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, l := range page.Locks {
+			listed = append(listed, fmt.Sprintf("%s %s", l.Tag, l.Owner.ID))
+			after = l.Tag
+		}
+		if !page.More {
+			return listed
+		}
+	}
+}
+
+func (p *process) awaitListed(want ...string) {
+	p.t.Helper()
+	eventually(p.t, fmt.Sprintf("the view lists %q", want), func() bool { return slices.Equal(p.listed(), want) })
+}
+
+// A process' own writes are in its view at once, other processes' shortly after.
+func TestWritesReachEveryView(t *testing.T) {
+	t.Parallel()
+	url := redistest.Start(t).URL
+	a, b := start(t, url, seldom), start(t, url, seldom)
+	a.awaitLive()
+	b.awaitLive()
+	_, token := a.take("MK-2", time.Hour)
+	if got := a.listed(); !slices.Equal(got, []string{"MK-2 93"}) {
+		t.Fatalf("the view lists %q after its own take", got)
+	}
+	b.awaitListed("MK-2 93")
+	b.take("MK-1", time.Hour)
+	a.awaitListed("MK-1 93", "MK-2 93")
+	a.release("MK-2", token)
+	if got := a.listed(); !slices.Equal(got, []string{"MK-1 93"}) {
+		t.Fatalf("the view lists %q after its own release", got)
+	}
+	b.awaitListed("MK-1 93")
+}
+
+// What was there before the process is found by its first rebuild.
+func TestViewBeginsWithWhatThereIs(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	first := start(t, server.URL, seldom)
+	var want []string
+	for i := range 250 {
+		tag := fmt.Sprintf("MK-%03d", i)
+		first.take(tag, time.Hour)
+		want = append(want, tag+" 93")
+	}
+	second := start(t, server.URL, seldom)
+	second.awaitLive()
+	if got := second.listed(); !slices.Equal(got, want) {
+		t.Fatalf("the view lists %d locks, want %d", len(got), len(want))
+	}
+}
+
+// A lapse is on the floor and in the history, once, at the time it happened, with
+// three processes racing to tell.
+func TestLapsesAreToldOnce(t *testing.T) {
+	t.Parallel()
+	const locks = 60
+	server := redistest.Start(t)
+	processes := []*process{start(t, server.URL, seldom), start(t, server.URL, seldom), start(t, server.URL, seldom)}
+	for _, p := range processes {
+		p.awaitLive()
+	}
+	taken := map[string]lock.Lock{}
+	for i := range locks {
+		tag := fmt.Sprintf("MK-%02d", i)
+		taken[tag], _ = processes[i%3].take(tag, 100*time.Millisecond+time.Duration(i)*10*time.Millisecond)
+	}
+	for _, p := range processes {
+		p.awaitListed()
+	}
+	// Read as it is in Redis: an operation would record what nobody had yet.
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	for tag, l := range taken {
+		history, err := client.LRange(newContext(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
+		if err != nil || len(history) != 2 {
+			t.Fatalf("history of %s is %q, %v", tag, history, err)
+		}
+		events, err := processes[0].redis.History(newContext(t), lock.Tag(tag))
+		if err != nil || len(events) != 2 || events[0].Type != lock.EventExpired || events[0].At != l.ExpiresAt {
+			t.Fatalf("history of %s is %+v, %v after a lapse at %v", tag, events, err, l.ExpiresAt)
+		}
+	}
+}
+
+// An extension moves the time at which the store is asked.
+func TestExtendedLockStays(t *testing.T) {
+	t.Parallel()
+	p := start(t, redistest.Start(t).URL, seldom)
+	p.awaitLive()
+	taken, token := p.take("MK-1", 300*time.Millisecond)
+	if _, err := p.store.Extend(newContext(t), lock.ExtendCommand{
+		Tag: "MK-1", Token: token, By: 400 * time.Millisecond, MaxTTL: time.Hour, ID: newID(t),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitListed()
+	events, err := p.redis.History(newContext(t), "MK-1")
+	if want := taken.ExpiresAt.Add(400 * time.Millisecond); err != nil || len(events) != 3 || events[0].Type != lock.EventExpired || events[0].At != want {
+		t.Fatalf("history is %+v, %v, want a lapse at %v", events, err, want)
+	}
+}
+
+// What another program does is on the floor within a rebuild, its odd keys too.
+func TestForeignLocksAreRebuilt(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, 100*time.Millisecond)
+	p.awaitLive()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	set := func(tag, value string, ttl time.Duration) {
+		if err := client.Set(ctx, "spool_lock:"+tag, value, ttl).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("MK-1", "94:"+uuid.NewString(), time.Hour)
+	set("MK-2", "95:"+uuid.NewString()+":24-11-2026 08:00:00", 0)
+	set("a{b}", "96:x", 0)
+	set(" MK-1", "nobody", time.Hour)
+	if err := client.HSet(ctx, "spool_lock:no-text", "a", "b").Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitListed(" MK-1 unknown", "MK-1 94", "MK-2 95", "a{b} 96")
+	if n := p.view.Status().Foreign; n != 2 {
+		t.Fatalf("%d tags count as not canonical, want 2", n)
+	}
+	set("MK-1", "97:"+uuid.NewString(), time.Hour)
+	set("a{b}", "98:x", 0)
+	if err := client.Del(ctx, "spool_lock: MK-1", "spool_lock:MK-2").Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitListed("MK-1 97", "a{b} 98")
+	if err := client.Expire(ctx, "spool_lock:MK-1", time.Minute).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a shortened lock is seen", func() bool {
+		page, err := p.view.List(floor.Filter{}, 1, "")
+		return err == nil && page.Locks[0].Remaining <= time.Minute
+	})
+}
+
+// A view that is cut off says so, and is true again when the feed is back.
+func TestCutFeed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	other := start(t, server.URL, seldom)
+	other.awaitLive()
+	proxy := redistest.StartProxy(t, server.Addr, nil)
+	p := start(t, proxy.URL, seldom)
+	p.awaitLive()
+	_, token := other.take("MK-1", time.Hour)
+	p.awaitListed("MK-1 93")
+	before := p.view.Status().AsOf
+
+	proxy.Cut()
+	other.release("MK-1", token)
+	other.take("MK-2", time.Hour)
+	eventually(t, "the view is not live", func() bool { return !p.view.Status().Live })
+	var unavailable *lock.UnavailableError
+	if _, err := p.view.List(floor.Filter{}, 1, ""); !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied {
+		t.Fatalf("a view that is not live lists, or says %v", err)
+	}
+	stood := p.view.Status().AsOf
+	if stood.Before(before) {
+		t.Fatal("the view's time went back")
+	}
+	proxy.Mend()
+	p.awaitListed("MK-2 93")
+	if !p.view.Status().AsOf.After(stood) {
+		t.Fatal("the view's time stands still")
+	}
+}
+
+// A message that the feed left out is noticed by the next one about the same spool.
+func TestGapAsksForARebuild(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, seldom)
+	p.awaitLive()
+	p.take("MK-1", time.Hour)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	// Another program's take leaves no message; neither does a counter that jumps.
+	if err := client.Set(ctx, "spool_lock:MK-9", "94:x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
+	if err := client.HIncrBy(ctx, "spool_meta:{spool_lock:MK-1}", "seq", 5).Err(); err != nil {
+		t.Fatal(err)
+	}
+	other := start(t, server.URL, seldom)
+	if err := client.Del(ctx, "spool_lock:MK-1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.store.Read(ctx, "MK-1"); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitListed("MK-9 94")
+	if p.view.Status().Gaps != 1 {
+		t.Fatalf("%d gaps were counted, want 1", p.view.Status().Gaps)
+	}
+}
+
+// What others publish on the channel is counted, and changes nothing.
+func TestOddMessages(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, seldom)
+	p.awaitLive()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	odd := []string{"", "x", "null", "[]", `["a"]`, `["","1"]`, `["a","b"]`, `["a",1]`, `{"a":1}`,
+		`["MK-1","1","1","0","93","1","1","",""]`, `["MK-1","1","1","1","93","-2","1","",""]`,
+		`["","1","1","1","93","1","1","",""]`, `["MK-1","-1","1","1","93","1","1","",""]`}
+	for _, message := range odd {
+		if err := client.Publish(newContext(t), "spool_floor:0", message).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "odd messages are counted", func() bool { return p.redis.OddMessages() == int64(len(odd)) })
+	if got := p.listed(); len(got) != 0 {
+		t.Fatalf("the view lists %q", got)
+	}
+}
+
+// However many follow it, the feed is one connection, and the pool stays as it is.
+func TestOneConnectionForTheFeed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, seldom)
+	p.awaitLive()
+	for range 100 {
+		subscription := p.view.Subscribe(floor.Filter{})
+		defer subscription.Close()
+		if _, err := subscription.Next(newContext(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	followers, err := client.PubSubNumSub(newContext(t), "spool_floor:0").Result()
+	if err != nil || !maps.Equal(followers, map[string]int64{"spool_floor:0": 1}) {
+		t.Fatalf("the channel is followed by %v, %v", followers, err)
+	}
+	if n := p.view.Status().Subscribers; n != 100 {
+		t.Fatalf("%d subscribers are counted", n)
+	}
+}

@@ -1,0 +1,305 @@
+package floor
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"spoollock/lock"
+)
+
+// Source is what a view is kept from: the store, and the feed on which the store
+// says what changes.
+type Source interface {
+	// Read asks the store about spools. What it answers reaches View.Apply, too.
+	Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool]
+
+	// Listen follows the feed on a connection of its own: it calls subscribed once
+	// nothing will be missed, then heard with each message. It returns when ctx is
+	// done, when the connection fails, or when nothing was heard for a few beats.
+	Listen(ctx context.Context, subscribed func(), heard func(Message)) error
+
+	// Beat sends a beat through the feed, with the store's time.
+	Beat(ctx context.Context, id string) error
+
+	// Scan goes through all locks, in parts and no order, without holding up the
+	// store. Each lock that is there from beginning to end is found at least once.
+	Scan(ctx context.Context, found func([]Found) error) error
+}
+
+// Message is what the feed carries: a beat, or the state of a spool.
+type Message struct {
+	Beat string    // the id of a beat; empty: the message is about a spool
+	At   time.Time // on the store's clock
+
+	// Spool is as it stands after the change that Spool.Change numbers.
+	Spool lock.Spool
+}
+
+// Found is a lock as its key alone tells it.
+type Found struct {
+	// Tag is canonical, or, if Foreign is set, whatever stands in the key.
+	Tag     lock.Tag
+	Foreign bool
+
+	Owner     lock.WorkerID
+	ExpiresAt time.Time     // zero: never
+	Remaining time.Duration // meaningless where ExpiresAt is zero
+}
+
+const (
+	beatInterval = time.Second
+
+	// deafness is how long beats are sent in vain until the feed is connected anew.
+	deafness = 5 * time.Second
+
+	// The pause before the feed is connected anew is firstPause, twice as long after
+	// each further failure up to maxPause, and up to as much longer.
+	firstPause = 50 * time.Millisecond
+	maxPause   = time.Second
+
+	// rebuildPause is the least time between two rebuilds that gaps ask for.
+	rebuildPause = time.Second
+
+	// askPause is the time between two looks for what is due, and up to askPause
+	// longer: processes that look together would all ask.
+	askPause = 20 * time.Millisecond
+
+	// maxAsked is the most spools that the store is asked about at once.
+	maxAsked = 200
+)
+
+// Config configures [Keep]. Every field is required.
+type Config struct {
+	// RebuildInterval is the time between two rebuilds that nothing asked for.
+	RebuildInterval time.Duration
+
+	// Timeout is how long the store may take to answer.
+	Timeout time.Duration
+}
+
+// Keep keeps view true until ctx is done.
+func Keep(ctx context.Context, view *View, source Source, config Config, log *slog.Logger) {
+	k := &keeper{
+		view: view, source: source, config: config, log: log,
+		wanted: make(chan struct{}, 1), poked: make(chan struct{}, 1),
+		id: uuid.NewString(), sent: map[string]time.Time{},
+	}
+	var loops sync.WaitGroup
+	for _, loop := range []func(context.Context){k.listen, k.beat, k.rebuild, k.ask} {
+		loops.Go(func() { loop(ctx) })
+	}
+	loops.Wait()
+	view.stop()
+}
+
+type keeper struct {
+	view   *View
+	source Source
+	config Config
+	log    *slog.Logger
+
+	wanted chan struct{} // holds one wish for a rebuild
+	poked  chan struct{} // holds one wish for a beat
+
+	mu         sync.Mutex
+	id         string               // of this process, which its beats begin with
+	sent       map[string]time.Time // the beats that have not come back
+	connection int64                // of the feed: how many there were
+	connected  bool
+	cut        context.CancelFunc // ends the connection
+}
+
+// listen keeps the feed connected.
+func (k *keeper) listen(ctx context.Context) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		connection, cut := context.WithCancel(ctx)
+		k.mu.Lock()
+		k.cut = cut
+		k.mu.Unlock()
+		err := k.source.Listen(connection, func() {
+			pause = firstPause
+			k.subscribed()
+		}, k.heard)
+		cut()
+		k.mu.Lock()
+		lost := k.connected
+		k.connected = false
+		k.mu.Unlock()
+		k.view.disconnected()
+		if ctx.Err() != nil {
+			return
+		}
+		if lost {
+			k.log.Warn("the feed of the floor was cut, its view is rebuilt when it is back", "error", err)
+		}
+		wait(ctx, pause+rand.N(pause))
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (k *keeper) subscribed() {
+	k.mu.Lock()
+	k.connection++
+	k.connected = true
+	clear(k.sent) // what went out before is not to be expected here
+	k.mu.Unlock()
+	wish(k.wanted)
+	wish(k.poked)
+}
+
+func (k *keeper) heard(message Message) {
+	if message.Beat == "" {
+		if gap := k.view.heard(message); gap {
+			wish(k.wanted)
+		}
+		return
+	}
+	k.mu.Lock()
+	sent, own := k.sent[message.Beat]
+	delete(k.sent, message.Beat)
+	k.mu.Unlock()
+	if own {
+		k.view.beatBack(sent, message.At)
+	}
+}
+
+// wish puts a wish where there is none yet.
+func wish(wishes chan<- struct{}) {
+	select {
+	case wishes <- struct{}{}:
+	default:
+	}
+}
+
+// beat sends beats, and ends a connection on which none come back.
+func (k *keeper) beat(ctx context.Context) {
+	for n := 0; ctx.Err() == nil; n++ {
+		id := k.id + ":" + strconv.Itoa(n)
+		k.mu.Lock()
+		k.sent[id] = time.Now()
+		k.mu.Unlock()
+		sending, cancel := context.WithTimeout(ctx, k.config.Timeout)
+		err := k.source.Beat(sending, id)
+		cancel()
+		k.mu.Lock()
+		if err != nil {
+			delete(k.sent, id)
+		}
+		for id, sent := range k.sent {
+			if time.Since(sent) > deafness {
+				// A beat went out and did not come back: this feed is not the store's.
+				delete(k.sent, id)
+				k.cut()
+			}
+		}
+		k.mu.Unlock()
+		k.view.look()
+		select {
+		case <-ctx.Done():
+		case <-k.poked:
+		case <-time.After(beatInterval):
+		}
+	}
+}
+
+// rebuild rebuilds the view when it is wanted, and from time to time.
+func (k *keeper) rebuild(ctx context.Context) {
+	for {
+		regular := time.NewTimer(k.config.RebuildInterval - rand.N(k.config.RebuildInterval/4)) // not all processes at once
+		select {
+		case <-ctx.Done():
+		case <-k.wanted:
+		case <-regular.C:
+		}
+		regular.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+		k.mu.Lock()
+		connection, connected := k.connection, k.connected
+		k.mu.Unlock()
+		begun := time.Now()
+		if err := k.rebuildOnce(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			if connected {
+				k.log.Warn("the floor's view could not be rebuilt, it is tried again", "error", err)
+			}
+			wait(ctx, rebuildPause)
+			wish(k.wanted)
+			continue
+		}
+		k.mu.Lock()
+		complete := connected && k.connected && k.connection == connection
+		k.mu.Unlock()
+		k.view.rebuiltIn(time.Since(begun), complete)
+		if complete {
+			wait(ctx, min(rebuildPause, k.config.RebuildInterval))
+		}
+	}
+}
+
+func (k *keeper) rebuildOnce(ctx context.Context) error {
+	generation := k.view.nextGeneration()
+	err := k.source.Scan(ctx, func(found []Found) error {
+		return k.read(ctx, k.view.compare(found))
+	})
+	if err != nil {
+		return err
+	}
+	for after, done := lock.Tag(""), false; !done; {
+		var unseen []lock.Tag
+		unseen, after, done = k.view.unseen(generation, after)
+		if err := k.read(ctx, unseen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks the store about locks that are due to lapse.
+func (k *keeper) ask(ctx context.Context) {
+	for ctx.Err() == nil {
+		if tags := k.view.dueNow(maxAsked); len(tags) == 0 || k.read(ctx, tags) != nil {
+			wait(ctx, askPause+rand.N(askPause))
+		}
+	}
+}
+
+// read has the store asked about spools, and returns the first trouble with the
+// store. What is wrong with a single spool is left for another time.
+func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
+	for len(tags) > 0 {
+		part := tags[:min(len(tags), maxAsked)]
+		tags = tags[len(part):]
+		reading, cancel := context.WithTimeout(ctx, k.config.Timeout)
+		results := k.source.Read(reading, part)
+		cancel()
+		for i, result := range results {
+			if lock.IsUnavailable(result.Err) {
+				return result.Err
+			}
+			if result.Err != nil {
+				k.log.Error("a spool cannot be read", "tag", part[i], "error", result.Err)
+			}
+		}
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,184 @@
+package floor
+
+import (
+	"time"
+
+	"spoollock/lock"
+)
+
+// What Keep does to a view.
+
+// heard takes in a message about a spool, and reports whether the feed left out
+// one before it.
+func (v *View) heard(message Message) (gap bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.apply(message.Spool)
+	tag := message.Spool.Tag
+	now := heard{message.Spool.Change, v.connection}
+	before := heard{}
+	if e, ok := v.held.Get(tag); ok {
+		before, e.heard = e.heard, now
+	} else if f, ok := v.freed[tag]; ok {
+		before, f.heard = f.heard, now
+		v.freed[tag] = f
+	}
+	gap = before.connection == now.connection && now.number > before.number+1
+	if gap {
+		v.counters.gaps.Add(1)
+	}
+	return gap
+}
+
+// disconnected says that messages may be missed from now on.
+func (v *View) disconnected() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.connection++
+	v.rebuilt, v.beat = false, time.Time{}
+	v.turn(time.Now())
+}
+
+// beatBack says that a beat came back which was sent at one moment of this
+// process's clock and at of the store's.
+func (v *View) beatBack(sent, at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.turn(time.Now()) // a pause before it is not to go unnoticed
+	v.beat, v.beatAt = sent, at
+	v.turn(time.Now())
+}
+
+// rebuiltIn says that a rebuild is finished, and whether nothing was missed since
+// it began.
+func (v *View) rebuiltIn(d time.Duration, complete bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.counters.rebuilds.Add(1)
+	v.counters.rebuildTime.Store(int64(d))
+	if complete {
+		v.rebuilt = true
+		v.turn(time.Now())
+	}
+}
+
+// look notices that the view is no longer live, and forgets what was freed long
+// ago.
+func (v *View) look() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	v.turn(now)
+	for tag, f := range v.freed {
+		if now.Sub(f.at) > freedMemory {
+			delete(v.freed, tag)
+		}
+	}
+}
+
+// turn brings what the view says of itself up to date, and wakes the subscribers
+// if it changed.
+func (v *View) turn(now time.Time) {
+	live := v.isLive(now)
+	if live && v.beatAt.After(v.asOf) {
+		v.asOf = v.beatAt
+	}
+	if live == v.live {
+		return
+	}
+	v.live = live
+	if live {
+		v.epoch++
+	}
+	v.wakeAll()
+}
+
+// stop stops what the view does by itself.
+func (v *View) stop() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.sleeping != nil {
+		v.sleeping.Stop()
+		v.sleeping = nil
+	}
+}
+
+// nextGeneration begins a rebuild.
+func (v *View) nextGeneration() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation++
+	return v.generation
+}
+
+// compare takes in what a rebuild found, and returns the tags of which the store
+// has to be asked.
+func (v *View) compare(found []Found) (unknown []lock.Tag) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	for _, f := range found {
+		e, known := v.held.Get(f.Tag)
+		if same := known && e.lock.Owner.ID == f.Owner && e.lock.ExpiresAt.Equal(f.ExpiresAt); same {
+			e.generation = v.generation
+			continue
+		}
+		if !f.Foreign {
+			unknown = append(unknown, f.Tag)
+			continue
+		}
+		// No script knows such a key: what it says is all there is.
+		l := lock.Lock{Tag: f.Tag, Owner: lock.Worker{ID: f.Owner}, ExpiresAt: f.ExpiresAt, Remaining: f.Remaining}
+		v.hold(lock.Spool{Tag: f.Tag, Lock: &l}, e, now)
+	}
+	return unknown
+}
+
+// maxUnseen is the most entries that are looked at under one hold of the lock.
+const maxUnseen = 10_000
+
+// unseen returns the tags after the given one that were not seen since the
+// generation began, and where to go on; it takes out the foreign ones.
+func (v *View) unseen(generation uint64, after lock.Tag) (tags []lock.Tag, last lock.Tag, done bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var foreign []*entry
+	looked := 0
+	v.held.Ascend(after, func(tag lock.Tag, e *entry) bool {
+		switch {
+		case e.generation == generation:
+		case e.foreign:
+			foreign = append(foreign, e)
+		default:
+			tags = append(tags, tag)
+		}
+		looked++
+		last = tag
+		return looked < maxUnseen
+	})
+	for _, e := range foreign {
+		v.free(e, 0, time.Now())
+	}
+	return tags, last + "\x00", looked < maxUnseen
+}
+
+// dueNow returns at most n locks that are due to lapse, and sees to it that they are
+// asked about again if nothing is learned of them.
+func (v *View) dueNow(n int) (tags []lock.Tag) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	for len(tags) < n {
+		next, ok := v.dues.Min()
+		if !ok || next.at.After(now) {
+			break
+		}
+		v.dues.Delete(next)
+		tags = append(tags, next.tag)
+		if e, held := v.held.Get(next.tag); held {
+			e.due = now.Add(askAgain)
+			v.dues.Set(due{e.due, next.tag})
+		}
+	}
+	return tags
+}

@@ -1,0 +1,173 @@
+package floor
+
+import (
+	"context"
+	"time"
+
+	"spoollock/lock"
+)
+
+const (
+	// heartbeat is the longest that a subscriber hears nothing.
+	heartbeat = 3 * time.Second
+
+	// maxPart is the most spools of one message.
+	maxPart = 500
+)
+
+// Update is one message to a subscriber. One that follows them keeps a set of
+// spools by tag: on a snapshot it starts from empty, then it puts in Changed and
+// takes out Gone.
+type Update struct {
+	Snapshot bool // the first message, and the first after a gap
+	More     bool // the snapshot goes on in the next message
+
+	// Changed is the net state of what changed and matches the filter, or matched
+	// until now.
+	Changed []lock.Spool
+
+	// Gone are those that no longer match.
+	Gone []lock.Tag
+
+	// Stale says that the view is not live: AsOf stands still.
+	Stale bool
+	AsOf  time.Time
+}
+
+// Subscription follows a view. Its methods are for one goroutine at a time.
+type Subscription struct {
+	view   *View
+	filter Filter
+
+	begun    bool
+	epoch    int64    // of the view when the last snapshot began
+	place    int64    // in the log: what is before it has been told
+	snapshot bool     // under way
+	from     lock.Tag // where its next part begins
+	stale    bool     // was said last
+	told     time.Time
+}
+
+// Subscribe begins to follow the view, through the filter. The subscription is to
+// be closed.
+func (v *View) Subscribe(f Filter) *Subscription {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.subscribers++
+	return &Subscription{view: v, filter: f}
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.view.mu.Lock()
+	defer s.view.mu.Unlock()
+	s.view.subscribers--
+}
+
+// Next answers the next message: a part of a snapshot at once, changes merged over
+// at most a tenth of a second, and after three seconds without any an empty one.
+// It returns ctx's error when that is done.
+func (s *Subscription) Next(ctx context.Context) (Update, error) {
+	timer := time.NewTimer(time.Until(s.told.Add(heartbeat)))
+	defer timer.Stop()
+	for due := false; ; {
+		update, worth, wake := s.collect()
+		if worth || due {
+			s.told = time.Now()
+			return update, ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return Update{}, ctx.Err()
+		case <-wake:
+		case <-timer.C:
+			due = true
+		}
+	}
+}
+
+// collect makes the message that is due at this moment, and says whether it is
+// worth sending; wake is closed when there is news.
+func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{}) {
+	v := s.view
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	now := time.Now()
+	update = Update{Stale: !v.isLive(now), AsOf: v.asOf}
+	tooSlow := v.head-s.place > logLength
+	if !s.begun || s.epoch != v.epoch || tooSlow {
+		if s.begun && tooSlow {
+			v.counters.snapshots.Add(1)
+		}
+		s.begun, s.epoch, s.place, s.snapshot, s.from = true, v.epoch, v.head, true, ""
+		update.Snapshot = true
+	}
+	worth = update.Snapshot || s.snapshot || update.Stale != s.stale
+	if s.snapshot {
+		s.part(&update, now)
+	}
+	for !s.snapshot && s.place < v.head && len(update.Changed)+len(update.Gone) == 0 {
+		s.changes(&update, now)
+	}
+	worth = worth || len(update.Changed)+len(update.Gone) > 0
+	s.stale = update.Stale
+	if worth {
+		v.counters.messages.Add(1)
+	}
+	return update, worth, v.wake
+}
+
+// part adds the next part of the snapshot.
+func (s *Subscription) part(update *Update, now time.Time) {
+	s.view.each(s.filter, s.from, func(e *entry) bool {
+		if update.More = len(update.Changed) == maxPart; update.More {
+			return false
+		}
+		update.Changed = append(update.Changed, e.spool(now))
+		return true
+	})
+	s.snapshot = update.More
+	if update.More {
+		s.from = update.Changed[maxPart-1].Tag
+	}
+}
+
+// changes adds the present state of what the log says has changed.
+func (s *Subscription) changes(update *Update, now time.Time) {
+	v := s.view
+	end := min(v.head, s.place+maxPart)
+	matched := map[lock.Tag]bool{} // until now
+	var tags []lock.Tag
+	for ; s.place < end; s.place++ {
+		c := v.log[s.place%logLength]
+		before, seen := matched[c.tag]
+		if !seen {
+			tags = append(tags, c.tag)
+		} else {
+			v.counters.merged.Add(1)
+		}
+		matched[c.tag] = before || s.filter.matches(c.tag, c.before)
+	}
+	for _, tag := range tags {
+		e, held := v.held.Get(tag)
+		matches := held && s.filter.matches(tag, e.lock.Owner.ID)
+		switch {
+		case !matches && !matched[tag]:
+			continue
+		case held:
+			update.Changed = append(update.Changed, e.spool(now))
+		default:
+			if freed, known := v.freed[tag]; known {
+				update.Changed = append(update.Changed, lock.Spool{Tag: tag, Version: freed.version})
+			}
+		}
+		if !matches {
+			update.Gone = append(update.Gone, tag)
+		}
+	}
+}
+
+func (e *entry) spool(now time.Time) lock.Spool {
+	l := e.at(now)
+	return lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l}
+}

@@ -1,0 +1,343 @@
+package floor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+)
+
+// client keeps a set of spools by the rule of the schema, and nothing else.
+type client struct {
+	spools   map[lock.Tag]lock.Spool
+	building bool // between the first and the last part of a snapshot
+}
+
+func (c *client) take(t *testing.T, update Update) {
+	t.Helper()
+	if len(update.Changed) > maxPart || update.More && !c.building && !update.Snapshot {
+		t.Fatalf("a message has %d spools, more %t, snapshot %t", len(update.Changed), update.More, update.Snapshot)
+	}
+	if update.Snapshot {
+		c.spools = map[lock.Tag]lock.Spool{}
+	}
+	c.building = update.More
+	for _, spool := range update.Changed {
+		if had, ok := c.spools[spool.Tag]; ok && older(spool, had) {
+			continue
+		}
+		c.spools[spool.Tag] = spool
+	}
+	for _, tag := range update.Gone {
+		delete(c.spools, tag)
+	}
+}
+
+// older is the rule of the schema: a lower version; or the same one, and an earlier
+// expiry.
+func older(a, b lock.Spool) bool {
+	if a.Version != b.Version || a.Lock == nil || b.Lock == nil {
+		return a.Version < b.Version
+	}
+	return a.Lock.ExpiresAt.Before(b.Lock.ExpiresAt)
+}
+
+func (c *client) held() map[lock.Tag]string {
+	held := map[lock.Tag]string{}
+	for tag, spool := range c.spools {
+		if spool.Lock != nil {
+			held[tag] = describe(*spool.Lock)
+		}
+	}
+	return held
+}
+
+func describe(l lock.Lock) string {
+	return fmt.Sprintf("%s@%d until %d", l.Owner.ID, l.Version, l.ExpiresAt.UnixMilli())
+}
+
+// world is a store that changes at random, and everything that it ever said.
+type world struct {
+	random  *rand.Rand
+	tags    []lock.Tag
+	spools  map[lock.Tag]lock.Spool
+	said    []lock.Spool
+	version lock.Version
+}
+
+func newWorld(seed uint64, tags int) *world {
+	w := &world{random: rand.New(rand.NewPCG(seed, seed)), spools: map[lock.Tag]lock.Spool{}, version: 1}
+	for i := range tags {
+		tag := lock.Tag(fmt.Sprintf("%c-%02d", 'A'+i%3, i))
+		w.tags = append(w.tags, tag)
+		w.spools[tag] = lock.Spool{Tag: tag}
+	}
+	return w
+}
+
+// change changes one spool: a take, an extension, or a release.
+func (w *world) change() lock.Spool {
+	spool := w.spools[w.tags[w.random.IntN(len(w.tags))]]
+	spool.Change++
+	if spool.Lock != nil && w.random.IntN(3) == 0 {
+		extended := *spool.Lock
+		extended.ExpiresAt = extended.ExpiresAt.Add(time.Second)
+		spool.Lock = &extended
+	} else {
+		w.version += 1 + lock.Version(w.random.IntN(3))
+		spool.Version = w.version
+		if spool.Lock != nil && w.random.IntN(4) > 0 {
+			spool.Lock = nil
+		} else {
+			// Also where it is held: its end was never said.
+			spool.Lock = &lock.Lock{
+				Tag: spool.Tag, Version: spool.Version, Remaining: time.Hour,
+				Owner:     lock.Worker{ID: lock.WorkerID(fmt.Sprint(w.random.IntN(3)))},
+				ExpiresAt: time.UnixMilli(int64(w.version) * 1000),
+			}
+		}
+	}
+	w.spools[spool.Tag] = spool
+	w.said = append(w.said, spool)
+	return spool
+}
+
+func (w *world) held(f Filter) map[lock.Tag]string {
+	held := map[lock.Tag]string{}
+	for tag, spool := range w.spools {
+		if spool.Lock != nil && f.matches(tag, spool.Lock.Owner.ID) {
+			held[tag] = describe(*spool.Lock)
+		}
+	}
+	return held
+}
+
+// live makes the view live, as a feed and a rebuild would.
+func (v *View) makeLive() {
+	v.beatBack(time.Now().Add(time.Hour), time.Now()) // for longer than any test
+	v.rebuiltIn(0, true)
+}
+
+// Whatever the order in which a view learns, whatever it misses until a rebuild,
+// and however slow its subscribers are: each of them ends up with the truth, and
+// none is ever told that something older is the present.
+func TestSubscribersConverge(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			converge(t, seed)
+		})
+	}
+}
+
+func converge(t *testing.T, seed uint64) {
+	w := newWorld(seed, 20+int(seed%3)*600)
+	v := NewView()
+	defer v.stop()
+	owner, prefix := "1", "B"
+	var filters []Filter
+	for _, request := range []FilterRequest{
+		{}, {OwnerID: &owner}, {TagPrefix: &prefix}, {Tags: []string{"A-00", "B-01", "C-02"}}, {OwnerID: &owner, TagPrefix: &prefix},
+	} {
+		f, err := ParseFilter(lock.TagParser{}, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filters = append(filters, f)
+	}
+	clients := make([]client, len(filters))
+	subscriptions := make([]*Subscription, len(filters))
+	for i, f := range filters {
+		subscriptions[i] = v.Subscribe(f)
+		defer subscriptions[i].Close()
+	}
+	newest := make([]map[lock.Tag]lock.Version, len(filters)) // what each client was told
+	for i := range newest {
+		newest[i] = map[lock.Tag]lock.Version{}
+	}
+	read := func(i int) bool {
+		update, worth, _ := subscriptions[i].collect()
+		if !worth {
+			return false
+		}
+		for _, spool := range update.Changed {
+			if spool.Version < newest[i][spool.Tag] {
+				t.Fatalf("subscriber %d is told version %d of %s after %d", i, spool.Version, spool.Tag, newest[i][spool.Tag])
+			}
+			newest[i][spool.Tag] = spool.Version
+		}
+		clients[i].take(t, update)
+		return true
+	}
+
+	for range 3000 {
+		switch r := w.random.IntN(20); {
+		case r < 10: // learned in order
+			v.Apply(w.change())
+		case r < 12: // never said: until a rebuild nobody knows
+			w.change()
+		case r < 16 && len(w.said) > 0: // said again, or late
+			v.Apply(w.said[max(0, len(w.said)-1-w.random.IntN(40))])
+		case r == 16:
+			v.disconnected()
+			w.rebuild(v)
+			v.makeLive()
+		default: // a subscriber reads; the last is slow
+			if i := w.random.IntN(len(filters)); i < len(filters)-1 || w.random.IntN(50) == 0 {
+				read(i)
+			}
+		}
+	}
+	w.rebuild(v)
+	v.makeLive()
+	for i, f := range filters {
+		for read(i) { //nolint:revive // until there is nothing more
+		}
+		if got, want := clients[i].held(), w.held(f); !maps.Equal(got, want) {
+			t.Fatalf("subscriber %d has %d spools, want %d:\n%v\n%v", i, len(got), len(want), got, want)
+		}
+		page, err := v.List(f, lock.MaxPage, "")
+		if err != nil || page.Total != len(w.held(f)) {
+			t.Fatalf("the view counts %d, %v; want %d", page.Total, err, len(w.held(f)))
+		}
+	}
+}
+
+// rebuild does what a keeper does, with this world as the store.
+func (w *world) rebuild(v *View) {
+	generation := v.nextGeneration()
+	var found []Found
+	for _, spool := range w.spools {
+		if l := spool.Lock; l != nil {
+			found = append(found, Found{Tag: l.Tag, Owner: l.Owner.ID, ExpiresAt: l.ExpiresAt, Remaining: time.Hour})
+		}
+	}
+	for _, tag := range v.compare(found) {
+		v.Apply(w.spools[tag])
+	}
+	unseen, _, _ := v.unseen(generation, "")
+	for _, tag := range unseen {
+		v.Apply(w.spools[tag])
+	}
+}
+
+func take(tag lock.Tag, version lock.Version) lock.Spool {
+	return lock.Spool{Tag: tag, Version: version, Change: 1, Lock: &lock.Lock{
+		Tag: tag, Version: version, Owner: lock.Worker{ID: "93"}, Remaining: time.Hour, ExpiresAt: time.Now().Add(time.Hour),
+	}}
+}
+
+func next(t *testing.T, s *Subscription) Update {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	update, err := s.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return update
+}
+
+// A snapshot comes at once, in parts of at most 500, and then changes.
+func TestSnapshotInParts(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.makeLive()
+	for i := range 1001 {
+		v.Apply(take(lock.Tag(fmt.Sprintf("MK-%04d", i)), 5))
+	}
+	s := v.Subscribe(Filter{})
+	defer s.Close()
+	for i, want := range []struct {
+		snapshot, more bool
+		spools         int
+	}{{true, true, 500}, {false, true, 500}, {false, false, 1}} {
+		update := next(t, s)
+		if update.Snapshot != want.snapshot || update.More != want.more || len(update.Changed) != want.spools || update.Stale || update.AsOf.IsZero() {
+			t.Fatalf("part %d is snapshot %t, more %t, %d spools, stale %t", i, update.Snapshot, update.More, len(update.Changed), update.Stale)
+		}
+	}
+	v.Apply(lock.Spool{Tag: "MK-0007", Version: 6, Change: 2})
+	update := next(t, s)
+	if update.Snapshot || len(update.Changed) != 1 || update.Changed[0].Version != 6 || update.Changed[0].Lock != nil || !slices.Equal(update.Gone, []lock.Tag{"MK-0007"}) {
+		t.Fatalf("the change is %+v", update)
+	}
+}
+
+// Nothing to say is said every three seconds, and at once that the view is stale.
+func TestHeartbeatAndStaleness(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	s := v.Subscribe(Filter{})
+	defer s.Close()
+	if first := next(t, s); !first.Snapshot || !first.Stale || !first.AsOf.IsZero() {
+		t.Fatalf("a view that knows nothing says %+v", first)
+	}
+	v.makeLive()
+	if second := next(t, s); !second.Snapshot || second.Stale {
+		t.Fatalf("a view that became live says %+v", second)
+	}
+	begun := time.Now()
+	if third := next(t, s); third.Snapshot || len(third.Changed)+len(third.Gone) > 0 || time.Since(begun) < heartbeat/2 {
+		t.Fatalf("after %v comes %+v", time.Since(begun), third)
+	}
+	v.makeLive()
+	for next(t, s).Stale { //nolint:revive // until it is live again
+	}
+	v.disconnected()
+	if last := next(t, s); !last.Stale {
+		t.Fatalf("a view that was cut off says %+v", last)
+	}
+}
+
+// A subscriber that is further behind than the log begins anew.
+func TestTooSlowSubscriber(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.makeLive()
+	s := v.Subscribe(Filter{})
+	defer s.Close()
+	next(t, s)
+	for i := range logLength + 1 {
+		v.Apply(take("MK-1", lock.Version(i+1)))
+	}
+	update := next(t, s)
+	if !update.Snapshot || len(update.Changed) != 1 || update.Changed[0].Version != logLength+1 {
+		t.Fatalf("the message is %+v", update)
+	}
+	if n := v.Status().Snapshots; n != 1 {
+		t.Fatalf("%d snapshots are counted", n)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	t.Parallel()
+	text := func(n int) *string { s := string(slices.Repeat([]byte("x"), n)); return &s }
+	for name, request := range map[string]FilterRequest{
+		"owner":     {OwnerID: text(0)},
+		"owner id":  {OwnerID: text(257)},
+		"prefix":    {TagPrefix: text(65)},
+		"no tags":   {Tags: []string{}},
+		"many tags": {Tags: make([]string, 101)},
+		"no tag":    {Tags: []string{"a{b}"}},
+	} {
+		if _, err := ParseFilter(lock.TagParser{}, request); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	f, err := ParseFilter(lock.TagParser{UpperCase: true}, FilterRequest{TagPrefix: ptr("mk-"), Tags: []string{"mk-2", " MK-1", "mk-1"}})
+	if err != nil || f.prefix != "MK-" || !slices.Equal(f.tags, []lock.Tag{"MK-1", "MK-2"}) {
+		t.Fatalf("filter is %+v, %v", f, err)
+	}
+}
+
+func ptr(s string) *string { return &s }

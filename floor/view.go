@@ -1,0 +1,298 @@
+package floor
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"spoollock/lock"
+)
+
+const (
+	// freshness is how old the newest beat of a live view can be.
+	freshness = 3 * time.Second
+
+	// mergeInterval is the least time between two wake-ups of the subscribers.
+	mergeInterval = 100 * time.Millisecond
+
+	// logLength is how many changes a subscriber can be behind.
+	logLength = 1 << 14
+
+	// freedMemory is how long a freed spool's version is remembered, so that an
+	// older answer that comes late does not bring its lock back.
+	freedMemory = 2 * time.Minute
+
+	// askAgain is when a lock that was due, and of which nothing was learned, is
+	// asked about again.
+	askAgain = 500 * time.Millisecond
+)
+
+// View is one process's knowledge of all locks. The zero value is not usable. It is
+// safe for concurrent use; [Keep] keeps it true.
+type View struct {
+	mu     sync.RWMutex
+	held   btree.Map[lock.Tag, *entry]
+	owners map[lock.WorkerID]*btree.Set[lock.Tag]
+	freed  map[lock.Tag]freed
+	dues   *btree.BTreeG[due]
+
+	// generation counts the rebuilds; an entry of an older one was not seen since.
+	generation uint64
+
+	// log is a ring, the newest change at head-1; head counts all changes.
+	log  []change
+	head int64
+
+	// epoch counts the times that the view became live.
+	epoch   int64
+	live    bool      // at the last look
+	beat    time.Time // when the newest beat that came back was sent, here
+	beatAt  time.Time // what the store's clock said then
+	asOf    time.Time // beatAt when the view was live last
+	rebuilt bool      // on the connection of the feed that there is now
+
+	connection int64 // of the feed: how many there were
+
+	wake     chan struct{} // closed to wake the subscribers
+	woken    time.Time
+	sleeping *time.Timer // nil unless a wake-up is under way
+
+	foreign     int // entries
+	subscribers int
+	counters    counters
+}
+
+// entry is a held spool. lock.Remaining is not kept: it is what is left until
+// lapses, which is by this process's clock; zero: never.
+type entry struct {
+	lock       lock.Lock
+	change     int64 // the state's number, see lock.Spool
+	lapses     time.Time
+	due        time.Time // when the store is to be asked; zero: never
+	heard      heard
+	generation uint64
+
+	// foreign says that its tag is not canonical: no operation knows it, and only
+	// rebuilds do.
+	foreign bool
+}
+
+// heard is the newest message about a spool: its number, and which connection of
+// the feed it came on.
+type heard struct{ number, connection int64 }
+
+type freed struct {
+	version lock.Version
+	heard   heard
+	at      time.Time
+}
+
+type due struct {
+	at  time.Time
+	tag lock.Tag
+}
+
+type change struct {
+	tag    lock.Tag
+	before lock.WorkerID // who held it until then; empty: nobody
+}
+
+// counters count what happened to a view.
+type counters struct {
+	gaps, rebuilds, rebuildTime, snapshots, merged, messages atomic.Int64
+}
+
+// Status is what a view can say of itself.
+type Status struct {
+	// Live says that the view is complete up to AsOf.
+	Live bool
+
+	// AsOf is on the store's clock; zero: the view was never live.
+	AsOf time.Time
+
+	Held    int // locks
+	Foreign int // locks whose tags are not canonical
+
+	Subscribers int
+
+	// Since the process began:
+	Changes   int64 // of the view
+	Gaps      int64 // messages that the feed left out
+	Rebuilds  int64 // that were completed
+	Snapshots int64 // that a subscriber needed because it was too slow
+	Merged    int64 // changes that a subscriber was spared because a newer one came
+	Messages  int64 // to subscribers
+
+	// RebuildTime is how long the last rebuild took.
+	RebuildTime time.Duration
+}
+
+// NewView returns a view that knows nothing.
+func NewView() *View {
+	return &View{
+		owners: map[lock.WorkerID]*btree.Set[lock.Tag]{},
+		freed:  map[lock.Tag]freed{},
+		dues: btree.NewBTreeGOptions(func(a, b due) bool {
+			if !a.at.Equal(b.at) {
+				return a.at.Before(b.at)
+			}
+			return a.tag < b.tag
+		}, btree.Options{NoLocks: true}),
+		log:  make([]change, logLength),
+		wake: make(chan struct{}),
+	}
+}
+
+// Status says how the view is.
+func (v *View) Status() Status {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return Status{
+		Live: v.isLive(time.Now()), AsOf: v.asOf, Held: v.held.Len(), Foreign: v.foreign,
+		Subscribers: v.subscribers, Changes: v.head, Gaps: v.counters.gaps.Load(), Rebuilds: v.counters.rebuilds.Load(),
+		Snapshots: v.counters.snapshots.Load(), Merged: v.counters.merged.Load(), Messages: v.counters.messages.Load(),
+		RebuildTime: time.Duration(v.counters.rebuildTime.Load()),
+	}
+}
+
+func (v *View) isLive(now time.Time) bool {
+	return v.rebuilt && now.Sub(v.beat) < freshness
+}
+
+// Apply takes in what the store answered about a spool.
+func (v *View) Apply(spool lock.Spool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.apply(spool)
+}
+
+// apply is called with the lock held.
+func (v *View) apply(spool lock.Spool) {
+	now := time.Now()
+	old, known := v.held.Get(spool.Tag)
+	switch {
+	case spool.Lock == nil && !known:
+		// Nothing is held, and nothing was. What was freed stays freed at the version
+		// it has: no lock of that version or an older one can come.
+	case spool.Lock == nil:
+		if spool.Version > old.lock.Version {
+			v.free(old, spool.Version, now)
+		}
+	case known:
+		switch version := old.lock.Version; {
+		case spool.Version > version, spool.Version == version && spool.Change > old.change:
+			v.hold(spool, old, now)
+		case spool.Version == version && spool.Change == old.change && spool.Lock.ExpiresAt.Equal(old.lock.ExpiresAt):
+			old.generation = v.generation
+			v.schedule(old, *spool.Lock, now) // it is still held, by the store's word
+		}
+	case spool.Version > v.freed[spool.Tag].version:
+		v.hold(spool, nil, now)
+	}
+}
+
+// hold puts the spool's lock in, in the place of old, which may be nil.
+func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
+	l := *spool.Lock
+	e := &entry{lock: l, change: spool.Change, generation: v.generation}
+	before := lock.WorkerID("")
+	if e.foreign = spool.Version == 0; e.foreign && old == nil {
+		v.foreign++
+	}
+	if old != nil {
+		before, e.heard, e.due = old.lock.Owner.ID, old.heard, old.due
+	} else {
+		e.heard = v.freed[l.Tag].heard
+		delete(v.freed, l.Tag)
+	}
+	e.lock.Remaining = 0
+	v.held.Set(l.Tag, e)
+	if before != l.Owner.ID {
+		v.disown(before, l.Tag)
+		tags, ok := v.owners[l.Owner.ID]
+		if !ok {
+			tags = &btree.Set[lock.Tag]{}
+			v.owners[l.Owner.ID] = tags
+		}
+		tags.Insert(l.Tag)
+	}
+	v.schedule(e, l, now)
+	v.record(change{l.Tag, before}, now)
+}
+
+func (v *View) free(old *entry, version lock.Version, now time.Time) {
+	tag := old.lock.Tag
+	v.held.Delete(tag)
+	if old.foreign {
+		v.foreign--
+	}
+	v.disown(old.lock.Owner.ID, tag)
+	v.dues.Delete(due{old.due, tag})
+	if !old.foreign {
+		v.freed[tag] = freed{version, old.heard, now}
+	}
+	v.record(change{tag, old.lock.Owner.ID}, now)
+}
+
+func (v *View) disown(owner lock.WorkerID, tag lock.Tag) {
+	tags, ok := v.owners[owner]
+	if !ok {
+		return
+	}
+	tags.Delete(tag)
+	if tags.Len() == 0 {
+		delete(v.owners, owner)
+	}
+}
+
+// schedule sets when the store is to be asked whether e has lapsed.
+func (v *View) schedule(e *entry, l lock.Lock, now time.Time) {
+	v.dues.Delete(due{e.due, l.Tag})
+	e.lapses, e.due = time.Time{}, time.Time{}
+	if l.ExpiresAt.IsZero() {
+		return
+	}
+	e.lapses = now.Add(l.Remaining)
+	if !e.foreign {
+		e.due = e.lapses
+		v.dues.Set(due{e.due, l.Tag})
+	}
+}
+
+// record logs a change and wakes the subscribers, now or as soon as the last
+// wake-up is mergeInterval ago.
+func (v *View) record(c change, now time.Time) {
+	v.log[v.head%logLength] = c
+	v.head++
+	if v.sleeping != nil {
+		return
+	}
+	if wait := mergeInterval - now.Sub(v.woken); wait > 0 {
+		v.sleeping = time.AfterFunc(wait, func() {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.wakeAll()
+		})
+		return
+	}
+	v.wakeAll()
+}
+
+// wakeAll is called with the lock held.
+func (v *View) wakeAll() {
+	v.sleeping = nil
+	v.woken = time.Now()
+	close(v.wake)
+	v.wake = make(chan struct{})
+}
+
+// at is the lock of an entry as it stands at a moment of this process's clock.
+func (e *entry) at(now time.Time) lock.Lock {
+	l := e.lock
+	if !e.lapses.IsZero() {
+		l.Remaining = max(0, e.lapses.Sub(now))
+	}
+	return l
+}

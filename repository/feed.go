@@ -1,0 +1,177 @@
+package repository
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/floor"
+	"spoollock/lock"
+)
+
+var (
+	//go:embed beat.lua
+	beatSource string
+	beatScript = redis.NewScript(beatSource)
+)
+
+var _ floor.Source = (*Redis)(nil)
+
+// silence is how long the feed can carry nothing before it counts as cut: several
+// beats.
+const silence = 4 * time.Second
+
+// Beat implements [floor.Source].
+func (r *Redis) Beat(ctx context.Context, id string) error {
+	if err := beatScript.Run(ctx, r.client, nil, r.channel, id).Err(); err != nil {
+		return fmt.Errorf("publish a beat: %w", withoutAddress(err))
+	}
+	return nil
+}
+
+// Listen implements [floor.Source]. It holds a connection that is not of the pool.
+// What is not a message of the scripts is counted, and otherwise ignored.
+func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.Message)) error {
+	feed := r.client.Subscribe(ctx) // to nothing yet
+	defer feed.Close()              //nolint:errcheck // it has nothing to say any more
+	stop := context.AfterFunc(ctx, func() { _ = feed.Close() })
+	defer stop()
+	if err := feed.Subscribe(ctx, r.channel); err != nil {
+		return fmt.Errorf("subscribe to the feed: %w", withoutAddress(err))
+	}
+	confirmed := false
+	for {
+		received, err := feed.ReceiveTimeout(ctx, silence)
+		if err != nil {
+			return fmt.Errorf("listen to the feed: %w", withoutAddress(err))
+		}
+		switch received := received.(type) {
+		case *redis.Subscription:
+			if confirmed {
+				return errors.New("listen to the feed: the client connected again by itself")
+			}
+			confirmed = true
+			subscribed()
+		case *redis.Message:
+			message, err := decodeMessage(received.Payload)
+			if err != nil {
+				r.odd.Add(1)
+				continue
+			}
+			heard(message)
+		}
+	}
+}
+
+// OddMessages is how many messages on the feed's channel were not of the scripts.
+func (r *Redis) OddMessages() int64 { return r.odd.Load() }
+
+// decodeMessage reads what publish() in prologue.lua or beat.lua wrote.
+func decodeMessage(payload string) (floor.Message, error) {
+	if d := decodeTexts(payload, 2); d.err == nil {
+		id, at := d.text(0), d.digits(1)
+		if d.err != nil || id == "" || at <= 0 {
+			return floor.Message{}, errOddMessage
+		}
+		return floor.Message{Beat: id, At: time.UnixMilli(at).UTC()}, nil
+	}
+	d := decodeTexts(payload, 9)
+	tag, seq, now, version := d.text(0), d.digits(1), d.digits(2), d.digits(3)
+	owner, expires, acquired := d.text(4), d.digits(5), d.digits(6)
+	name, note := d.text(7), d.text(8)
+	if d.err != nil || tag == "" || seq < 0 || now <= 0 || version < 1 || version > int64(lock.MaxVersion) ||
+		expires < noExpiry || acquired < 0 {
+		return floor.Message{}, errOddMessage
+	}
+	spool := lock.Spool{Tag: lock.Tag(tag), Version: lock.Version(version), Change: seq}
+	if expires != 0 {
+		if owner == "" {
+			owner = string(lock.UnknownWorker)
+		}
+		spool.Lock = &lock.Lock{
+			Tag: spool.Tag, Version: spool.Version,
+			Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
+		}
+		setTimes(spool.Lock, now, acquired, expires)
+	}
+	return floor.Message{At: time.UnixMilli(now).UTC(), Spool: spool}, nil
+}
+
+var errOddMessage = errors.New("not a message of the scripts")
+
+const (
+	// maxValue is how many bytes of a lock's value are looked at, and latestExpiry the
+	// latest expiry that is told, as in prologue.lua.
+	maxValue     = 256
+	latestExpiry = 253402300799999
+)
+
+// scanCount is about how many keys Redis looks at in one step of a scan.
+const scanCount = 1000
+
+// Scan implements [floor.Source].
+func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error {
+	for cursor := uint64(0); ; {
+		keys, next, err := r.client.Scan(ctx, cursor, lockPrefix+"*", scanCount).Result()
+		if err != nil {
+			return fmt.Errorf("scan the locks: %w", withoutAddress(err))
+		}
+		part, err := r.lookAt(ctx, keys)
+		if err != nil {
+			return fmt.Errorf("look at the locks: %w", withoutAddress(err))
+		}
+		if err := found(part); err != nil {
+			return err
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// lookAt reads the keys of locks, without the scripts. One that has gone is left
+// out, and so is one that is no text: nobody can hold it.
+func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	pipe := r.client.Pipeline()
+	values := make([]*redis.StringCmd, len(keys))
+	expiries := make([]*redis.Cmd, len(keys))
+	for i, key := range keys {
+		values[i] = pipe.GetRange(ctx, key, 0, maxValue-1)
+		expiries[i] = pipe.Do(ctx, "PEXPIRETIME", key) // its own method overflows
+	}
+	clock := pipe.Time(ctx)
+	if _, err := pipe.Exec(ctx); err != nil && !isAnswer(err) {
+		return nil, err
+	}
+	now, err := clock.Result()
+	if err != nil {
+		return nil, err
+	}
+	part := make([]floor.Found, 0, len(keys))
+	for i, key := range keys {
+		value, err := values[i].Result()
+		expires, expiryErr := expiries[i].Int64()
+		if err != nil || expiryErr != nil || expires < noExpiry {
+			continue
+		}
+		f := floor.Found{Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value)}
+		if canonical, err := r.tags.Parse(string(f.Tag)); err != nil || canonical != f.Tag {
+			f.Foreign, f.Tag = true, lock.Tag(strings.ToValidUTF8(string(f.Tag), string(utf8.RuneError)))
+		}
+		if expires != noExpiry {
+			f.ExpiresAt = time.UnixMilli(min(expires, latestExpiry)).UTC()
+			f.Remaining = max(0, f.ExpiresAt.Sub(now))
+		}
+		part = append(part, f)
+	}
+	return part, nil
+}
