@@ -21,9 +21,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"spoollock/config"
+	"spoollock/floor"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
+	"spoollock/metrics"
 	"spoollock/repository"
 )
 
@@ -93,8 +95,12 @@ func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 
 // serve wires the parts together and runs them until ctx is done or one fails.
 func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (err error) {
+	tags := lock.TagParser{UpperCase: cfg.UpperCaseTags}
+	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
 		URL:            cfg.RedisURL,
+		Tags:           tags,
+		Saw:            view.Apply,
 		MaxConnections: cfg.MaxConnections,
 		Timeout:        cfg.OperationTimeout,
 		Memory:         cfg.SpoolMemory,
@@ -106,11 +112,12 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 
 	locks := lock.NewService(store, lock.Config{
 		Limits:   lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL},
-		Tags:     lock.TagParser{UpperCase: cfg.UpperCaseTags},
+		Tags:     tags,
 		Timeout:  cfg.OperationTimeout,
 		Attempts: cfg.RetryAttempts,
 	}, log)
 
+	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
 	schema := graph.NewSchema(locks)
 	var documents *httpapi.Documents
 	if cfg.TrustedDocuments != "" {
@@ -123,6 +130,9 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Schema:      schema,
 		Ping:        store.Ping,
 		PingTimeout: cfg.OperationTimeout,
+		FloorLive:   func() bool { return view.Status().Live },
+		Metrics:     measured.Handler(log),
+		Observe:     measured.Operation,
 		Limits: httpapi.Limits{
 			BodyBytes:   int64(cfg.MaxBodyBytes),
 			Tokens:      cfg.MaxTokens,
@@ -169,6 +179,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return store.Watch(ctx) })
+	group.Go(func() error {
+		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
+		return nil
+	})
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)

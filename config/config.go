@@ -29,6 +29,7 @@ type Config struct {
 	OperationTimeout time.Duration  // REDIS_OPERATION_TIMEOUT_MS
 	RetryAttempts    int            // REDIS_RETRY_ATTEMPTS
 	SpoolMemory      time.Duration  // SPOOL_MEMORY_DAYS
+	FloorRebuild     time.Duration  // FLOOR_REBUILD_SECONDS
 	UpperCaseTags    bool           // SPOOL_TAG_CASE
 	ShutdownTimeout  time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
 	Addr             string         // HOST and PORT
@@ -57,7 +58,7 @@ type Config struct {
 // is set stops the start, so that nobody relies on it.
 var notSupported = []string{
 	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
-	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE", "FLOOR_REBUILD_SECONDS",
+	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE",
 	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER",
 	"MAX_SUBSCRIPTIONS_PER_ADDRESS", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 }
@@ -87,6 +88,7 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		OperationTimeout: r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond),
 		RetryAttempts:    r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10),
 		SpoolMemory:      r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
+		FloorRebuild:     r.duration("FLOOR_REBUILD_SECONDS", 30, 1, 86400, time.Second),
 		UpperCaseTags:    r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
 		ShutdownTimeout:  r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
 		MaxBodyBytes:     r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30),

@@ -347,7 +347,7 @@ func TestOddMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "odd messages are counted", func() bool { return p.redis.OddMessages() == int64(len(odd)) })
+	eventually(t, "odd messages are counted", func() bool { return p.redis.Stats().OddMessages == int64(len(odd)) })
 	if got := p.listed(); len(got) != 0 {
 		t.Fatalf("the view lists %q", got)
 	}

@@ -37,6 +37,14 @@ type Config struct {
 	Ping        func(context.Context) error
 	PingTimeout time.Duration
 
+	// FloorLive reports whether the view of the floor is live.
+	FloorLive func() bool
+
+	// Metrics serves /metrics, and Observe is told of each root field: see
+	// graph.Observe.
+	Metrics http.Handler
+	Observe func(operation, outcome string, d time.Duration)
+
 	Limits Limits
 
 	// Documents are the trusted documents; nil: none.
@@ -73,6 +81,7 @@ func New(config Config) *Handler {
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)
+	mux.Handle("GET /metrics", config.Metrics)
 	mux.HandleFunc("GET /{$}", h.index)
 	if config.Playground {
 		mux.Handle("GET /playground", web.Playground())
@@ -98,6 +107,7 @@ func sdl(schema *ast.Schema) http.HandlerFunc {
 func newGraphQL(config Config) http.Handler {
 	server := handler.New(config.Schema)
 	server.AddTransport(transport{limits: config.Limits, timeout: config.RequestTimeout})
+	server.AroundFields(graph.Observe(config.Observe))
 	documents := lru.New[*ast.QueryDocument](queryCacheSize)
 	server.SetQueryCache(documents)
 	trusted := config.Documents
@@ -198,18 +208,20 @@ type readiness struct {
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.config.PingTimeout)
 	defer cancel()
-	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{"redis": "ok"}}
+	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{"redis": "ok", "floor": "live"}}
+	if !h.config.FloorLive() {
+		answer.Checks["floor"] = "stale" // the operations do without it
+	}
 	if err := h.config.Ping(ctx); err != nil {
 		// Whoever watches Redis has logged the error; it is none of a caller's business.
-		status, answer = http.StatusServiceUnavailable,
-			readiness{Status: "not ready", Checks: map[string]string{"redis": "unavailable"}}
+		status, answer.Status, answer.Checks["redis"] = http.StatusServiceUnavailable, "not ready", "unavailable"
 	}
 	writeJSON(w, status, answer)
 }
 
 // index says what is on.
 func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
-	links := []string{"/schema.graphql", "/healthz", "/readyz"}
+	links := []string{"/schema.graphql", "/healthz", "/readyz", "/metrics"}
 	if h.config.Playground {
 		links = append(links, "/playground")
 	}

@@ -15,9 +15,11 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"spoollock/floor"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
+	"spoollock/metrics"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -49,8 +51,9 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	t.Helper()
 	log := redistest.NewLog(t)
 	logger := log.Logger()
+	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL: redisURL, MaxConnections: 50, Timeout: 2 * time.Second, Memory: 30 * 24 * time.Hour,
+		URL: redisURL, MaxConnections: 50, Timeout: 2 * time.Second, Memory: 30 * 24 * time.Hour, Saw: view.Apply,
 	}, logger)
 	if err != nil {
 		t.Fatal(err)
@@ -60,13 +63,21 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		Timeout:  2 * time.Second,
 		Attempts: 3,
 	}, logger)
+	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
 	config := httpapi.Config{
 		Schema: graph.NewSchema(locks), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
+		FloorLive: func() bool { return view.Status().Live }, Metrics: measured.Handler(logger), Observe: measured.Operation,
 		Limits: limits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
 	}
 	for _, change := range change {
 		change(&config)
 	}
+	keeping, stop := context.WithCancel(context.Background())
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		floor.Keep(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: 2 * time.Second}, logger)
+	}()
 	a := &api{t: t, server: httptest.NewServer(httpapi.New(config)), config: config, log: log}
 	a.client = a.server.Client()
 	t.Cleanup(func() {
@@ -74,6 +85,8 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		locks.Close(ctx)
+		stop()
+		<-kept
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
@@ -400,10 +413,8 @@ func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a := newAPI(t, server.URL)
-	if status, body := a.send(http.MethodGet, "/readyz", "", ""); status != 200 ||
-		body != `{"status":"ready","checks":{"redis":"ok"}}` {
-		t.Fatalf("readiness is %d %s", status, body)
-	}
+	const ready, notReady = `{"status":"ready","checks":{"floor":"live","redis":"ok"}}`, `{"status":"not ready","checks":{"floor":"stale","redis":"unavailable"}}`
+	a.awaitReadiness(200, ready)
 	server.Kill()
 	take := input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
 	const unavailable = `{"errors":[{"message":"Redis cannot be reached, or gave no answer in time. Try again.","path":["%s"],` +
@@ -412,26 +423,54 @@ func TestUnavailable(t *testing.T) {
 	a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
 	a.want(tomar, take, 200, fmt.Sprintf(unavailable, "tomarSpool", 36))
 	a.want(`{spoolLock(tagSpool:"MK-1"){id}}`, nil, 200, fmt.Sprintf(unavailable, "spoolLock", 2))
-	if status, body := a.send(http.MethodGet, "/readyz", "", ""); status != 503 ||
-		body != `{"status":"not ready","checks":{"redis":"unavailable"}}` {
-		t.Fatalf("readiness is %d %s", status, body)
-	}
+	a.awaitReadiness(503, notReady)
 	if status, body := a.send(http.MethodGet, "/healthz", "", ""); status != 200 || body != `{"status":"ok"}` {
 		t.Fatalf("health is %d %s", status, body)
 	}
 	server.Restart()
-	deadline := time.Now().Add(patience)
-	for {
-		if status, _ := a.send(http.MethodGet, "/readyz", "", ""); status == 200 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("not ready again")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	a.awaitReadiness(200, ready)
 	if token := a.take(take["input"].(map[string]any)); token == "" {
 		t.Fatal("no token")
+	}
+}
+
+// awaitReadiness fails the test unless /readyz comes to say so.
+func (a *api) awaitReadiness(status int, body string) {
+	a.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		gotStatus, gotBody := a.send(http.MethodGet, "/readyz", "", "")
+		if gotStatus == status && gotBody == body {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("readiness is %d %s, want %d %s", gotStatus, gotBody, status, body)
+		}
+	}
+}
+
+// What was done is to be read off the metrics, and nothing of a request.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, redistest.Start(t).URL)
+	a.awaitReadiness(200, `{"status":"ready","checks":{"floor":"live","redis":"ok"}}`)
+	a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
+	a.post(tomar, input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"}))
+	status, body := a.send(http.MethodGet, "/metrics", "", "")
+	if status != 200 {
+		t.Fatalf("metrics are %d %s", status, body)
+	}
+	for _, want := range []string{
+		`spoollock_operation_duration_seconds_count{operation="tomarSpool",outcome="OK"} 1`,
+		`spoollock_operation_duration_seconds_count{operation="tomarSpool",outcome="SPOOL_OCCUPIED"} 1`,
+		"spoollock_floor_live 1", "spoollock_floor_locks 1", "spoollock_floor_rebuilds_total 1",
+		"spoollock_redis_connections ", "spoollock_redis_round_trips_total ", "go_build_info{", "spoollock_floor_subscribers 0",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the metrics have no %q:\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "MK-1") || strings.Contains(body, "93\"") {
+		t.Errorf("the metrics show a request:\n%s", body)
 	}
 }
 

@@ -47,6 +47,9 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Co
 	err := retry.Do(func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
 		defer cancel()
+		if left < s.config.Attempts {
+			s.retries.Add(1)
+		}
 		left--
 		var batch []C
 		for _, i := range pending {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,7 @@ type Service struct {
 	store   Store
 	config  Config
 	orphans *orphans
+	retries atomic.Int64
 }
 
 // NewService returns a Service over store. It starts nothing until an answer is
@@ -51,6 +53,13 @@ func NewService(store Store, config Config, log *slog.Logger) *Service {
 // Close goes on taking back what is still to be taken back, until ctx is done. No
 // other method may be called afterwards.
 func (s *Service) Close(ctx context.Context) { s.orphans.close(ctx) }
+
+// Retries is how many attempts there were that were not the first of their
+// operation.
+func (s *Service) Retries() int64 { return s.retries.Load() }
+
+// Tags makes the tags.
+func (s *Service) Tags() TagParser { return s.config.Tags }
 
 // Limits returns the bounds in force.
 func (s *Service) Limits() Limits { return s.config.Limits }

@@ -69,9 +69,6 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 	}
 }
 
-// OddMessages is how many messages on the feed's channel were not of the scripts.
-func (r *Redis) OddMessages() int64 { return r.odd.Load() }
-
 // decodeMessage reads what publish() in prologue.lua or beat.lua wrote.
 func decodeMessage(payload string) (floor.Message, error) {
 	if d := decodeTexts(payload, 2); d.err == nil {

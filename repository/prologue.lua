@@ -154,12 +154,13 @@ end
 -- Publishes the spool as it stands, if it changed: a JSON array of texts, the tag,
 -- the number of this change, now, version, owner, expires, acquired, name, note;
 -- expires is 0 where the spool is free. The number stays where Redis refuses to
--- write it down.
+-- write it down. A user who may not publish can work all the same: beats need the
+-- same right, so no view then takes itself for live.
 local function publish()
   if changed then
     local counted = write('HINCRBY', KEYS[2], 'seq', 1)
     seq = refused and seq or counted
-    redis.call('PUBLISH', ARGV[2], cjson.encode({
+    redis.pcall('PUBLISH', ARGV[2], cjson.encode({
       string.sub(KEYS[1], #'spool_lock:' + 1), digits(seq), digits(now), digits(version),
       value and owner(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
   end

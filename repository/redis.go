@@ -53,6 +53,7 @@ type Redis struct {
 	tags     lock.TagParser
 	channel  string // of the floor
 	odd      atomic.Int64
+	trips    trips
 	saw      func(lock.Spool)
 	log      *slog.Logger
 	embedded *embedded // nil for a Redis outside this process
@@ -100,6 +101,7 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	// The client's own messages would double what Watch and the callers say.
 	redis.SetLogger(&logging.VoidLogger{})
 	r.client = redis.NewClient(options)
+	r.client.AddHook(&r.trips)
 	r.channel = floorChannel(options.DB)
 	return r, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"spoollock/floor"
 	"spoollock/lock"
 	"spoollock/lock/locktest"
 	"spoollock/repository"
@@ -96,6 +97,31 @@ func TestWatchWithoutInfo(t *testing.T) {
 	}
 }
 
+// keepUntilLive keeps a view of a Redis with a lock until it is live.
+func keepUntilLive(t *testing.T, url string) {
+	t.Helper()
+	store := open(t, url)
+	cmd := lock.TakeCommand{Tag: newTag(), Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", lock.RequestID{})}
+	if result := store.Take(t.Context(), []lock.TakeCommand{cmd})[0]; result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	view := floor.NewView()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: time.Second}, redistest.NewLog(t).Logger())
+	}()
+	for !view.Status().Live {
+		if ctx.Err() != nil {
+			t.Fatal("the view is not live")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	<-kept
+}
+
 // The user of docs/redis.acl can do all that the service does, and each command of
 // the rule is needed.
 func TestACL(t *testing.T) {
@@ -125,6 +151,7 @@ func TestACL(t *testing.T) {
 	}
 	used := map[string]bool{}
 	t.Run("conformance", func(t *testing.T) { locktest.Run(t, open(t, url)) })
+	t.Run("floor", func(t *testing.T) { keepUntilLive(t, url) })
 	stats, err := admin.InfoMap(t.Context(), "commandstats").Result()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,116 @@
+// Package metrics says in Prometheus' format what the service is doing. Its label
+// values come from the schema and the code, never from a request.
+package metrics
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"spoollock/floor"
+	"spoollock/repository"
+)
+
+// Sources are what is asked at each scrape. Every field is required.
+type Sources struct {
+	Floor   func() floor.Status
+	Redis   func() repository.Stats
+	Retries func() int64 // of operations
+}
+
+// Metrics collects them. It is safe for concurrent use.
+type Metrics struct {
+	registry   *prometheus.Registry
+	operations *prometheus.HistogramVec
+}
+
+// New returns Metrics with a registry of its own.
+func New(sources Sources) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "spoollock_operation_duration_seconds",
+			Help:    "Time that root fields of the schema took, by the code of their error, OK where there was none.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}, []string{"operation", "outcome"}),
+	}
+	m.registry.MustRegister(m.operations, collector(sources.samples),
+		collectors.NewBuildInfoCollector(), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Operation counts a root field that was answered.
+func (m *Metrics) Operation(name, outcome string, d time.Duration) {
+	m.operations.WithLabelValues(name, outcome).Observe(d.Seconds())
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
+	})
+}
+
+// sample is one value at the time of a scrape.
+type sample struct {
+	name, help string
+	kind       prometheus.ValueType
+	value      float64
+}
+
+func (s Sources) samples() []sample {
+	f, r := s.Floor(), s.Redis()
+	live, age := 0., 0.
+	if f.Live {
+		live = 1
+	}
+	if !f.AsOf.IsZero() {
+		age = max(0, time.Since(f.AsOf).Seconds())
+	}
+	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	return []sample{
+		{"spoollock_operation_retries_total", "Attempts at Redis that were not the first of their operation.", counter, float64(s.Retries())},
+
+		{"spoollock_redis_round_trips_total", "Round trips to Redis; a pipeline is one.", counter, float64(r.RoundTrips)},
+		{"spoollock_redis_round_trips_failed_total", "Round trips to Redis that got no answer.", counter, float64(r.Failed)},
+		{"spoollock_redis_round_trip_seconds_total", "Time of all round trips to Redis, waiting for a connection included.", counter, r.Time.Seconds()},
+		{"spoollock_redis_connections", "Connections to Redis, that of the feed not counted.", gauge, float64(r.Connections)},
+		{"spoollock_redis_connections_idle", "Connections to Redis that nothing uses.", gauge, float64(r.Idle)},
+		{"spoollock_redis_connection_waits_total", "Waits for a connection, as none was free.", counter, float64(r.Waits)},
+		{"spoollock_redis_connection_wait_seconds_total", "Time of all waits for a connection.", counter, r.WaitTime.Seconds()},
+		{"spoollock_redis_connection_timeouts_total", "Waits for a connection that were in vain.", counter, float64(r.Timeouts)},
+
+		{"spoollock_floor_live", "Whether the view of the floor is complete up to its time: 1 or 0.", gauge, live},
+		{"spoollock_floor_age_seconds", "How old the view of the floor is, by the clocks of this machine and Redis; 0: it was never live.", gauge, age},
+		{"spoollock_floor_locks", "Locks on the floor.", gauge, float64(f.Held)},
+		{"spoollock_floor_foreign_tags", "Locks whose tags are not canonical: no operation can reach them.", gauge, float64(f.Foreign)},
+		{"spoollock_floor_changes_total", "Changes of the view of the floor.", counter, float64(f.Changes)},
+		{"spoollock_floor_gaps_total", "Gaps in the feed's messages.", counter, float64(f.Gaps)},
+		{"spoollock_floor_odd_messages_total", "Messages on the feed's channel that are not the service's.", counter, float64(r.OddMessages)},
+		{"spoollock_floor_rebuilds_total", "Rebuilds of the view of the floor.", counter, float64(f.Rebuilds)},
+		{"spoollock_floor_last_rebuild_seconds", "How long the last rebuild took.", gauge, f.RebuildTime.Seconds()},
+		{"spoollock_floor_subscribers", "Subscribers of the floor.", gauge, float64(f.Subscribers)},
+		{"spoollock_floor_messages_total", "Messages to subscribers of the floor.", counter, float64(f.Messages)},
+		{"spoollock_floor_merged_changes_total", "Changes that a subscriber was spared because a newer one of the spool came.", counter, float64(f.Merged)},
+		{"spoollock_floor_dropped_subscribers_total", "Times that a subscriber was too slow for the changes, and began anew with a snapshot.", counter, float64(f.Snapshots)},
+	}
+}
+
+// collector makes metrics of samples.
+type collector func() []sample
+
+// Describe implements [prometheus.Collector]. It says nothing: what is collected is
+// checked at each scrape.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	for _, s := range c() {
+		metrics <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.name, s.help, nil, nil), s.kind, s.value)
+	}
+}
