@@ -23,7 +23,7 @@ $(LINT):
 test: ## run the tests; those that need redis-server skip without it
 	go test ./...
 
-e2e: ## the program as a whole: the README, the audit, a browser, the examples
+e2e: ## the program as a whole: the README, the audit, clients, a browser, the examples
 	go test -count=1 . ./httpapi ./web ./examples
 
 race: ## the tests under the race detector
@@ -39,6 +39,7 @@ packages: ## install the npm packages that tests and the schema's lint use
 	cd examples/apollo && npm ci --no-audit --no-fund
 	cd graph/schema && npm ci --no-audit --no-fund
 	cd httpapi/audit && npm ci --no-audit --no-fund
+	cd httpapi/clients && npm ci --no-audit --no-fund
 	cd web/browser && npm ci --no-audit --no-fund
 
 bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)

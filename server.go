@@ -142,6 +142,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 			Directives:  cfg.MaxDirectives,
 			Complexity:  cfg.MaxComplexity,
 			AnswerBytes: cfg.MaxAnswerBytes,
+
+			Subscriptions:        cfg.Streams.Max,
+			AddressSubscriptions: cfg.Streams.MaxPerAddress,
+			SocketOperations:     cfg.Streams.MaxOperationsPerSocket,
+			SocketMessages:       cfg.Streams.MaxMessagesPerSecond,
 		},
 		Documents:      documents,
 		Addresses:      addresses,
@@ -194,7 +199,9 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		log.Info("shutting down", "timeout", cfg.ShutdownTimeout.String())
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 		defer cancel()
-		err := server.Shutdown(deadline)
+		streams := make(chan error, 1)
+		go func() { streams <- handler.Shutdown(deadline) }()
+		err := errors.Join(server.Shutdown(deadline), <-streams)
 		if err != nil {
 			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
 		}

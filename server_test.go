@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"spoollock/repository/redistest"
@@ -352,6 +353,78 @@ func TestTermination(t *testing.T) {
 			}
 			log.Find(t, "stopped")
 		})
+	}
+}
+
+// Streams end with the program: what has begun over them is answered, a WebSocket
+// is closed with 1001.
+func TestTerminationOfStreams(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.StartProxy(t, server.Addr, passOn)
+	ctx, stop := context.WithCancel(context.Background())
+	log := redistest.NewLog(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, nil, environment(map[string]string{
+			"REDIS_URL": proxy.URL, "AUTH_MODE": "none", "PORT": "0",
+			"REDIS_OPERATION_TIMEOUT_MS": "30000", "REQUEST_TIMEOUT_SECONDS": "60", "SHUTDOWN_TIMEOUT_SECONDS": "60",
+		}), log)
+	}()
+	url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+	log.Find(t, "redis found")
+	within, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	socket, _, err := websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.CloseNow() //nolint:errcheck // it is closed
+	write := func(message string) {
+		if err := socket.Write(within, websocket.MessageText, []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() (string, error) {
+		_, text, err := socket.Read(within)
+		return string(text), err
+	}
+	write(`{"type":"connection_init"}`)
+	if got, err := read(); err != nil || got != `{"type":"connection_ack"}` {
+		t.Fatalf("the init is answered %s, %v", got, err)
+	}
+
+	server.Pause()
+	write(`{"type":"subscribe","id":"1","payload":` + takeOne + `}`)
+	waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
+	request, err := http.NewRequestWithContext(within, http.MethodPost, url+"/graphql", strings.NewReader(strings.ReplaceAll(takeOne, "MK-1", "MK-2")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "text/event-stream")
+	events, err := client.Do(request) // it has begun, as the headers are here
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close() //nolint:errcheck // it is read
+	stop()
+	log.Find(t, "shutting down")
+	server.Resume()
+	if got, err := read(); err != nil || !strings.Contains(got, `"lockToken":"93:`) {
+		t.Errorf("the take under way is answered %s, %v", got, err)
+	}
+	if got, err := read(); err != nil || got != `{"type":"complete","id":"1"}` {
+		t.Errorf("it ends with %s, %v", got, err)
+	}
+	if got, err := read(); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("the socket ends with %s, %v", got, err)
+	}
+	if got, err := io.ReadAll(events.Body); err != nil || !strings.Contains(string(got), `"lockToken":"93:`) || !strings.HasSuffix(string(got), "event: complete\ndata:\n\n") {
+		t.Errorf("the take under way by events is answered %s, %v", got, err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("run ends with %v", err)
 	}
 }
 

@@ -43,6 +43,7 @@ type Config struct {
 	MaxAnswerBytes   int            // MAX_ANSWER_BYTES
 	RequestTimeout   time.Duration  // REQUEST_TIMEOUT_SECONDS
 	MaxPerAddress    int            // MAX_CONNECTIONS_PER_ADDRESS
+	Streams          Streams        // of subscriptions and WebSockets
 	TrustedProxies   []netip.Prefix // TRUSTED_PROXIES
 	TrustedDocuments string         // TRUSTED_DOCUMENTS, a directory; empty: none
 	TrustedOnly      bool           // TRUSTED_DOCUMENTS_ONLY
@@ -54,13 +55,20 @@ type Config struct {
 	LogLevel         slog.Level     // LOG_LEVEL
 }
 
+// Streams are the limits of subscriptions and WebSockets.
+type Streams struct {
+	Max                    int // MAX_SUBSCRIPTIONS
+	MaxPerAddress          int // MAX_SUBSCRIPTIONS_PER_ADDRESS
+	MaxOperationsPerSocket int // MAX_OPERATIONS_PER_SOCKET
+	MaxMessagesPerSecond   int // MAX_MESSAGES_PER_SECOND
+}
+
 // notSupported are the names of the contract that have no effect yet. One that
 // is set stops the start, so that nobody relies on it.
 var notSupported = []string{
 	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
 	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE",
-	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER",
-	"MAX_SUBSCRIPTIONS_PER_ADDRESS", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
+	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -101,6 +109,12 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		MaxAnswerBytes:   r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30),
 		RequestTimeout:   r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
 		MaxPerAddress:    r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
+		Streams: Streams{
+			Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
+			MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
+			MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
+			MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
+		},
 		TrustedProxies:   r.proxies(),
 		TrustedDocuments: r.get("TRUSTED_DOCUMENTS", ""),
 		TrustedOnly:      r.boolean("TRUSTED_DOCUMENTS_ONLY", false),

@@ -46,7 +46,10 @@ func defaults() config.Config {
 		MaxAnswerBytes:   1 << 20,
 		RequestTimeout:   10 * time.Second,
 		MaxPerAddress:    400,
-		LogLevel:         slog.LevelInfo,
+		Streams: config.Streams{
+			Max: 5000, MaxPerAddress: 200, MaxOperationsPerSocket: 50, MaxMessagesPerSecond: 100,
+		},
+		LogLevel: slog.LevelInfo,
 	}
 }
 
@@ -98,7 +101,9 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"INTROSPECTION": "true", "PLAYGROUND": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "warn",
 		"MAX_BODY_BYTES": "2048", "MAX_TOKENS": "11", "MAX_DEPTH": "3", "MAX_ALIASES": "4", "MAX_ROOT_FIELDS": "6",
 		"MAX_CONNECTIONS_PER_ADDRESS": "5",
-		"ALLOWED_ORIGINS":             "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
+		"MAX_SUBSCRIPTIONS":           "12", "MAX_SUBSCRIPTIONS_PER_ADDRESS": "13",
+		"MAX_OPERATIONS_PER_SOCKET": "14", "MAX_MESSAGES_PER_SECOND": "15",
+		"ALLOWED_ORIGINS": "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
 		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
 		"MAX_ANSWER_BYTES": "4096", "TRUSTED_PROXIES": "10.0.0.1, 10.1.0.0/16, fd00::1",
 		"TRUSTED_DOCUMENTS": "documents", "TRUSTED_DOCUMENTS_ONLY": "true",
@@ -127,7 +132,10 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		MaxComplexity:    8,
 		RequestTimeout:   9 * time.Second,
 		MaxPerAddress:    5,
-		MaxAnswerBytes:   4096,
+		Streams: config.Streams{
+			Max: 12, MaxPerAddress: 13, MaxOperationsPerSocket: 14, MaxMessagesPerSecond: 15,
+		},
+		MaxAnswerBytes: 4096,
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::1/128"),
 		},

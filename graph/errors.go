@@ -92,8 +92,11 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 		invalid     *lock.InvalidError
 		unavailable *lock.UnavailableError
 		wrongType   *scalar.TypeError
+		panicked    *panicError
 	)
 	switch {
+	case errors.As(err, &panicked):
+		return masked(ctx, log, err)
 	case errors.As(err, &occupied):
 		return sentence(occupied.Error()), occupiedExtensions(lockModel(occupied.Lock))
 	case errors.As(err, &conflict):

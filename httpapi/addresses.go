@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"spoollock/graph"
 )
 
 // Addresses knows the clients by their addresses, and bounds what one of them may
@@ -44,12 +42,7 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 			return
 		}
 		if !a.enter(client) {
-			w.Header().Set("Retry-After", "1")
-			refuse(w, typeJSON, &refusal{
-				status: http.StatusTooManyRequests, code: graph.CodeRateLimited,
-				message:    "Too many requests of this address are under way.",
-				extensions: map[string]any{"retryAfterSeconds": 1, "reason": "CONCURRENT_REQUESTS"},
-			})
+			refuse(w, typeJSON, rateLimited("CONCURRENT_REQUESTS", "Too many requests of this address are under way."))
 			return
 		}
 		defer a.leave(client)

@@ -29,7 +29,8 @@ import (
 // A front end has some dozens; a stranger can fill both.
 const queryCacheSize = 200
 
-// Config configures a [Handler]. Every field is required but Documents.
+// Config configures a [Handler]. Every field is required but Documents
+// and StreamTimes.
 type Config struct {
 	Schema graphql.ExecutableSchema
 
@@ -53,8 +54,10 @@ type Config struct {
 	// Addresses says who the clients are.
 	Addresses *Addresses
 
-	// RequestTimeout is how long a request may take from its last byte on.
+	// RequestTimeout is how long a request may take from its last byte on; a
+	// subscription goes on until it is ended. StreamTimes may be zero.
 	RequestTimeout time.Duration
+	StreamTimes    StreamTimes
 
 	// AllowedOrigins are the origins, besides the service's own, whose pages may use
 	// it: "https://board.example". AllowedHosts are the names, besides localhost and
@@ -69,15 +72,16 @@ type Config struct {
 
 // Handler serves every path of the service.
 type Handler struct {
-	root   http.Handler
-	config Config
+	root    http.Handler
+	config  Config
+	streams *streams
 }
 
 // New returns a Handler.
 func New(config Config) *Handler {
-	h := &Handler{config: config}
+	h := &Handler{config: config, streams: newStreams(config.Limits)}
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", newGraphQL(config))
+	mux.Handle("/graphql", newGraphQL(config, h.streams))
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -94,6 +98,15 @@ func New(config Config) *Handler {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.root.ServeHTTP(w, r) }
 
+// Shutdown ends the streams, which [http.Server.Shutdown] cannot: subscriptions at
+// once, WebSockets when their queries and mutations under way are answered. It
+// returns when all are over. When ctx is done before, it cuts them off and returns
+// the cause; they may take a moment more. None begins from then on.
+func (h *Handler) Shutdown(ctx context.Context) error { return h.streams.shutdown(ctx) }
+
+// Streams counts the streams.
+func (h *Handler) Streams() StreamCounts { return h.streams.counts() }
+
 // sdl serves the schema as it is executed, without what every schema has.
 func sdl(schema *ast.Schema) http.HandlerFunc {
 	var text bytes.Buffer
@@ -104,9 +117,13 @@ func sdl(schema *ast.Schema) http.HandlerFunc {
 	}
 }
 
-func newGraphQL(config Config) http.Handler {
+func newGraphQL(config Config, streams *streams) http.Handler {
 	server := handler.New(config.Schema)
-	server.AddTransport(transport{limits: config.Limits, timeout: config.RequestTimeout})
+	plain := transport{limits: config.Limits, timeout: config.RequestTimeout}
+	streaming := streaming{transport: plain, streams: streams, times: config.StreamTimes.withDefaults()}
+	server.AddTransport(webSocket{streaming})
+	server.AddTransport(eventStream{streaming})
+	server.AddTransport(plain)
 	server.AroundFields(graph.Observe(config.Observe))
 	documents := lru.New[*ast.QueryDocument](queryCacheSize)
 	server.SetQueryCache(documents)

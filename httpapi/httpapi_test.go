@@ -41,7 +41,7 @@ type api struct {
 // limits are the defaults.
 var limits = httpapi.Limits{
 	BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 500,
-	AnswerBytes: 1 << 20,
+	AnswerBytes: 1 << 20, Subscriptions: 100, AddressSubscriptions: 50, SocketOperations: 20, SocketMessages: 1000,
 }
 
 // secret is what must never be in a log: a token.

@@ -23,7 +23,7 @@ func safe(next http.Handler, config Config) http.Handler {
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		forbid(w, "A page of another origin may not change anything here.")
 	}))
-	next = protection.Handler(next)
+	next = protection.Handler(handshakes(next, protection))
 	if len(config.AllowedOrigins) > 0 { // an empty list would be every origin to cors
 		next = cors.New(cors.Options{
 			AllowedOrigins: config.AllowedOrigins,
@@ -41,6 +41,22 @@ func safe(next http.Handler, config Config) http.Handler {
 		if !ownHost(r.Host, config.AllowedHosts) {
 			forbid(w, "This host name is not served here; see ALLOWED_HOSTS.")
 			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// handshakes holds a WebSocket's handshake to the rules of a POST: it comes by GET,
+// which the protection lets through, and no browser asks before it sends one.
+func handshakes(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isHandshake(r) {
+			post := *r
+			post.Method = http.MethodPost
+			if protection.Check(&post) != nil {
+				forbid(w, "A page of another origin may not open a WebSocket here.")
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

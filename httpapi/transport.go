@@ -45,23 +45,28 @@ const (
 // refusal is why a request is not even looked at as GraphQL. Its message never
 // quotes the request, which may hold a token.
 type refusal struct {
-	status     int
-	code       string // empty: BAD_REQUEST
-	message    string
+	status  int
+	code    string // empty: BAD_REQUEST
+	message string
+	allow   string // the methods of a 405
+
 	extensions map[string]any // besides the code
-	allow      string         // the methods of a 405
 }
+
+// retryAfter is the extension that goes out as the header Retry-After, too.
+const retryAfter = "retryAfterSeconds"
 
 func badRequest(message string) *refusal {
 	return &refusal{status: http.StatusBadRequest, message: message}
 }
 
-// Supports implements [graphql.Transport]. An upgrade that is offered is not taken.
+// Supports implements [graphql.Transport]: whatever the others leave. An upgrade
+// that is offered is not taken.
 func (transport) Supports(*http.Request) bool { return true }
 
 // Do implements [graphql.Transport].
 func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
-	answerType, ok := negotiate(r.Header.Values("Accept"))
+	answerType, ok := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse)
 	if !ok {
 		refuse(w, typeJSON, &refusal{
 			status:  http.StatusNotAcceptable,
@@ -75,32 +80,57 @@ func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		return
 	}
 	params.Headers = r.Header
-	ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
-	defer cancel()
-	operation, errs := exec.CreateOperationContext(ctx, params)
-	if errs != nil {
-		errs = errs[:min(len(errs), maxErrors)]
-		response := exec.DispatchError(graphql.WithOperationContext(ctx, operation), errs)
+	operation, response := prepare(r.Context(), exec, params)
+	if response != nil {
 		write(w, answerType, statusOf(answerType, response.Errors), response)
 		return
 	}
-	if operation.Operation.Operation == ast.Mutation && r.Method == http.MethodGet {
+	switch kind := operation.Operation.Operation; {
+	case kind == ast.Mutation && r.Method == http.MethodGet:
 		refuse(w, answerType, &refusal{
 			status: http.StatusMethodNotAllowed, message: "A mutation needs POST.", allow: http.MethodPost,
 		})
-		return
+	case kind == ast.Subscription:
+		refuse(w, answerType, &refusal{
+			status:  http.StatusNotAcceptable,
+			message: "A subscription needs a WebSocket of " + subprotocol + ", or POST with Accept: " + typeEvents + ".",
+		})
+	default:
+		write(w, answerType, http.StatusOK, t.execute(r.Context(), exec, operation))
 	}
+}
+
+// prepare makes an operation of a request. One that cannot be executed has a
+// response instead.
+func prepare(ctx context.Context, exec graphql.GraphExecutor, params *graphql.RawParams) (operation *graphql.OperationContext, response *graphql.Response) {
+	defer func() {
+		if value := recover(); value != nil {
+			response = panicked(ctx, exec, value)
+		}
+	}()
+	operation, errs := exec.CreateOperationContext(ctx, params)
+	if errs != nil {
+		errs = errs[:min(len(errs), maxErrors)]
+		response = exec.DispatchError(graphql.WithOperationContext(ctx, operation), errs)
+	}
+	return operation, response
+}
+
+// execute answers a query or a mutation, within the time of a request.
+func (t transport) execute(ctx context.Context, exec graphql.GraphExecutor, operation *graphql.OperationContext) *graphql.Response {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
 	responses, ctx := exec.DispatchOperation(ctx, operation)
 	response := responses(ctx)
 	if response != nil && len(response.Data) > t.limits.AnswerBytes && operation.Operation.Operation == ast.Query {
 		// Only of a query: the answer of a mutation says what was done, and holds tokens.
-		response = exec.DispatchError(ctx, gqlerror.List{tooComplex("answerBytes", t.limits.AnswerBytes, len(response.Data))})
+		return exec.DispatchError(ctx, gqlerror.List{tooComplex("answerBytes", t.limits.AnswerBytes, len(response.Data))})
 	}
 	if response == nil { // the time was up before anything was executed, or the caller is gone
 		late := &lock.UnavailableError{Outcome: lock.NotApplied, Err: context.Cause(ctx)}
-		response = exec.DispatchError(ctx, gqlerror.List{gqlerror.Wrap(late)})
+		return exec.DispatchError(ctx, gqlerror.List{gqlerror.Wrap(late)})
 	}
-	write(w, answerType, http.StatusOK, response)
+	return response
 }
 
 // read makes parameters of a request.
@@ -226,64 +256,6 @@ func isUTF8(header, mediaType string) bool {
 	return err == nil && got == mediaType && (!given || strings.EqualFold(charset, "utf-8"))
 }
 
-// negotiate chooses the media type of the answer (RFC 9110, section 12.5.1): the
-// one of the highest quality, of those the one that is named most closely, of
-// those the one that is named first, and application/json where all is one.
-func negotiate(headers []string) (mediaType string, ok bool) {
-	header := strings.Join(headers, ",")
-	if strings.TrimSpace(header) == "" {
-		return typeJSON, true
-	}
-	best := preference{}
-	for _, offer := range []string{typeJSON, typeResponse} {
-		if p := preferenceFor(offer, header); p.quality > 0 && p.beats(best) {
-			best, mediaType = p, offer
-		}
-	}
-	return mediaType, mediaType != ""
-}
-
-// preference is what an Accept header says of one media type.
-type preference struct {
-	quality   float64
-	closeness int // 3: named, 2: application/*, 1: */*
-	position  int
-}
-
-func (p preference) beats(other preference) bool {
-	if p.quality != other.quality {
-		return p.quality > other.quality
-	}
-	if p.closeness != other.closeness {
-		return p.closeness > other.closeness
-	}
-	return p.closeness == 3 && p.position < other.position
-}
-
-func preferenceFor(offer, header string) preference {
-	var found preference
-	for i, element := range strings.Split(header, ",") {
-		accepted, options, err := mime.ParseMediaType(element)
-		if err != nil {
-			continue
-		}
-		if charset, given := options["charset"]; given && !strings.EqualFold(charset, "utf-8") {
-			continue
-		}
-		quality := 1.0
-		if q, given := options["q"]; given {
-			if quality, err = strconv.ParseFloat(q, 64); err != nil || quality < 0 || quality > 1 {
-				continue
-			}
-		}
-		closeness := map[string]int{offer: 3, "application/*": 2, "*/*": 1}[accepted]
-		if closeness > found.closeness {
-			found = preference{quality: quality, closeness: closeness, position: i}
-		}
-	}
-	return found
-}
-
 // statusOf is the status of a document that was not executed.
 func statusOf(answerType string, errs gqlerror.List) int {
 	for _, err := range errs {
@@ -292,6 +264,8 @@ func statusOf(answerType string, errs gqlerror.List) int {
 			return http.StatusBadRequest
 		case graph.CodeForbidden:
 			return http.StatusForbidden
+		case graph.CodeInternal:
+			return http.StatusInternalServerError
 		}
 	}
 	if answerType == typeResponse {
@@ -304,15 +278,20 @@ func refuse(w http.ResponseWriter, answerType string, r *refusal) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
+	if seconds, ok := r.extensions[retryAfter].(int); ok {
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	}
+	write(w, answerType, r.status, &graphql.Response{Errors: r.errors()})
+}
+
+func (r *refusal) errors() gqlerror.List {
 	code := r.code
 	if code == "" {
 		code = graph.CodeBadRequest
 	}
 	extensions := map[string]any{"code": code}
 	maps.Copy(extensions, r.extensions)
-	write(w, answerType, r.status, &graphql.Response{Errors: gqlerror.List{{
-		Message: r.message, Extensions: extensions,
-	}}})
+	return gqlerror.List{{Message: r.message, Extensions: extensions}}
 }
 
 // maxErrors is how many errors one answer has at most.
@@ -320,33 +299,42 @@ const maxErrors = 5
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// write writes an answer. The data is JSON already and is not touched again; where
-// nothing was executed, there is none.
+// write writes an answer.
 func write(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
 	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
 	defer buffers.Put(buffer)
 	buffer.Reset()
-	buffer.WriteByte('{')
-	if errs := response.Errors; len(errs) > 0 {
-		buffer.WriteString(`"errors":`)
-		text, err := json.Marshal(errs[:min(len(errs), maxErrors)])
-		if err != nil {
-			panic(err) // what the presenter puts into an error can be encoded
-		}
-		buffer.Write(text)
-	}
-	if response.Data != nil {
-		if buffer.Len() > 1 {
-			buffer.WriteByte(',')
-		}
-		buffer.WriteString(`"data":`)
-		buffer.Write(response.Data)
-	}
-	buffer.WriteByte('}')
+	encode(buffer, response)
 	header := w.Header()
 	header.Set("Content-Type", answerType+"; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
 	w.WriteHeader(status)
 	_, _ = w.Write(buffer.Bytes())
+}
+
+// encode encodes a response. The data is JSON already and is not touched again;
+// where nothing was executed, there is none.
+func encode(buffer *bytes.Buffer, response *graphql.Response) {
+	buffer.WriteByte('{')
+	if len(response.Errors) > 0 {
+		buffer.WriteString(`"errors":`)
+		encodeErrors(buffer, response.Errors)
+	}
+	if response.Data != nil {
+		if len(response.Errors) > 0 {
+			buffer.WriteByte(',')
+		}
+		buffer.WriteString(`"data":`)
+		buffer.Write(response.Data)
+	}
+	buffer.WriteByte('}')
+}
+
+func encodeErrors(buffer *bytes.Buffer, errs gqlerror.List) {
+	text, err := json.Marshal(errs[:min(len(errs), maxErrors)])
+	if err != nil {
+		panic(err) // what the presenter puts into an error can be encoded
+	}
+	buffer.Write(text)
 }

@@ -1,0 +1,143 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// typeEvents is the media type of Server-Sent Events.
+const typeEvents = "text/event-stream"
+
+// eventStream answers a POST with Server-Sent Events, one operation each, as the
+// "distinct connections mode" of the graphql-sse protocol has it
+// (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
+// transport refuses is answered in JSON; errors in the document are events.
+type eventStream struct{ streaming }
+
+// Supports implements [graphql.Transport]: a client that would rather have JSON
+// gets that.
+func (eventStream) Supports(r *http.Request) bool {
+	preferred, _ := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse, typeEvents)
+	return r.Method == http.MethodPost && preferred == typeEvents
+}
+
+// Do implements [graphql.Transport].
+func (t eventStream) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	params, refused := t.read(w, r)
+	if refused != nil {
+		refuse(w, typeJSON, refused)
+		return
+	}
+	params.Headers = r.Header
+	operation, response := prepare(r.Context(), exec, params)
+	if response != nil {
+		if status := statusOf(typeJSON, response.Errors); status != http.StatusOK {
+			write(w, typeJSON, status, response)
+			return
+		}
+	}
+	if !t.streams.begin() {
+		refuse(w, typeJSON, shuttingDown())
+		return
+	}
+	defer t.streams.open.Done()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer t.streams.atCut(cancel)()
+	if response == nil && operation.Operation.Operation == ast.Subscription {
+		client, _ := addressOf(r.RemoteAddr)
+		if refused := t.streams.enter(t.streams.subscriptions, client, reasonSubscriptions); refused != nil {
+			refuse(w, typeJSON, refused)
+			return
+		}
+		defer t.streams.subscriptions.leave(client)
+		defer t.streams.atEnd(cancel)()
+	}
+	t.streams.events.Add(1)
+	defer t.streams.events.Add(-1)
+	events := t.start(ctx, cancel, w)
+	defer events.stop()
+	if response != nil && events.next(response) || response == nil && t.run(ctx, exec, operation, events.next) {
+		events.stop() // so that the end is the last that is said
+		events.write("event: complete\ndata:\n\n")
+	}
+}
+
+// events is an answer under way. Its writes may come from several goroutines.
+type events struct {
+	cancel  context.CancelFunc
+	timeout time.Duration
+	done    sync.WaitGroup
+
+	mu      sync.Mutex
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// start sends the headers. From then on, until stop, a comment is sent now and
+// then, so that no proxy takes the stream for dead and a dead client is noticed.
+func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter) *events {
+	e := &events{cancel: cancel, timeout: t.times.Write, w: w, control: http.NewResponseController(w)}
+	header := w.Header()
+	header.Set("Content-Type", typeEvents+"; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // or nginx keeps the events to itself
+	const comment = ":\n\n"
+	e.write(comment)
+	e.done.Go(func() {
+		ticker := time.NewTicker(t.times.KeepAlive)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				e.write(comment)
+			}
+		}
+	})
+	return e
+}
+
+// stop ends the comments, as a write after the handler has returned would crash
+// the process, and gives the server time to end the answer.
+func (e *events) stop() {
+	e.cancel()
+	e.done.Wait()
+	_ = e.control.SetWriteDeadline(time.Now().Add(e.timeout)) // else it is cut off, at worst
+}
+
+func (e *events) next(response *graphql.Response) bool {
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
+	defer buffers.Put(buffer)
+	buffer.Reset()
+	buffer.WriteString("event: next\ndata: ")
+	encode(buffer, response)
+	buffer.WriteString("\n\n")
+	return e.write(buffer.String())
+}
+
+// write has a deadline of its own, as the server's is meant for one answer, not
+// for a stream. It reports false when the client is gone, or has not read for
+// that long; the stream is over then.
+func (e *events) write(text string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	err := e.control.SetWriteDeadline(time.Now().Add(e.timeout))
+	if err == nil {
+		_, err = e.w.Write([]byte(text))
+	}
+	if err == nil {
+		err = e.control.Flush()
+	}
+	if err != nil {
+		e.cancel()
+	}
+	return err == nil
+}

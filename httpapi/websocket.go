@@ -1,0 +1,248 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/coder/websocket"
+)
+
+// subprotocol is the one that is spoken, and no other
+// (https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md).
+const subprotocol = "graphql-transport-ws"
+
+// The protocol's reasons to close a socket. Their texts never quote a message.
+const (
+	closeBadRequest   websocket.StatusCode = 4400
+	closeUnauthorized websocket.StatusCode = 4401
+	closeSubprotocol  websocket.StatusCode = 4406
+	closeInitTimeout  websocket.StatusCode = 4408
+	closeDuplicate    websocket.StatusCode = 4409
+	closeTooMany      websocket.StatusCode = 4429
+)
+
+// The reasons of a RATE_LIMITED.
+const (
+	reasonSockets       = "WEBSOCKETS"
+	reasonSubscriptions = "SUBSCRIPTIONS"
+)
+
+// webSocket serves operations over a WebSocket. gqlgen's own transport never sends
+// a close code of the protocol, sets no bound, and can be made to keep sockets for
+// good.
+type webSocket struct{ streaming }
+
+// Supports implements [graphql.Transport].
+func (webSocket) Supports(r *http.Request) bool { return isHandshake(r) }
+
+// isHandshake reports whether a WebSocket is asked for.
+func isHandshake(r *http.Request) bool {
+	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+}
+
+func hasToken(header []string, token string) bool {
+	for element := range strings.SplitSeq(strings.Join(header, ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(element), token) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkHandshake refuses what the WebSocket library would, whose text quotes the
+// request.
+func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
+	if r.Header.Get("Sec-WebSocket-Version") != "13" {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return badRequest("The version of the WebSocket must be 13.")
+	}
+	keys := r.Header["Sec-Websocket-Key"]
+	if len(keys) == 1 && r.ProtoAtLeast(1, 1) {
+		if key, err := base64.StdEncoding.DecodeString(keys[0]); err == nil && len(key) == 16 {
+			return nil
+		}
+	}
+	return badRequest("The handshake of the WebSocket is not well-formed.")
+}
+
+// Do implements [graphql.Transport]. It returns when the socket is closed and
+// nothing of it runs any more.
+func (t webSocket) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	if refused := checkHandshake(w, r); refused != nil {
+		refuse(w, typeJSON, refused)
+		return
+	}
+	if !t.streams.begin() {
+		refuse(w, typeJSON, shuttingDown())
+		return
+	}
+	defer t.streams.open.Done()
+	client, _ := addressOf(r.RemoteAddr)
+	if refused := t.streams.enter(t.streams.sockets, client, reasonSockets); refused != nil {
+		refuse(w, typeJSON, refused)
+		return
+	}
+	defer t.streams.sockets.leave(client)
+	s := &socket{webSocket: t, exec: exec, client: client, headers: r.Header, operations: map[string]*operation{}}
+	raw := &rawConn{ResponseWriter: w}
+	var err error
+	s.conn, err = websocket.Accept(raw, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{subprotocol},
+		InsecureSkipVerify: true, // safe has checked the origin, by the rules of POST
+		OnPingReceived:     func(context.Context, []byte) bool { return s.admit() },
+	})
+	if err != nil {
+		return // it is answered, or gone
+	}
+	ctx, cut := context.WithCancel(r.Context())
+	s.cutOff = cut
+	defer t.streams.atCut(cut)()
+	context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // whatever reads or writes ends with it
+	s.serve(ctx)
+}
+
+// rawConn keeps hold of the connection below a WebSocket, which can be closed at
+// once.
+type rawConn struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements [http.Hijacker].
+func (r *rawConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffers, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	r.conn = conn
+	return conn, buffers, err
+}
+
+// socket is one WebSocket. One goroutine reads, another one watches the time, and
+// each operation has one; whoever has something to say writes it.
+type socket struct {
+	webSocket
+	exec    graphql.GraphExecutor
+	conn    *websocket.Conn
+	client  netip.Addr
+	headers http.Header
+	cutOff  context.CancelFunc
+
+	acknowledged atomic.Bool
+	heard        atomic.Bool // a message since the watch last looked
+	closing      atomic.Bool
+
+	// The messages of the second that began at since. Only the reader looks.
+	since    time.Time
+	messages int
+
+	mu         sync.Mutex
+	operations map[string]*operation // by id, until the client is told of its end or ends it
+	running    int                   // goroutines of operations
+	draining   bool                  // no operation begins any more
+	work       sync.WaitGroup        // operations
+	background sync.WaitGroup        // the watch and the close
+}
+
+// operation is one of a socket.
+type operation struct{ cancel context.CancelFunc }
+
+func (s *socket) serve(ctx context.Context) {
+	defer func() {
+		s.cutOff()
+		s.work.Wait()
+		s.background.Wait()
+		_ = s.conn.CloseNow()
+	}()
+	s.conn.SetReadLimit(s.limits.BodyBytes)
+	s.background.Go(func() { s.watch(ctx) })
+	if s.conn.Subprotocol() != subprotocol {
+		s.close(closeSubprotocol, "Subprotocol not acceptable")
+	}
+	for {
+		kind, text, err := s.conn.Read(ctx)
+		if err != nil {
+			return
+		}
+		s.heard.Store(true)
+		if s.closing.Load() || !s.admit() {
+			continue // until the peer has answered the close
+		}
+		if kind != websocket.MessageText || !s.handle(ctx, text) {
+			s.close(closeBadRequest, "Invalid message received")
+		}
+	}
+}
+
+// watch sees to what is due by time: the init, signs of life, and the end.
+func (s *socket) watch(ctx context.Context) {
+	initialised := time.NewTimer(s.times.Init)
+	defer initialised.Stop()
+	alive := time.NewTicker(s.times.KeepAlive)
+	defer alive.Stop()
+	pinged := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.streams.ending.Done():
+			s.mu.Lock()
+			s.draining = true
+			s.mu.Unlock()
+			s.work.Wait() // what was begun is answered
+			s.close(websocket.StatusGoingAway, "Shutting down")
+			return
+		case <-initialised.C:
+			if !s.acknowledged.Load() {
+				s.close(closeInitTimeout, "Connection initialisation timeout")
+			}
+		case <-alive.C:
+			switch {
+			case s.heard.Swap(false):
+				pinged = false
+			case pinged:
+				s.cutOff()
+			default:
+				pinged = s.write(ctx, []byte(`{"type":"ping"}`))
+			}
+		}
+	}
+}
+
+// close closes the socket by the book, and cuts it off if the peer does not join
+// in. What runs goes on until then, but can say nothing any more.
+func (s *socket) close(code websocket.StatusCode, reason string) {
+	if s.closing.Swap(true) {
+		return
+	}
+	s.background.Go(func() {
+		defer time.AfterFunc(closeTimeout, s.cutOff).Stop()
+		_ = s.conn.Close(code, reason) // an error says that the peer was faster, or is gone
+		s.cutOff()
+	})
+}
+
+// admit counts a message, and closes the socket if there are too many in a second.
+func (s *socket) admit() bool {
+	if now := time.Now(); now.Sub(s.since) >= time.Second {
+		s.since, s.messages = now, 0
+	}
+	if s.messages++; s.messages <= s.limits.SocketMessages {
+		return true
+	}
+	s.tooMany("Too many messages")
+	return false
+}
+
+func (s *socket) tooMany(reason string) {
+	if !s.closing.Load() {
+		s.streams.refused.Add(1)
+	}
+	s.close(closeTooMany, reason)
+}
