@@ -201,7 +201,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		defer cancel()
 		streams := make(chan error, 1)
 		go func() { streams <- handler.Shutdown(deadline) }()
-		err := errors.Join(server.Shutdown(deadline), <-streams)
+		err := server.Shutdown(deadline)
+		if cut := <-streams; err == nil {
+			err = cut
+		}
 		if err != nil {
 			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
 		}

@@ -428,6 +428,50 @@ func TestTerminationOfStreams(t *testing.T) {
 	}
 }
 
+// Each limit of streams is the variable's that is named after it.
+func TestLimitsOfStreams(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	const take = `{"type":"subscribe","id":"%d","payload":` + takeOne + `}`
+	for name, want := range map[string]string{
+		"MAX_SUBSCRIPTIONS":             "429",
+		"MAX_SUBSCRIPTIONS_PER_ADDRESS": "429",
+		"MAX_OPERATIONS_PER_SOCKET":     "Too many operations",
+		"MAX_MESSAGES_PER_SECOND":       "Too many messages",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", name: "2"})
+			log.Find(t, "redis found")
+			server.Pause()
+			defer server.Resume()
+			within, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			var socket *websocket.Conn
+			for range 3 {
+				var err error
+				socket, _, err = websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+				if err != nil {
+					if !strings.Contains(err.Error(), want) {
+						t.Fatal(err)
+					}
+					return
+				}
+				defer socket.CloseNow() //nolint:errcheck // the test is over
+			}
+			err := socket.Write(within, websocket.MessageText, []byte(`{"type":"connection_init"}`))
+			for i := 0; err == nil && i < 3; i++ {
+				err = socket.Write(within, websocket.MessageText, fmt.Appendf(nil, take, i))
+			}
+			for err == nil {
+				_, _, err = socket.Read(within)
+			}
+			if !strings.Contains(err.Error(), want) {
+				t.Fatalf("the socket ends with %v", err)
+			}
+		})
+	}
+}
+
 // A client that never finishes its request has begun no operation, and does not
 // hold up the stop.
 func TestTerminationWithAHalfSentRequest(t *testing.T) {

@@ -178,7 +178,7 @@ func (s *socket) write(ctx context.Context, text []byte) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.times.Write)
 	defer cancel()
 	err := s.conn.Write(ctx, websocket.MessageText, text)
-	if err != nil {
+	if err != nil && !s.closing.Load() { // else the close has its own time
 		s.cutOff()
 	}
 	return err == nil

@@ -98,7 +98,7 @@ func (t webSocket) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 	s.conn, err = websocket.Accept(raw, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
 		InsecureSkipVerify: true, // safe has checked the origin, by the rules of POST
-		OnPingReceived:     func(context.Context, []byte) bool { return s.admit() },
+		OnPingReceived:     func(context.Context, []byte) bool { return !s.closing.Load() && s.admit() },
 	})
 	if err != nil {
 		return // it is answered, or gone
