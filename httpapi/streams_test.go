@@ -33,6 +33,8 @@ type Query {
   hello(to: String): String!
   "Waits for the release."
   slow: String!
+  "Likewise, whether anybody is still there or not."
+  stubborn: String!
   panics: String!
 }
 type Mutation {
@@ -100,6 +102,11 @@ func (s *trial) Exec(ctx context.Context) graphql.ResponseHandler {
 			if responded > 0 || !s.wait(ctx, field.Name, s.release) {
 				return nil
 			}
+			return respond("done")
+		}
+	case "query stubborn":
+		return func(ctx context.Context) *graphql.Response {
+			s.wait(context.WithoutCancel(ctx), field.Name, s.release)
 			return respond("done")
 		}
 	case "subscription count":

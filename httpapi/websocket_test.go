@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"spoollock/httpapi"
+	"spoollock/repository/redistest"
 )
 
 const (
@@ -401,8 +402,42 @@ func TestWebSocketComplete(t *testing.T) {
 		a.waitFor("it is over", func() bool { return a.trial.running.Load() == 0 })
 	}
 	s.send(`{"type":"complete","id":"none"}`)
+	// One that comes to its end all the same says nothing.
+	s.send(subscribe("1", "{stubborn}"))
+	<-a.trial.begun
+	s.send(`{"type":"complete","id":"1"}`)
+	s.send(`{"type":"ping"}`)
+	s.want(`{"type":"pong"}`)
+	close(a.trial.release)
+	a.waitFor("it is over", func() bool { return a.trial.running.Load() == 0 })
 	s.send(hello)
-	s.want(helped)
+	s.want(helped, `{"type":"complete","id":"1"}`)
+}
+
+// An operation that is ended in the middle of a write does not take the socket
+// with it.
+func TestWebSocketCompleteAmidAWrite(t *testing.T) {
+	t.Parallel()
+	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Write: patience}))
+	s := a.acknowledged(subscribe("flood", "subscription{flood}"))
+	pulled := int64(0)
+	a.waitFor("a write is stuck, as nobody reads", func() bool {
+		before := pulled
+		pulled = a.trial.pulled.Load()
+		time.Sleep(20 * time.Millisecond)
+		return pulled > 10 && pulled == before
+	})
+	s.send(`{"type":"complete","id":"flood"}`)
+	s.send(hello)
+	for {
+		message, err := s.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if message == helped {
+			break
+		}
+	}
 }
 
 // Operations run side by side, and an error of one is none of the others'.
@@ -561,9 +596,7 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 		withTimes(httpapi.StreamTimes{Init: 200 * time.Millisecond}))
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Skip("needs /proc to count descriptors")
-		}
+		redistest.Need(t, err, "needs Linux, to count descriptors")
 		return len(entries)
 	}
 	goroutines, open := runtime.NumGoroutine(), descriptors()
