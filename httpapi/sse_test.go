@@ -144,7 +144,8 @@ func TestEventsOutlastTheWriteTimeout(t *testing.T) {
 	}
 }
 
-// A comment is never sent after the answer has ended.
+// A comment is never sent after the answer has ended: the race detector would see
+// it.
 func TestEventsOfShortStreams(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: 50 * time.Microsecond}))
