@@ -244,13 +244,11 @@ func TestWebSocketCloses(t *testing.T) {
 		"too large a message": {[]string{`{"type":"ping","payload":{"a":"` + strings.Repeat("x", 70000) + `"}}`}, 1009, "read limited at 65537 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := *a
-			a.api = &api{t: t, server: a.server}
-			a.open(test.messages...).wantClose(test.code, test.reason)
+			a.of(t).open(test.messages...).wantClose(test.code, test.reason)
 		})
 	}
-	t.Run("binary", func(*testing.T) {
-		s := a.open()
+	t.Run("binary", func(t *testing.T) {
+		s := a.of(t).open()
 		s.write(websocket.MessageBinary, initMessage)
 		s.wantClose(4400, invalid)
 	})
@@ -472,7 +470,7 @@ func TestWebSocketMessageRate(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.SocketMessages = 10 }))
 	t.Run("messages", func(t *testing.T) {
-		s := a.acknowledged()
+		s := a.of(t).acknowledged()
 		for range 100 {
 			if s.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"pong"}`)) != nil {
 				break
