@@ -601,7 +601,7 @@ func TestRedisURLs(t *testing.T) {
 	admin := server.Client()
 	defer admin.Close() //nolint:errcheck // a client of the moment
 	for _, command := range [][]any{
-		{"ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "+@all"},
+		{"ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "&*", "+@all"},
 		{"CONFIG", "SET", "requirepass", "hunter2"},
 	} {
 		if err := admin.Do(t.Context(), command...).Err(); err != nil {
@@ -665,8 +665,8 @@ func TestRedisURLs(t *testing.T) {
 			}
 		})
 	}
-	if n := admin.Do(t.Context(), "INFO", "keyspace").String(); !strings.Contains(n, "db3:keys=2") {
-		t.Errorf("the lock and its companion are not in database 3: %s", n)
+	if n := admin.Do(t.Context(), "INFO", "keyspace").String(); !strings.Contains(n, "db3:keys=3") {
+		t.Errorf("the lock, its companion and its history are not in database 3: %s", n)
 	}
 }
 
