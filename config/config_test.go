@@ -42,7 +42,7 @@ func defaults() config.Config {
 		MaxAliases:       15,
 		MaxRootFields:    5,
 		MaxDirectives:    50,
-		MaxComplexity:    500,
+		MaxComplexity:    5000,
 		MaxAnswerBytes:   1 << 20,
 		RequestTimeout:   10 * time.Second,
 		MaxPerAddress:    400,

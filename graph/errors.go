@@ -53,6 +53,11 @@ var fieldNames = map[lock.Field]string{
 	lock.FieldExpectedVersion: "expectedVersion",
 	lock.FieldRequestID:       "requestId",
 	lock.FieldToken:           "lockToken",
+	lock.FieldItems:           "items",
+	lock.FieldTags:            "tagSpools",
+	lock.FieldTagPrefix:       "tagPrefix",
+	lock.FieldFirst:           "first",
+	lock.FieldAfter:           "after",
 }
 
 // Presenter turns every error into what a client sees: a sentence, a code and
@@ -70,6 +75,36 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 		presented.Message, presented.Extensions = describe(ctx, log, err, wrapped)
 		return presented
 	}
+}
+
+// itemError is what a client sees of an error of one item of several, in the data.
+// It holds the same facts as the extensions that [Presenter] would give.
+func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolError {
+	message, extensions := describe(ctx, log, err, nil)
+	presented := &model.SpoolError{
+		Code:      fmt.Sprint(extensions["code"]),
+		Message:   message,
+		Retryable: extensions["retryable"] == true,
+		Cause:     (*model.LockEnd)(fact[lock.End](extensions, "cause")),
+		Expected:  (*int64)(fact[lock.Version](extensions, "expected")),
+		Actual:    (*int64)(fact[lock.Version](extensions, "actual")),
+		Field:     fact[string](extensions, "field"),
+		Reason:    (*string)(fact[lock.Reason](extensions, "reason")),
+		Outcome:   (*string)(fact[lock.Outcome](extensions, "outcome")),
+	}
+	if occupied := (*lock.OccupiedError)(nil); errors.As(err, &occupied) {
+		presented.Owner = lockModel(occupied.Lock)
+	}
+	return presented
+}
+
+// fact is nil where the extensions do not have it.
+func fact[T any](extensions map[string]any, name string) *T {
+	value, ok := extensions[name].(T)
+	if !ok {
+		return nil
+	}
+	return &value
 }
 
 // Recover makes an error of a panic, which [Presenter] logs with its stack.
@@ -227,7 +262,7 @@ func masked(ctx context.Context, log *slog.Logger, err error) (string, map[strin
 		attributes = append(attributes, "stack", string(panicked.stack))
 	}
 	log.ErrorContext(ctx, "request failed", attributes...)
-	return "Something went wrong on the server. Its log has the details under the errorId.", map[string]any{
+	return "Something went wrong on the server. Its log has the details under " + id + ".", map[string]any{
 		"code":    CodeInternal,
 		"errorId": id,
 	}

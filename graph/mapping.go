@@ -9,11 +9,8 @@ import (
 	"spoollock/lock"
 )
 
-// The bounds of the contract that nothing enforces yet.
-const (
-	batchSize         = 50
-	maxLocksPerWorker = 200
-)
+// maxLocksPerWorker is a bound of the contract that nothing enforces yet.
+const maxLocksPerWorker = 200
 
 func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
 	request := lock.TakeRequest{
@@ -29,6 +26,10 @@ func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
 		request.TTL = &ttl
 	}
 	return request
+}
+
+func releaseRequest(input model.ReleaseSpoolInput) lock.ReleaseRequest {
+	return lock.ReleaseRequest{Tag: input.TagSpool, Token: input.LockToken}
 }
 
 func extendRequest(input model.ExtendLockInput) lock.ExtendRequest {
@@ -75,7 +76,7 @@ func limitsModel(limits lock.Limits) *model.LockLimits {
 	return &model.LockLimits{
 		DefaultTTLSeconds: int(limits.DefaultTTL / time.Second),
 		MaxTTLSeconds:     int(limits.MaxTTL / time.Second),
-		BatchSize:         batchSize,
+		BatchSize:         lock.MaxBatch,
 		MaxLocksPerWorker: maxLocksPerWorker,
 	}
 }
@@ -112,6 +113,34 @@ func lockModel(l lock.Lock) *model.SpoolLock {
 	if !l.ExpiresAt.IsZero() {
 		remaining := int(min(math.Ceil(l.Remaining.Seconds()), math.MaxInt32))
 		m.ExpiresAt, m.RemainingSeconds = &l.ExpiresAt, &remaining
+	}
+	return m
+}
+
+func historyModel(tag string, page lock.HistoryPage) *model.SpoolEventConnection {
+	m := &model.SpoolEventConnection{
+		Edges:    make([]*model.SpoolEventEdge, len(page.Events)),
+		PageInfo: &model.PageInfo{HasNextPage: page.More},
+	}
+	for i, event := range page.Events {
+		m.Edges[i] = &model.SpoolEventEdge{Cursor: event.Cursor().String(), Node: eventModel(tag, event)}
+		m.PageInfo.EndCursor = &m.Edges[i].Cursor
+	}
+	return m
+}
+
+func eventModel(tag string, event lock.Event) *model.SpoolEvent {
+	m := &model.SpoolEvent{
+		ID:        fmt.Sprintf("event:%s@%d:%s", tag, event.Version, event.Type),
+		Type:      model.SpoolEventType(event.Type),
+		At:        event.At,
+		OwnerID:   string(event.Owner.ID),
+		OwnerName: textOrNil(event.Owner.Name),
+		Version:   int64(event.Version),
+		Note:      textOrNil(event.Note),
+	}
+	if !event.ExpiresAt.IsZero() {
+		m.ExpiresAt = &event.ExpiresAt
 	}
 	return m
 }

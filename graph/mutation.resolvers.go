@@ -4,7 +4,6 @@ import (
 	"context"
 	"spoollock/graph/generated"
 	"spoollock/graph/model"
-	"spoollock/lock"
 )
 
 // TomarSpool is the resolver for the tomarSpool field.
@@ -18,7 +17,7 @@ func (r *mutationResolver) TomarSpool(ctx context.Context, input model.TomarSpoo
 
 // ReleaseSpool is the resolver for the releaseSpool field.
 func (r *mutationResolver) ReleaseSpool(ctx context.Context, input model.ReleaseSpoolInput) (*model.ReleaseSpoolPayload, error) {
-	released, err := r.locks.Release(ctx, lock.ReleaseRequest{Tag: input.TagSpool, Token: input.LockToken})
+	released, err := r.locks.Release(ctx, releaseRequest(input))
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +31,33 @@ func (r *mutationResolver) ExtendLock(ctx context.Context, input model.ExtendLoc
 		return nil, err
 	}
 	return extendedModel(extended), nil
+}
+
+// TomarSpools is the resolver for the tomarSpools field.
+func (r *mutationResolver) TomarSpools(ctx context.Context, input model.TomarSpoolsInput) (*model.TomarSpoolsPayload, error) {
+	results, err := r.locks.TakeAll(ctx, requests(input.Items, takeRequest))
+	if err != nil {
+		return nil, err
+	}
+	return r.takenAllModel(ctx, input.Items, results), nil
+}
+
+// ReleaseSpools is the resolver for the releaseSpools field.
+func (r *mutationResolver) ReleaseSpools(ctx context.Context, input model.ReleaseSpoolsInput) (*model.ReleaseSpoolsPayload, error) {
+	results, err := r.locks.ReleaseAll(ctx, requests(input.Items, releaseRequest))
+	if err != nil {
+		return nil, err
+	}
+	return r.releasedAllModel(ctx, input.Items, results), nil
+}
+
+// ExtendLocks is the resolver for the extendLocks field.
+func (r *mutationResolver) ExtendLocks(ctx context.Context, input model.ExtendLocksInput) (*model.ExtendLocksPayload, error) {
+	results, err := r.locks.ExtendAll(ctx, requests(input.Items, extendRequest))
+	if err != nil {
+		return nil, err
+	}
+	return r.extendedAllModel(ctx, input.Items, results), nil
 }
 
 // Mutation returns generated.MutationResolver implementation.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"spoollock/graph/generated"
 	"spoollock/graph/model"
+
+	"github.com/99designs/gqlgen/graphql"
 )
 
 // SpoolLock is the resolver for the spoolLock field.
@@ -22,6 +24,24 @@ func (r *queryResolver) Spool(ctx context.Context, tagSpool string) (*model.Spoo
 		return nil, err
 	}
 	return spoolModel(spool), nil
+}
+
+// Spools is the resolver for the spools field.
+func (r *queryResolver) Spools(ctx context.Context, tagSpools []string) ([]*model.Spool, error) {
+	results, err := r.locks.Spools(ctx, tagSpools)
+	if err != nil {
+		return nil, err
+	}
+	spools := make([]*model.Spool, len(results))
+	for i, result := range results {
+		if result.Err != nil {
+			place := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+			graphql.AddError(place, graphql.AddFieldLocationToError(place, result.Err))
+			continue
+		}
+		spools[i] = spoolModel(result.Value)
+	}
+	return spools, nil
 }
 
 // LockLimits is the resolver for the lockLimits field.

@@ -4,16 +4,25 @@
 package graph
 
 import (
+	"log/slog"
+
 	"github.com/99designs/gqlgen/graphql"
 
 	"spoollock/graph/generated"
 	"spoollock/lock"
 )
 
-// Resolver answers the root fields of the schema from the lock service.
-type Resolver struct{ locks *lock.Service }
+// Resolver answers the fields of the schema from the lock service. What happens to
+// one item of several is an error in the data, so it is logged from here.
+type Resolver struct {
+	locks *lock.Service
+	log   *slog.Logger
+}
 
 // NewSchema returns the executable schema over locks.
-func NewSchema(locks *lock.Service) graphql.ExecutableSchema {
-	return generated.NewExecutableSchema(generated.Config{Resolvers: &Resolver{locks: locks}})
+func NewSchema(locks *lock.Service, log *slog.Logger) graphql.ExecutableSchema {
+	return generated.NewExecutableSchema(generated.Config{
+		Resolvers:  &Resolver{locks: locks, log: log},
+		Complexity: complexity(),
+	})
 }

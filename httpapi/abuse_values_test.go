@@ -150,7 +150,7 @@ type valueAttacks struct {
 }
 
 func allValueAttacks(t *testing.T) []attack {
-	schema := graph.NewSchema(nil).Schema()
+	schema := graph.NewSchema(nil, nil).Schema()
 	var all []attack
 	for kind, root := range map[string]*ast.Definition{"query": schema.Query, "mutation": schema.Mutation} {
 		for _, field := range root.Fields {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/99designs/gqlgen/complexity"
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -22,7 +23,7 @@ type Limits struct {
 	Aliases    int   // in an operation, its fragments included wherever they are used
 	RootFields int   // of an operation
 	Directives int   // in an operation, likewise
-	Complexity int   // fields of an operation, likewise
+	Complexity int   // fields of an operation, likewise, those in a list as often as it is asked for
 
 	AnswerBytes int // of the data that a query is answered with
 
@@ -40,17 +41,22 @@ const maxOverlap = 50_000
 
 // limiter refuses a document that asks for more than it may, before it is
 // validated: the validation of a hostile one is work, too. What was accepted once
-// is in the cache of parsed documents and is not looked at again.
+// is in the cache of parsed documents and is not looked at again, but for what
+// depends on the variables.
 type limiter struct {
 	limits Limits
 	cache  graphql.Cache[*ast.QueryDocument]
+	schema graphql.ExecutableSchema
 }
 
 // ExtensionName implements [graphql.HandlerExtension].
 func (*limiter) ExtensionName() string { return "Limits" }
 
 // Validate implements [graphql.HandlerExtension].
-func (*limiter) Validate(graphql.ExecutableSchema) error { return nil }
+func (l *limiter) Validate(schema graphql.ExecutableSchema) error {
+	l.schema = schema
+	return nil
+}
 
 // MutateOperationParameters implements [graphql.OperationParameterMutator]. A
 // document that cannot be parsed is left to the executor to refuse.
@@ -75,6 +81,17 @@ func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql
 	}
 	if overlap > maxOverlap {
 		return tooComplex("overlap", maxOverlap, overlap)
+	}
+	return nil
+}
+
+// MutateOperationContext implements [graphql.OperationContextMutator]. How long the
+// lists are is known with the variables. The fields that this goes through have
+// been counted before, so there are not too many.
+func (l *limiter) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+	actual := complexity.Calculate(ctx, l.schema, operation.Operation, operation.Variables)
+	if actual > l.limits.Complexity {
+		return tooComplex("complexity", l.limits.Complexity, actual)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func nested(depth int) string {
 // above.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = 500 })
 	repeat := func(n int, format string) string {
 		var text strings.Builder
 		for i := range n {
@@ -76,6 +77,75 @@ func TestLimits(t *testing.T) {
 				t.Errorf("above the limit, the answer is %d %s, want %s", status, body, want)
 			}
 		})
+	}
+}
+
+// A field in a list counts as often as the list is asked for, be it in the document
+// or in the variables.
+func TestComplexity(t *testing.T) {
+	t.Parallel()
+	const history = `history(first: %s){edges{cursor}}`
+	full := strings.Replace(spoolFields, "lock", "history(first:100){edges{cursor node{id type at ownerId ownerName version note expiresAt}}} lock", 1)
+	for name, test := range map[string]struct {
+		document  string
+		variables map[string]any
+		want      int
+	}{
+		"fields":                 {`{spool(tagSpool:"a"){id lock{id}} __typename}`, nil, 5},
+		"a list":                 {`{spools(tagSpools:["a","b","c"]){id version}}`, nil, 1 + 3*2},
+		"a list in a variable":   {`query($tags:[ID!]!){spools(tagSpools:$tags){id}}`, map[string]any{"tags": []string{"a", "b"}}, 1 + 2},
+		"a tag in two variables": {`query($a:ID!,$b:ID!){spools(tagSpools:[$a,$b]){id}}`, map[string]any{"a": "a", "b": "b"}, 1 + 2},
+		"an empty list":          {`{spools(tagSpools:[]){id}}`, nil, 1 + 1},
+		"a history":              {`{spool(tagSpool:"a"){history{edges{cursor}}}}`, nil, 1 + 20 + 20*2},
+		"a long history":         {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "100") + `}}`, nil, 1 + 20 + 100*2},
+		"a history too long":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "2147483647") + `}}`, nil, 1 + 20 + 100*2},
+		"a negative history":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "-100") + `}}`, nil, 1 + 20 + 2},
+		"a history by variable":  {`query($n:Int!){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, map[string]any{"n": 7}, 1 + 20 + 7*2},
+		"a variable's default":   {`query($n:Int!=9){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, nil, 1 + 20 + 9*2},
+		"histories":              {`{spools(tagSpools:["a","b"]){...F ...F}} fragment F on Spool{` + fmt.Sprintf(history, "3") + `}`, nil, 1 + 2*2*(20+3*2)},
+		"takes": {`mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){taken results{tagSpool}}}`,
+			batch(map[string]any{"tagSpool": "a"}, map[string]any{"tagSpool": "b"}), 1 + 2*3},
+		"releases": {`mutation{releaseSpools(input:{items:[{tagSpool:"a",lockToken:"x"},{tagSpool:"b",lockToken:"x"}]}){failed}}`, nil, 1 + 2},
+		"extensions": {`mutation($i:ExtendLockInput!){extendLocks(input:{items:[$i,$i,$i]}){failed}}`,
+			map[string]any{"i": map[string]any{"tagSpool": "a", "lockToken": "x", "additionalSeconds": 1}}, 1 + 3},
+		"fifty histories": {`query($tags:[ID!]!){spools(tagSpools:$tags)` + full + `}`,
+			map[string]any{"tags": slices.Repeat([]string{"a"}, 50)}, 1 + 50*(13+20+100*11)},
+		"a hundred events": {`{spool(tagSpool:"a")` + full + `}`, nil, 1 + 13 + 20 + 100*11},
+		"fifty takes":      {tomarAll, batch(slices.Repeat([]map[string]any{{"tagSpool": "a"}}, 50)...), 2551},
+		"more than fifty":  {`query($tags:[ID!]!){spools(tagSpools:$tags){id}}`, map[string]any{"tags": slices.Repeat([]string{"a"}, 5000)}, 1 + 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := test.want
+			a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = limit })
+			if _, body := a.post(test.document, test.variables); strings.Contains(body, "QUERY_TOO_COMPLEX") {
+				t.Errorf("at the limit, the answer is %s", body)
+			}
+			limit--
+			a = newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = limit })
+			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"complexity"}`, test.want, limit)
+			if _, body := a.post(test.document, test.variables); !strings.Contains(body, want) || strings.Contains(body, "data") {
+				t.Errorf("above the limit, the answer is %s, want %s", body, want)
+			}
+		})
+	}
+}
+
+// A document that was accepted with some variables is not with others; and what a
+// page shows is within the default, with room to spare.
+func TestComplexityOfADocumentWithOtherVariables(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	const document = `query($tags:[ID!]!,$n:Int!){spools(tagSpools:$tags){id version lock{ownerName expiresAt} history(first:$n){edges{node{type at ownerName}}}}}`
+	var tags []string
+	for i := range 50 {
+		tags = append(tags, fmt.Sprintf("MK-%d", i))
+	}
+	for n, accepted := range map[int]bool{3: true, 100: false} {
+		_, body := a.post(document, map[string]any{"tags": tags, "n": n})
+		if refused := strings.Contains(body, `"code":"QUERY_TOO_COMPLEX"`); refused == accepted {
+			t.Errorf("with %d events of each, the answer is %.200s", n, body)
+		}
 	}
 }
 

@@ -294,7 +294,9 @@ func (r *refusal) errors() gqlerror.List {
 	return gqlerror.List{{Message: r.message, Extensions: extensions}}
 }
 
-// maxErrors is how many errors one answer has at most.
+// maxErrors is how many errors of a document that was not executed are answered. Of
+// one that was, all are: without its error, a null in the data would say that a
+// spool is free.
 const maxErrors = 5
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -332,7 +334,7 @@ func encode(buffer *bytes.Buffer, response *graphql.Response) {
 }
 
 func encodeErrors(buffer *bytes.Buffer, errs gqlerror.List) {
-	text, err := json.Marshal(errs[:min(len(errs), maxErrors)])
+	text, err := json.Marshal(errs)
 	if err != nil {
 		panic(err) // what the presenter puts into an error can be encoded
 	}

@@ -58,11 +58,11 @@ func (s *Service) Close(ctx context.Context) { s.orphans.close(ctx) }
 // operation.
 func (s *Service) Retries() int64 { return s.retries.Load() }
 
-// Tags makes the tags.
-func (s *Service) Tags() TagParser { return s.config.Tags }
-
 // Limits returns the bounds in force.
 func (s *Service) Limits() Limits { return s.config.Limits }
+
+// Tags is what makes the tags.
+func (s *Service) Tags() TagParser { return s.config.Tags }
 
 // TakeRequest is a request to take a spool, as the client wrote it.
 type TakeRequest struct {

@@ -28,12 +28,47 @@ export interface Limits {
   maxLocksPerWorker: number;
 }
 
+export interface Event {
+  id: string;
+  type: string;
+  at: string;
+  ownerId: string;
+  ownerName: string | null;
+  version: number;
+  note: string | null;
+  expiresAt: string | null;
+}
+
+export interface History {
+  edges: { cursor: string; node: Event }[];
+  pageInfo: { hasNextPage: boolean; endCursor: string | null };
+}
+
+// Why one item of a batch failed.
+export interface ItemError {
+  code: string;
+  message: string;
+  retryable: boolean;
+  owner: Lock | null;
+  cause: string | null;
+  expected: number | null;
+  actual: number | null;
+  field: string | null;
+  reason: string | null;
+  outcome: string | null;
+  retryAfterSeconds: number | null;
+}
+
 interface Tag {
   tagSpool: string;
 }
 
 interface Input<T> {
   input: T;
+}
+
+interface Items<T> {
+  items: T[];
 }
 
 export interface Tomar {
@@ -84,6 +119,24 @@ const SPOOL_FIELDS = gql`
   ${LOCK_FIELDS}
 `;
 
+const ERROR_FIELDS = gql`
+  fragment ErrorFields on SpoolError {
+    code
+    message
+    retryable
+    owner {
+      ...LockFields
+    }
+    cause
+    expected
+    actual
+    field
+    reason
+    outcome
+    retryAfterSeconds
+  }
+`;
+
 export const LIMITS: TypedDocumentNode<{ lockLimits: Limits }> = gql`
   query Limits {
     lockLimits {
@@ -102,6 +155,45 @@ export const SPOOL: TypedDocumentNode<{ spool: Spool }, Tag> = gql`
     }
   }
   ${SPOOL_FIELDS}
+`;
+
+export const SPOOLS: TypedDocumentNode<{ spools: (Spool | null)[] }, { tagSpools: string[] }> = gql`
+  query Spools($tagSpools: [ID!]!) {
+    spools(tagSpools: $tagSpools) {
+      ...SpoolFields
+    }
+  }
+  ${SPOOL_FIELDS}
+`;
+
+export const HISTORY: TypedDocumentNode<
+  { spool: { id: string; history: History } },
+  Tag & { first?: number; after?: string | null }
+> = gql`
+  query History($tagSpool: ID!, $first: Int! = 20, $after: String) {
+    spool(tagSpool: $tagSpool) {
+      id
+      history(first: $first, after: $after) {
+        edges {
+          cursor
+          node {
+            id
+            type
+            at
+            ownerId
+            ownerName
+            version
+            note
+            expiresAt
+          }
+        }
+        pageInfo {
+          hasNextPage
+          endCursor
+        }
+      }
+    }
+  }
 `;
 
 export const SPOOL_LOCK: TypedDocumentNode<{ spoolLock: Lock | null }, Tag> = gql`
@@ -154,4 +246,103 @@ export const RELEASE: TypedDocumentNode<
     }
   }
   ${SPOOL_FIELDS}
+`;
+
+export interface Taken {
+  tagSpool: string;
+  lockToken: string | null;
+  replayed: boolean | null;
+  spool: Spool | null;
+  error: ItemError | null;
+}
+
+export const TOMAR_ALL: TypedDocumentNode<
+  { tomarSpools: { taken: number; failed: number; results: Taken[] } },
+  Input<Items<Tomar>>
+> = gql`
+  mutation TomarAll($input: TomarSpoolsInput!) {
+    tomarSpools(input: $input) {
+      taken
+      failed
+      results {
+        tagSpool
+        lockToken
+        replayed
+        spool {
+          ...SpoolFields
+        }
+        error {
+          ...ErrorFields
+        }
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+  ${ERROR_FIELDS}
+`;
+
+export const EXTEND_ALL: TypedDocumentNode<
+  {
+    extendLocks: {
+      extended: number;
+      failed: number;
+      results: { tagSpool: string; spool: Spool | null; error: ItemError | null }[];
+    };
+  },
+  Input<Items<Extend>>
+> = gql`
+  mutation ExtendAll($input: ExtendLocksInput!) {
+    extendLocks(input: $input) {
+      extended
+      failed
+      results {
+        tagSpool
+        spool {
+          ...SpoolFields
+        }
+        error {
+          ...ErrorFields
+        }
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+  ${ERROR_FIELDS}
+`;
+
+export const RELEASE_ALL: TypedDocumentNode<
+  {
+    releaseSpools: {
+      released: number;
+      failed: number;
+      results: {
+        tagSpool: string;
+        released: boolean | null;
+        outcome: string | null;
+        spool: Spool | null;
+        error: ItemError | null;
+      }[];
+    };
+  },
+  Input<Items<Release>>
+> = gql`
+  mutation ReleaseAll($input: ReleaseSpoolsInput!) {
+    releaseSpools(input: $input) {
+      released
+      failed
+      results {
+        tagSpool
+        released
+        outcome
+        spool {
+          ...SpoolFields
+        }
+        error {
+          ...ErrorFields
+        }
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+  ${ERROR_FIELDS}
 `;

@@ -8,8 +8,20 @@ import { isMutationOperation } from "@apollo/client/utilities";
 import { Kind, visit } from "graphql";
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
-import { EXTEND, LIMITS, RELEASE, SPOOL, SPOOL_LOCK, TOMAR } from "./documents.js";
-import type { Lock, Tomar } from "./documents.js";
+import {
+  EXTEND,
+  EXTEND_ALL,
+  HISTORY,
+  LIMITS,
+  RELEASE,
+  RELEASE_ALL,
+  SPOOL,
+  SPOOL_LOCK,
+  SPOOLS,
+  TOMAR,
+  TOMAR_ALL,
+} from "./documents.js";
+import type { History, Lock, Tomar } from "./documents.js";
 
 // A page in a browser has crypto.subtle.digest for it.
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
@@ -61,6 +73,63 @@ async function everyOperation(run: Run): Promise<void> {
   assert.equal(releaseSpool.outcome, "RELEASED");
   assert.equal(releaseSpool.spool.lock, null);
   assert(releaseSpool.spool.version > lock.version);
+
+  await history(run, tagSpool, lock.version);
+  await batches(run, lockLimits.defaultTtlSeconds);
+}
+
+// What has happened to the spool so far, a page of two at a time.
+async function history(run: Run, tagSpool: string, version: number): Promise<void> {
+  const types: string[] = [];
+  for (let after: string | null = null; ; ) {
+    const { edges, pageInfo }: History = (await run(HISTORY, { tagSpool, first: 2, after })).spool.history;
+    for (const { node } of edges) {
+      assert.equal(node.id, `event:${tagSpool}@${node.version}:${node.type}`);
+      assert.equal(node.ownerName, "MR(93)");
+      types.push(node.type);
+    }
+    if (!pageInfo.hasNextPage) {
+      assert.equal(edges[0]!.node.version, version);
+      break;
+    }
+    after = pageInfo.endCursor;
+  }
+  assert.deepEqual(types, ["RELEASED", "EXTENDED", "TAKEN"]);
+}
+
+// Several spools at once. Each item succeeds or fails on its own, and its result is at
+// its place.
+async function batches(run: Run, seconds: number): Promise<void> {
+  const tagSpools = [1, 2, 3].map((n) => `MK-${randomUUID()}-${n}`);
+  const items = tagSpools.map((tagSpool) => {
+    return { tagSpool, workerId: "93", workerNombre: "MR(93)", note: "weld 3 of 5", requestId: randomUUID() };
+  });
+  const { tomarSpools } = await run(TOMAR_ALL, { input: { items } });
+  assert.equal(tomarSpools.taken, 3);
+  items.forEach((item, i) => assertLock(tomarSpools.results[i]!.spool!.lock!, item, seconds));
+
+  // Sent again, a batch gets the same answers: of this one, all but the last item, which
+  // another worker asks for.
+  const others = [items[0]!, items[1]!, { ...items[2]!, workerId: "94", requestId: randomUUID() }];
+  const again = (await run(TOMAR_ALL, { input: { items: others } })).tomarSpools;
+  assert.deepEqual([again.taken, again.failed], [2, 1]);
+  assert.deepEqual(again.results.map(({ replayed }) => replayed), [true, true, null]);
+  assert.equal(again.results[0]!.lockToken, tomarSpools.results[0]!.lockToken);
+  const { code, owner } = again.results[2]!.error!;
+  assert.deepEqual([code, owner!.ownerName], ["SPOOL_OCCUPIED", "MR(93)"]);
+
+  const { spools } = await run(SPOOLS, { tagSpools });
+  assert.deepEqual(spools.map((spool) => spool!.id), tagSpools.map((tagSpool) => `spool:${tagSpool}`));
+
+  const tokens = tomarSpools.results.map(({ tagSpool, lockToken }) => ({ tagSpool, lockToken: lockToken! }));
+  const longer = tokens.map((token) => ({ ...token, additionalSeconds: 600, requestId: randomUUID() }));
+  const { extendLocks } = await run(EXTEND_ALL, { input: { items: longer } });
+  assert.deepEqual([extendLocks.extended, extendLocks.failed], [3, 0]);
+  items.forEach((item, i) => assertLock(extendLocks.results[i]!.spool!.lock!, item, seconds + 600));
+
+  const { releaseSpools } = await run(RELEASE_ALL, { input: { items: tokens } });
+  assert.deepEqual([releaseSpools.released, releaseSpools.failed], [3, 0]);
+  assert(releaseSpools.results.every(({ outcome, spool }) => outcome === "RELEASED" && spool!.lock === null));
 }
 
 function assertLock(lock: Lock, { tagSpool, workerId, workerNombre, note }: Tomar, seconds: number): void {

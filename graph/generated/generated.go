@@ -31,6 +31,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 type ResolverRoot interface {
 	Mutation() MutationResolver
 	Query() QueryResolver
+	Spool() SpoolResolver
 }
 
 type DirectiveRoot struct {
@@ -42,6 +43,19 @@ type ComplexityRoot struct {
 		Spool func(childComplexity int) int
 	}
 
+	ExtendLockResult struct {
+		Error    func(childComplexity int) int
+		Lock     func(childComplexity int) int
+		Spool    func(childComplexity int) int
+		TagSpool func(childComplexity int) int
+	}
+
+	ExtendLocksPayload struct {
+		Extended func(childComplexity int) int
+		Failed   func(childComplexity int) int
+		Results  func(childComplexity int) int
+	}
+
 	LockLimits struct {
 		BatchSize         func(childComplexity int) int
 		DefaultTTLSeconds func(childComplexity int) int
@@ -50,15 +64,24 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ExtendLock   func(childComplexity int, input model.ExtendLockInput) int
-		ReleaseSpool func(childComplexity int, input model.ReleaseSpoolInput) int
-		TomarSpool   func(childComplexity int, input model.TomarSpoolInput) int
+		ExtendLock    func(childComplexity int, input model.ExtendLockInput) int
+		ExtendLocks   func(childComplexity int, input model.ExtendLocksInput) int
+		ReleaseSpool  func(childComplexity int, input model.ReleaseSpoolInput) int
+		ReleaseSpools func(childComplexity int, input model.ReleaseSpoolsInput) int
+		TomarSpool    func(childComplexity int, input model.TomarSpoolInput) int
+		TomarSpools   func(childComplexity int, input model.TomarSpoolsInput) int
+	}
+
+	PageInfo struct {
+		EndCursor   func(childComplexity int) int
+		HasNextPage func(childComplexity int) int
 	}
 
 	Query struct {
 		LockLimits func(childComplexity int) int
 		Spool      func(childComplexity int, tagSpool string) int
 		SpoolLock  func(childComplexity int, tagSpool string) int
+		Spools     func(childComplexity int, tagSpools []string) int
 	}
 
 	ReleaseSpoolPayload struct {
@@ -67,11 +90,61 @@ type ComplexityRoot struct {
 		Spool    func(childComplexity int) int
 	}
 
+	ReleaseSpoolResult struct {
+		Error    func(childComplexity int) int
+		Outcome  func(childComplexity int) int
+		Released func(childComplexity int) int
+		Spool    func(childComplexity int) int
+		TagSpool func(childComplexity int) int
+	}
+
+	ReleaseSpoolsPayload struct {
+		Failed   func(childComplexity int) int
+		Released func(childComplexity int) int
+		Results  func(childComplexity int) int
+	}
+
 	Spool struct {
+		History  func(childComplexity int, first int, after *string) int
 		ID       func(childComplexity int) int
 		Lock     func(childComplexity int) int
 		TagSpool func(childComplexity int) int
 		Version  func(childComplexity int) int
+	}
+
+	SpoolError struct {
+		Actual            func(childComplexity int) int
+		Cause             func(childComplexity int) int
+		Code              func(childComplexity int) int
+		Expected          func(childComplexity int) int
+		Field             func(childComplexity int) int
+		Message           func(childComplexity int) int
+		Outcome           func(childComplexity int) int
+		Owner             func(childComplexity int) int
+		Reason            func(childComplexity int) int
+		RetryAfterSeconds func(childComplexity int) int
+		Retryable         func(childComplexity int) int
+	}
+
+	SpoolEvent struct {
+		At        func(childComplexity int) int
+		ExpiresAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Note      func(childComplexity int) int
+		OwnerID   func(childComplexity int) int
+		OwnerName func(childComplexity int) int
+		Type      func(childComplexity int) int
+		Version   func(childComplexity int) int
+	}
+
+	SpoolEventConnection struct {
+		Edges    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	SpoolEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	SpoolLock struct {
@@ -92,6 +165,21 @@ type ComplexityRoot struct {
 		Replayed  func(childComplexity int) int
 		Spool     func(childComplexity int) int
 	}
+
+	TomarSpoolResult struct {
+		Error     func(childComplexity int) int
+		Lock      func(childComplexity int) int
+		LockToken func(childComplexity int) int
+		Replayed  func(childComplexity int) int
+		Spool     func(childComplexity int) int
+		TagSpool  func(childComplexity int) int
+	}
+
+	TomarSpoolsPayload struct {
+		Failed  func(childComplexity int) int
+		Results func(childComplexity int) int
+		Taken   func(childComplexity int) int
+	}
 }
 
 // endregion ***************************** api!.gotpl *****************************
@@ -102,11 +190,18 @@ type MutationResolver interface {
 	TomarSpool(ctx context.Context, input model.TomarSpoolInput) (*model.TomarSpoolPayload, error)
 	ReleaseSpool(ctx context.Context, input model.ReleaseSpoolInput) (*model.ReleaseSpoolPayload, error)
 	ExtendLock(ctx context.Context, input model.ExtendLockInput) (*model.ExtendLockPayload, error)
+	TomarSpools(ctx context.Context, input model.TomarSpoolsInput) (*model.TomarSpoolsPayload, error)
+	ReleaseSpools(ctx context.Context, input model.ReleaseSpoolsInput) (*model.ReleaseSpoolsPayload, error)
+	ExtendLocks(ctx context.Context, input model.ExtendLocksInput) (*model.ExtendLocksPayload, error)
 }
 type QueryResolver interface {
 	SpoolLock(ctx context.Context, tagSpool string) (*model.SpoolLock, error)
 	Spool(ctx context.Context, tagSpool string) (*model.Spool, error)
+	Spools(ctx context.Context, tagSpools []string) ([]*model.Spool, error)
 	LockLimits(ctx context.Context) (*model.LockLimits, error)
+}
+type SpoolResolver interface {
+	History(ctx context.Context, obj *model.Spool, first int, after *string) (*model.SpoolEventConnection, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -139,6 +234,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ExtendLockPayload.Spool(childComplexity), true
+
+	case "ExtendLockResult.error":
+		if e.ComplexityRoot.ExtendLockResult.Error == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLockResult.Error(childComplexity), true
+	case "ExtendLockResult.lock":
+		if e.ComplexityRoot.ExtendLockResult.Lock == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLockResult.Lock(childComplexity), true
+	case "ExtendLockResult.spool":
+		if e.ComplexityRoot.ExtendLockResult.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLockResult.Spool(childComplexity), true
+	case "ExtendLockResult.tagSpool":
+		if e.ComplexityRoot.ExtendLockResult.TagSpool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLockResult.TagSpool(childComplexity), true
+
+	case "ExtendLocksPayload.extended":
+		if e.ComplexityRoot.ExtendLocksPayload.Extended == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLocksPayload.Extended(childComplexity), true
+	case "ExtendLocksPayload.failed":
+		if e.ComplexityRoot.ExtendLocksPayload.Failed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLocksPayload.Failed(childComplexity), true
+	case "ExtendLocksPayload.results":
+		if e.ComplexityRoot.ExtendLocksPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendLocksPayload.Results(childComplexity), true
 
 	case "LockLimits.batchSize":
 		if e.ComplexityRoot.LockLimits.BatchSize == nil {
@@ -176,6 +315,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ExtendLock(childComplexity, args["input"].(model.ExtendLockInput)), true
+	case "Mutation.extendLocks":
+		if e.ComplexityRoot.Mutation.ExtendLocks == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_extendLocks_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExtendLocks(childComplexity, args["input"].(model.ExtendLocksInput)), true
 	case "Mutation.releaseSpool":
 		if e.ComplexityRoot.Mutation.ReleaseSpool == nil {
 			break
@@ -187,6 +337,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ReleaseSpool(childComplexity, args["input"].(model.ReleaseSpoolInput)), true
+	case "Mutation.releaseSpools":
+		if e.ComplexityRoot.Mutation.ReleaseSpools == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_releaseSpools_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReleaseSpools(childComplexity, args["input"].(model.ReleaseSpoolsInput)), true
 	case "Mutation.tomarSpool":
 		if e.ComplexityRoot.Mutation.TomarSpool == nil {
 			break
@@ -198,6 +359,30 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.TomarSpool(childComplexity, args["input"].(model.TomarSpoolInput)), true
+	case "Mutation.tomarSpools":
+		if e.ComplexityRoot.Mutation.TomarSpools == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_tomarSpools_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.TomarSpools(childComplexity, args["input"].(model.TomarSpoolsInput)), true
+
+	case "PageInfo.endCursor":
+		if e.ComplexityRoot.PageInfo.EndCursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PageInfo.EndCursor(childComplexity), true
+	case "PageInfo.hasNextPage":
+		if e.ComplexityRoot.PageInfo.HasNextPage == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PageInfo.HasNextPage(childComplexity), true
 
 	case "Query.lockLimits":
 		if e.ComplexityRoot.Query.LockLimits == nil {
@@ -227,6 +412,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.SpoolLock(childComplexity, args["tagSpool"].(string)), true
+	case "Query.spools":
+		if e.ComplexityRoot.Query.Spools == nil {
+			break
+		}
+
+		args, err := ec.field_Query_spools_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Spools(childComplexity, args["tagSpools"].([]string)), true
 
 	case "ReleaseSpoolPayload.outcome":
 		if e.ComplexityRoot.ReleaseSpoolPayload.Outcome == nil {
@@ -247,6 +443,67 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ReleaseSpoolPayload.Spool(childComplexity), true
 
+	case "ReleaseSpoolResult.error":
+		if e.ComplexityRoot.ReleaseSpoolResult.Error == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolResult.Error(childComplexity), true
+	case "ReleaseSpoolResult.outcome":
+		if e.ComplexityRoot.ReleaseSpoolResult.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolResult.Outcome(childComplexity), true
+	case "ReleaseSpoolResult.released":
+		if e.ComplexityRoot.ReleaseSpoolResult.Released == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolResult.Released(childComplexity), true
+	case "ReleaseSpoolResult.spool":
+		if e.ComplexityRoot.ReleaseSpoolResult.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolResult.Spool(childComplexity), true
+	case "ReleaseSpoolResult.tagSpool":
+		if e.ComplexityRoot.ReleaseSpoolResult.TagSpool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolResult.TagSpool(childComplexity), true
+
+	case "ReleaseSpoolsPayload.failed":
+		if e.ComplexityRoot.ReleaseSpoolsPayload.Failed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolsPayload.Failed(childComplexity), true
+	case "ReleaseSpoolsPayload.released":
+		if e.ComplexityRoot.ReleaseSpoolsPayload.Released == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolsPayload.Released(childComplexity), true
+	case "ReleaseSpoolsPayload.results":
+		if e.ComplexityRoot.ReleaseSpoolsPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseSpoolsPayload.Results(childComplexity), true
+
+	case "Spool.history":
+		if e.ComplexityRoot.Spool.History == nil {
+			break
+		}
+
+		args, err := ec.field_Spool_history_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Spool.History(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Spool.id":
 		if e.ComplexityRoot.Spool.ID == nil {
 			break
@@ -271,6 +528,148 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Spool.Version(childComplexity), true
+
+	case "SpoolError.actual":
+		if e.ComplexityRoot.SpoolError.Actual == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Actual(childComplexity), true
+	case "SpoolError.cause":
+		if e.ComplexityRoot.SpoolError.Cause == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Cause(childComplexity), true
+	case "SpoolError.code":
+		if e.ComplexityRoot.SpoolError.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Code(childComplexity), true
+	case "SpoolError.expected":
+		if e.ComplexityRoot.SpoolError.Expected == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Expected(childComplexity), true
+	case "SpoolError.field":
+		if e.ComplexityRoot.SpoolError.Field == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Field(childComplexity), true
+	case "SpoolError.message":
+		if e.ComplexityRoot.SpoolError.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Message(childComplexity), true
+	case "SpoolError.outcome":
+		if e.ComplexityRoot.SpoolError.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Outcome(childComplexity), true
+	case "SpoolError.owner":
+		if e.ComplexityRoot.SpoolError.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Owner(childComplexity), true
+	case "SpoolError.reason":
+		if e.ComplexityRoot.SpoolError.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Reason(childComplexity), true
+	case "SpoolError.retryAfterSeconds":
+		if e.ComplexityRoot.SpoolError.RetryAfterSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.RetryAfterSeconds(childComplexity), true
+	case "SpoolError.retryable":
+		if e.ComplexityRoot.SpoolError.Retryable == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Retryable(childComplexity), true
+
+	case "SpoolEvent.at":
+		if e.ComplexityRoot.SpoolEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.At(childComplexity), true
+	case "SpoolEvent.expiresAt":
+		if e.ComplexityRoot.SpoolEvent.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.ExpiresAt(childComplexity), true
+	case "SpoolEvent.id":
+		if e.ComplexityRoot.SpoolEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.ID(childComplexity), true
+	case "SpoolEvent.note":
+		if e.ComplexityRoot.SpoolEvent.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.Note(childComplexity), true
+	case "SpoolEvent.ownerId":
+		if e.ComplexityRoot.SpoolEvent.OwnerID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.OwnerID(childComplexity), true
+	case "SpoolEvent.ownerName":
+		if e.ComplexityRoot.SpoolEvent.OwnerName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.OwnerName(childComplexity), true
+	case "SpoolEvent.type":
+		if e.ComplexityRoot.SpoolEvent.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.Type(childComplexity), true
+	case "SpoolEvent.version":
+		if e.ComplexityRoot.SpoolEvent.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.Version(childComplexity), true
+
+	case "SpoolEventConnection.edges":
+		if e.ComplexityRoot.SpoolEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEventConnection.Edges(childComplexity), true
+	case "SpoolEventConnection.pageInfo":
+		if e.ComplexityRoot.SpoolEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEventConnection.PageInfo(childComplexity), true
+
+	case "SpoolEventEdge.cursor":
+		if e.ComplexityRoot.SpoolEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEventEdge.Cursor(childComplexity), true
+	case "SpoolEventEdge.node":
+		if e.ComplexityRoot.SpoolEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEventEdge.Node(childComplexity), true
 
 	case "SpoolLock.acquiredAt":
 		if e.ComplexityRoot.SpoolLock.AcquiredAt == nil {
@@ -352,6 +751,62 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.TomarSpoolPayload.Spool(childComplexity), true
 
+	case "TomarSpoolResult.error":
+		if e.ComplexityRoot.TomarSpoolResult.Error == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.Error(childComplexity), true
+	case "TomarSpoolResult.lock":
+		if e.ComplexityRoot.TomarSpoolResult.Lock == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.Lock(childComplexity), true
+	case "TomarSpoolResult.lockToken":
+		if e.ComplexityRoot.TomarSpoolResult.LockToken == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.LockToken(childComplexity), true
+	case "TomarSpoolResult.replayed":
+		if e.ComplexityRoot.TomarSpoolResult.Replayed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.Replayed(childComplexity), true
+	case "TomarSpoolResult.spool":
+		if e.ComplexityRoot.TomarSpoolResult.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.Spool(childComplexity), true
+	case "TomarSpoolResult.tagSpool":
+		if e.ComplexityRoot.TomarSpoolResult.TagSpool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolResult.TagSpool(childComplexity), true
+
+	case "TomarSpoolsPayload.failed":
+		if e.ComplexityRoot.TomarSpoolsPayload.Failed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolsPayload.Failed(childComplexity), true
+	case "TomarSpoolsPayload.results":
+		if e.ComplexityRoot.TomarSpoolsPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolsPayload.Results(childComplexity), true
+	case "TomarSpoolsPayload.taken":
+		if e.ComplexityRoot.TomarSpoolsPayload.Taken == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TomarSpoolsPayload.Taken(childComplexity), true
+
 	}
 	return 0, false
 }
@@ -362,8 +817,11 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("ExtendLockInput", ec.unmarshalInputExtendLockInput),
+			graphql.NewInputUnmarshaler("ExtendLocksInput", ec.unmarshalInputExtendLocksInput),
 			graphql.NewInputUnmarshaler("ReleaseSpoolInput", ec.unmarshalInputReleaseSpoolInput),
+			graphql.NewInputUnmarshaler("ReleaseSpoolsInput", ec.unmarshalInputReleaseSpoolsInput),
 			graphql.NewInputUnmarshaler("TomarSpoolInput", ec.unmarshalInputTomarSpoolInput),
+			graphql.NewInputUnmarshaler("TomarSpoolsInput", ec.unmarshalInputTomarSpoolsInput),
 		)
 	}
 	first := true
@@ -440,18 +898,449 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../schema/batch.graphqls", Input: `"""
+A request to take several spools.
+"""
+input TomarSpoolsInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [TomarSpoolInput!]!
+}
+
+"""
+What became of a request to take several spools.
+"""
+type TomarSpoolsPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [TomarSpoolResult!]!
+
+  """
+  How many spools were taken, replayed ones included.
+  """
+  taken: Int!
+
+  """
+  How many items have an error; with ` + "`" + `taken` + "`" + `, it makes up all.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `tomarSpools` + "`" + `: a lock, or an error, and null for the rest.
+"""
+type TomarSpoolResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool, held by the lock.
+  """
+  spool: Spool
+
+  """
+  The lock, as it stands.
+  """
+  lock: SpoolLock
+
+  """
+  The secret that proves the holding, needed to release or extend it. It is
+  answered here and nowhere else.
+  """
+  lockToken: String
+
+  """
+  As for ` + "`" + `tomarSpool` + "`" + `.
+  """
+  replayed: Boolean
+
+  """
+  Why there is no lock: what ` + "`" + `tomarSpool` + "`" + ` can fail with.
+  """
+  error: SpoolError
+}
+
+"""
+A request to release several spools.
+"""
+input ReleaseSpoolsInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [ReleaseSpoolInput!]!
+}
+
+"""
+What became of a request to release several spools.
+"""
+type ReleaseSpoolsPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [ReleaseSpoolResult!]!
+
+  """
+  In how many results ` + "`" + `released` + "`" + ` is true.
+  """
+  released: Int!
+
+  """
+  How many items have an error. A token that did not hold its spool is none, and
+  counts neither here nor in ` + "`" + `released` + "`" + `.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `releaseSpools` + "`" + `: an outcome, or an error, and null for the
+rest.
+"""
+type ReleaseSpoolResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool as it stands afterwards: free, or in somebody else's hands.
+  """
+  spool: Spool
+
+  """
+  Whether this token's lock is released, by this call or by an earlier one.
+  """
+  released: Boolean
+
+  """
+  What became of the token.
+  """
+  outcome: ReleaseOutcome
+
+  """
+  Why nothing can be said of the token: what ` + "`" + `releaseSpool` + "`" + ` can fail with.
+  """
+  error: SpoolError
+}
+
+"""
+A request for more time for several locks.
+"""
+input ExtendLocksInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [ExtendLockInput!]!
+}
+
+"""
+What became of a request for more time for several locks.
+"""
+type ExtendLocksPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [ExtendLockResult!]!
+
+  """
+  How many locks were extended.
+  """
+  extended: Int!
+
+  """
+  How many items have an error; with ` + "`" + `extended` + "`" + `, it makes up all.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `extendLocks` + "`" + `: a lock, or an error, and null for the rest.
+"""
+type ExtendLockResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool, held by the lock.
+  """
+  spool: Spool
+
+  """
+  The lock, as this item left it.
+  """
+  lock: SpoolLock
+
+  """
+  Why it was not extended: what ` + "`" + `extendLock` + "`" + ` can fail with.
+  """
+  error: SpoolError
+}
+
+"""
+Why one item of several failed: what the operation on this one alone would have in
+the extensions of its error. What a code has nothing to say of is null.
+"""
+type SpoolError {
+  """
+  As ` + "`" + `code` + "`" + ` in the extensions: ` + "`" + `SPOOL_OCCUPIED VERSION_CONFLICT LOCK_EXPIRED
+  BAD_USER_INPUT SERVICE_UNAVAILABLE INTERNAL_SERVER_ERROR` + "`" + `.
+  """
+  code: String!
+
+  """
+  A sentence for a person. It holds the bounds of what was out of them, and the id
+  under which the service's log has the details of an ` + "`" + `INTERNAL_SERVER_ERROR` + "`" + `.
+  """
+  message: String!
+
+  """
+  Whether the same item may succeed when it is sent again as it is; with
+  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  """
+  retryable: Boolean!
+
+  """
+  The lock in the way; with ` + "`" + `SPOOL_OCCUPIED` + "`" + `.
+  """
+  owner: SpoolLock
+
+  """
+  How the lock that was relied on has ended; with ` + "`" + `LOCK_EXPIRED` + "`" + `.
+  """
+  cause: LockEnd
+
+  """
+  The version that was expected; with ` + "`" + `VERSION_CONFLICT` + "`" + `.
+  """
+  expected: Long
+
+  """
+  The version that the spool has; with ` + "`" + `VERSION_CONFLICT` + "`" + `.
+  """
+  actual: Long
+
+  """
+  The input that was not acceptable, by its bare name; with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  """
+  field: String
+
+  """
+  What is wrong with it; with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  """
+  reason: String
+
+  """
+  ` + "`" + `NOT_APPLIED` + "`" + ` or ` + "`" + `UNKNOWN` + "`" + `; with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  """
+  outcome: String
+
+  """
+  In how many seconds to try again, where that is known.
+  """
+  retryAfterSeconds: Int
+}
+
+"""
+How a lock came to its end.
+"""
+enum LockEnd {
+  """
+  It was released.
+  """
+  RELEASED
+
+  """
+  Its time was up.
+  """
+  EXPIRED
+
+  """
+  An administrator ended it.
+  """
+  FORCE_RELEASED
+
+  """
+  Its worker got another token in its place.
+  """
+  SUPERSEDED
+
+  """
+  Another program released it.
+  """
+  RELEASED_EXTERNALLY
+
+  """
+  Nothing is remembered of it, and nobody holds the spool.
+  """
+  NOT_HELD
+}
+`, BuiltIn: false},
+	{Name: "../schema/history.graphqls", Input: `"""
+A part of what happened to a spool, newest first.
+"""
+type SpoolEventConnection {
+  """
+  The events, newest first.
+  """
+  edges: [SpoolEventEdge!]!
+
+  """
+  Whether older events follow.
+  """
+  pageInfo: PageInfo!
+}
+
+"""
+An event and its place.
+"""
+type SpoolEventEdge {
+  """
+  The place of the event, to go on from. It stays good when the event is no longer
+  kept.
+  """
+  cursor: String!
+
+  """
+  The event.
+  """
+  node: SpoolEvent!
+}
+
+"""
+A part of a list, and what comes after it.
+"""
+type PageInfo {
+  """
+  Whether there is more behind ` + "`" + `endCursor` + "`" + `.
+  """
+  hasNextPage: Boolean!
+
+  """
+  The last cursor of this part; null: the part is empty.
+  """
+  endCursor: String
+}
+
+"""
+A change of a spool.
+"""
+type SpoolEvent {
+  """
+  ` + "`" + `event:<tag>@<version>:<type>` + "`" + `, for client caches.
+  """
+  id: ID!
+
+  """
+  What happened.
+  """
+  type: SpoolEventType!
+
+  """
+  When it happened; when it was noticed, if another program did it.
+  """
+  at: DateTime!
+
+  """
+  The worker whose lock began, was extended, or ended; ` + "`" + `unknown` + "`" + ` where another program
+  wrote a lock that names nobody.
+  """
+  ownerId: ID!
+
+  """
+  What people call the worker; null: the lock was written by a program that stores
+  no name.
+  """
+  ownerName: String
+
+  """
+  The spool's version after the event.
+  """
+  version: Long!
+
+  """
+  What the worker left for whoever finds the spool occupied.
+  """
+  note: String
+
+  """
+  When the lock ends by itself, as it stood after the event; null: it has ended, or
+  never does.
+  """
+  expiresAt: DateTime
+}
+
+"""
+What can happen to a spool.
+"""
+enum SpoolEventType {
+  """
+  A worker took it.
+  """
+  TAKEN
+
+  """
+  Its lock got more time. Extensions of one lock that follow each other are one event:
+  the last.
+  """
+  EXTENDED
+
+  """
+  Its holder released it.
+  """
+  RELEASED
+
+  """
+  Its lock's time was up.
+  """
+  EXPIRED
+
+  """
+  An administrator ended its lock. Not offered yet.
+  """
+  FORCE_RELEASED
+
+  """
+  Its holder got a new token. Not offered yet.
+  """
+  RESUMED
+
+  """
+  Another program took it.
+  """
+  TAKEN_EXTERNALLY
+
+  """
+  Another program released it.
+  """
+  RELEASED_EXTERNALLY
+}
+`, BuiltIn: false},
 	{Name: "../schema/mutation.graphqls", Input: `"""
-What changes who holds a spool. Each operation is one atomic step.
+What changes who holds a spool. Each operation is one atomic step; of a batch, each
+item is.
 
 Every one of them can fail with ` + "`" + `BAD_USER_INPUT` + "`" + ` (extensions: ` + "`" + `field` + "`" + `, ` + "`" + `reason` + "`" + `,
 and ` + "`" + `minimum` + "`" + `, ` + "`" + `maximum` + "`" + ` where there is a bound), then nothing was changed; ` + "`" + `reason` + "`" + `
 is one of ` + "`" + `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
-NOT_UUID_V4 WRONG_TYPE NO_EXPIRY` + "`" + `.
+NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR` + "`" + `.
 
 Every one of them can fail with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` (` + "`" + `retryable` + "`" + `, and ` + "`" + `outcome` + "`" + `:
 ` + "`" + `NOT_APPLIED` + "`" + ` or ` + "`" + `UNKNOWN` + "`" + `). With its ` + "`" + `requestId` + "`" + `, the same request can then be sent
 again without danger, and so can a release. Without one, a take of unknown outcome
 is taken back by the service, and an extension may have been applied.
+
+A batch fails as a whole only with ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `items` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + `
+or ` + "`" + `DUPLICATE` + "`" + `), where there are none, more than 50, or a tag twice, and then nothing
+was changed. Otherwise each item succeeds or fails on its own, and has its result at
+its position.
 """
 type Mutation {
   """
@@ -498,6 +1387,38 @@ type Mutation {
     """
     input: ExtendLockInput!
   ): ExtendLockPayload
+
+  """
+  Takes several spools: for each item what ` + "`" + `tomarSpool` + "`" + ` does. The same batch, sent
+  again with the same ` + "`" + `requestId` + "`" + `s, gets the same locks and tokens.
+  """
+  tomarSpools(
+    """
+    What to take.
+    """
+    input: TomarSpoolsInput!
+  ): TomarSpoolsPayload
+
+  """
+  Releases several spools: for each item what ` + "`" + `releaseSpool` + "`" + ` does.
+  """
+  releaseSpools(
+    """
+    What to release.
+    """
+    input: ReleaseSpoolsInput!
+  ): ReleaseSpoolsPayload
+
+  """
+  Lengthens the remaining time of several locks: for each item what ` + "`" + `extendLock` + "`" + `
+  does.
+  """
+  extendLocks(
+    """
+    What to extend.
+    """
+    input: ExtendLocksInput!
+  ): ExtendLocksPayload
 }
 
 """
@@ -722,6 +1643,19 @@ type Query {
   ): Spool
 
   """
+  Several spools, in the order asked. A place is null only with an error at its path,
+  the one that ` + "`" + `spool` + "`" + ` would fail with. Fails as a whole with ` + "`" + `BAD_USER_INPUT` + "`" + ` for
+  ` + "`" + `tagSpools` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + ` or ` + "`" + `DUPLICATE` + "`" + `) where there are none, more than
+  50, or one twice.
+  """
+  spools(
+    """
+    1 to 50 tags, each as for ` + "`" + `spoolLock` + "`" + `.
+    """
+    tagSpools: [ID!]!
+  ): [Spool]
+
+  """
   The bounds in force.
   """
   lockLimits: LockLimits!
@@ -764,6 +1698,23 @@ type Spool {
   Who holds the spool; null: it is free.
   """
   lock: SpoolLock
+
+  """
+  What happened to the spool, newest first: its newest 100 events, for as long as it
+  is remembered. It is read after the spool, so it can be ahead of it. Null only with
+  an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  """
+  history(
+    """
+    The most events to answer: 1 to 100.
+    """
+    first: Int! = 20
+
+    """
+    A cursor, to answer what is older than its event; left out: from the newest on.
+    """
+    after: String
+  ): SpoolEventConnection
 }
 
 """
@@ -837,7 +1788,7 @@ type LockLimits {
   maxTtlSeconds: Int!
 
   """
-  The most items of one batch. Batches are not offered yet.
+  The most spools that one request can be about: items of a batch, tags of ` + "`" + `spools` + "`" + `.
   """
   batchSize: Int!
 
@@ -864,6 +1815,32 @@ func (ec *executionContext) childFields_ExtendLockPayload(ctx context.Context, f
 	return nil, fmt.Errorf("no field named %q was found under type ExtendLockPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ExtendLockResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tagSpool":
+		return ec.fieldContext_ExtendLockResult_tagSpool(ctx, field)
+	case "spool":
+		return ec.fieldContext_ExtendLockResult_spool(ctx, field)
+	case "lock":
+		return ec.fieldContext_ExtendLockResult_lock(ctx, field)
+	case "error":
+		return ec.fieldContext_ExtendLockResult_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExtendLockResult", field.Name)
+}
+
+func (ec *executionContext) childFields_ExtendLocksPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_ExtendLocksPayload_results(ctx, field)
+	case "extended":
+		return ec.fieldContext_ExtendLocksPayload_extended(ctx, field)
+	case "failed":
+		return ec.fieldContext_ExtendLocksPayload_failed(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExtendLocksPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_LockLimits(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "defaultTtlSeconds":
@@ -878,6 +1855,16 @@ func (ec *executionContext) childFields_LockLimits(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type LockLimits", field.Name)
 }
 
+func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hasNextPage":
+		return ec.fieldContext_PageInfo_hasNextPage(ctx, field)
+	case "endCursor":
+		return ec.fieldContext_PageInfo_endCursor(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
 func (ec *executionContext) childFields_ReleaseSpoolPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "released":
@@ -890,6 +1877,34 @@ func (ec *executionContext) childFields_ReleaseSpoolPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type ReleaseSpoolPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ReleaseSpoolResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tagSpool":
+		return ec.fieldContext_ReleaseSpoolResult_tagSpool(ctx, field)
+	case "spool":
+		return ec.fieldContext_ReleaseSpoolResult_spool(ctx, field)
+	case "released":
+		return ec.fieldContext_ReleaseSpoolResult_released(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ReleaseSpoolResult_outcome(ctx, field)
+	case "error":
+		return ec.fieldContext_ReleaseSpoolResult_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReleaseSpoolResult", field.Name)
+}
+
+func (ec *executionContext) childFields_ReleaseSpoolsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_ReleaseSpoolsPayload_results(ctx, field)
+	case "released":
+		return ec.fieldContext_ReleaseSpoolsPayload_released(ctx, field)
+	case "failed":
+		return ec.fieldContext_ReleaseSpoolsPayload_failed(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReleaseSpoolsPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Spool(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -900,8 +1915,80 @@ func (ec *executionContext) childFields_Spool(ctx context.Context, field graphql
 		return ec.fieldContext_Spool_version(ctx, field)
 	case "lock":
 		return ec.fieldContext_Spool_lock(ctx, field)
+	case "history":
+		return ec.fieldContext_Spool_history(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Spool", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "code":
+		return ec.fieldContext_SpoolError_code(ctx, field)
+	case "message":
+		return ec.fieldContext_SpoolError_message(ctx, field)
+	case "retryable":
+		return ec.fieldContext_SpoolError_retryable(ctx, field)
+	case "owner":
+		return ec.fieldContext_SpoolError_owner(ctx, field)
+	case "cause":
+		return ec.fieldContext_SpoolError_cause(ctx, field)
+	case "expected":
+		return ec.fieldContext_SpoolError_expected(ctx, field)
+	case "actual":
+		return ec.fieldContext_SpoolError_actual(ctx, field)
+	case "field":
+		return ec.fieldContext_SpoolError_field(ctx, field)
+	case "reason":
+		return ec.fieldContext_SpoolError_reason(ctx, field)
+	case "outcome":
+		return ec.fieldContext_SpoolError_outcome(ctx, field)
+	case "retryAfterSeconds":
+		return ec.fieldContext_SpoolError_retryAfterSeconds(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolError", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SpoolEvent_id(ctx, field)
+	case "type":
+		return ec.fieldContext_SpoolEvent_type(ctx, field)
+	case "at":
+		return ec.fieldContext_SpoolEvent_at(ctx, field)
+	case "ownerId":
+		return ec.fieldContext_SpoolEvent_ownerId(ctx, field)
+	case "ownerName":
+		return ec.fieldContext_SpoolEvent_ownerName(ctx, field)
+	case "version":
+		return ec.fieldContext_SpoolEvent_version(ctx, field)
+	case "note":
+		return ec.fieldContext_SpoolEvent_note(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_SpoolEvent_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SpoolEventConnection_edges(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SpoolEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SpoolEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SpoolEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolEventEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_SpoolLock(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -940,6 +2027,36 @@ func (ec *executionContext) childFields_TomarSpoolPayload(ctx context.Context, f
 		return ec.fieldContext_TomarSpoolPayload_replayed(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type TomarSpoolPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_TomarSpoolResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tagSpool":
+		return ec.fieldContext_TomarSpoolResult_tagSpool(ctx, field)
+	case "spool":
+		return ec.fieldContext_TomarSpoolResult_spool(ctx, field)
+	case "lock":
+		return ec.fieldContext_TomarSpoolResult_lock(ctx, field)
+	case "lockToken":
+		return ec.fieldContext_TomarSpoolResult_lockToken(ctx, field)
+	case "replayed":
+		return ec.fieldContext_TomarSpoolResult_replayed(ctx, field)
+	case "error":
+		return ec.fieldContext_TomarSpoolResult_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TomarSpoolResult", field.Name)
+}
+
+func (ec *executionContext) childFields_TomarSpoolsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_TomarSpoolsPayload_results(ctx, field)
+	case "taken":
+		return ec.fieldContext_TomarSpoolsPayload_taken(ctx, field)
+	case "failed":
+		return ec.fieldContext_TomarSpoolsPayload_failed(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TomarSpoolsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1072,6 +2189,20 @@ func (ec *executionContext) field_Mutation_extendLock_args(ctx context.Context, 
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_extendLocks_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.ExtendLocksInput, error) {
+			return ec.unmarshalNExtendLocksInput2spoollockᚋgraphᚋmodelᚐExtendLocksInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_releaseSpool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -1086,12 +2217,40 @@ func (ec *executionContext) field_Mutation_releaseSpool_args(ctx context.Context
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_releaseSpools_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.ReleaseSpoolsInput, error) {
+			return ec.unmarshalNReleaseSpoolsInput2spoollockᚋgraphᚋmodelᚐReleaseSpoolsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_tomarSpool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (model.TomarSpoolInput, error) {
 			return ec.unmarshalNTomarSpoolInput2spoollockᚋgraphᚋmodelᚐTomarSpoolInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_tomarSpools_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.TomarSpoolsInput, error) {
+			return ec.unmarshalNTomarSpoolsInput2spoollockᚋgraphᚋmodelᚐTomarSpoolsInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1139,6 +2298,42 @@ func (ec *executionContext) field_Query_spool_args(ctx context.Context, rawArgs 
 		return nil, err
 	}
 	args["tagSpool"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_spools_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "tagSpools",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalNID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["tagSpools"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Spool_history_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (int, error) {
+			return ec.unmarshalNInt2int(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
 	return args, nil
 }
 
@@ -1278,6 +2473,203 @@ func (ec *executionContext) fieldContext_ExtendLockPayload_spool(_ context.Conte
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ExtendLockResult_tagSpool(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLockResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLockResult_tagSpool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TagSpool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLockResult_tagSpool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ExtendLockResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ExtendLockResult_spool(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLockResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLockResult_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLockResult_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ExtendLockResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ExtendLockResult_lock(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLockResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLockResult_lock(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Lock, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLockResult_lock(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ExtendLockResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ExtendLockResult_error(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLockResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLockResult_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolError) graphql.Marshaler {
+			return ec.marshalOSpoolError2ᚖspoollockᚋgraphᚋmodelᚐSpoolError(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLockResult_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ExtendLockResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ExtendLocksPayload_results(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLocksPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLocksPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.ExtendLockResult) graphql.Marshaler {
+			return ec.marshalNExtendLockResult2ᚕᚖspoollockᚋgraphᚋmodelᚐExtendLockResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLocksPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ExtendLocksPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ExtendLockResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ExtendLocksPayload_extended(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLocksPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLocksPayload_extended(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Extended, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLocksPayload_extended(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ExtendLocksPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ExtendLocksPayload_failed(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLocksPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ExtendLocksPayload_failed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ExtendLocksPayload_failed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ExtendLocksPayload", field, false, false, "Int")
 }
 
 func (ec *executionContext) _LockLimits_defaultTtlSeconds(ctx context.Context, field graphql.CollectedField, obj *model.LockLimits) (ret graphql.Marshaler) {
@@ -1504,6 +2896,184 @@ func (ec *executionContext) fieldContext_Mutation_extendLock(ctx context.Context
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_tomarSpools(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_tomarSpools(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().TomarSpools(ctx, fc.Args["input"].(model.TomarSpoolsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.TomarSpoolsPayload) graphql.Marshaler {
+			return ec.marshalOTomarSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_tomarSpools(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TomarSpoolsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_tomarSpools_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_releaseSpools(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_releaseSpools(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReleaseSpools(ctx, fc.Args["input"].(model.ReleaseSpoolsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ReleaseSpoolsPayload) graphql.Marshaler {
+			return ec.marshalOReleaseSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_releaseSpools(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReleaseSpoolsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_releaseSpools_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_extendLocks(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_extendLocks(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ExtendLocks(ctx, fc.Args["input"].(model.ExtendLocksInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ExtendLocksPayload) graphql.Marshaler {
+			return ec.marshalOExtendLocksPayload2ᚖspoollockᚋgraphᚋmodelᚐExtendLocksPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_extendLocks(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ExtendLocksPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_extendLocks_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PageInfo_hasNextPage(ctx context.Context, field graphql.CollectedField, obj *model.PageInfo) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PageInfo_hasNextPage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.HasNextPage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PageInfo_hasNextPage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PageInfo", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _PageInfo_endCursor(ctx context.Context, field graphql.CollectedField, obj *model.PageInfo) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PageInfo_endCursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.EndCursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PageInfo_endCursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PageInfo", field, false, false, "String")
+}
+
 func (ec *executionContext) _Query_spoolLock(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1586,6 +3156,50 @@ func (ec *executionContext) fieldContext_Query_spool(ctx context.Context, field 
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_spool_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_spools(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_spools(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Spools(ctx, fc.Args["tagSpools"].([]string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
+			return ec.marshalOSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_spools(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_spools_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -1778,6 +3392,217 @@ func (ec *executionContext) fieldContext_ReleaseSpoolPayload_spool(_ context.Con
 	return fc, nil
 }
 
+func (ec *executionContext) _ReleaseSpoolResult_tagSpool(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolResult_tagSpool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TagSpool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolResult_tagSpool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReleaseSpoolResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ReleaseSpoolResult_spool(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolResult_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolResult_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReleaseSpoolResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReleaseSpoolResult_released(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolResult_released(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Released, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *bool) graphql.Marshaler {
+			return ec.marshalOBoolean2ᚖbool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolResult_released(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReleaseSpoolResult", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _ReleaseSpoolResult_outcome(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolResult_outcome(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Outcome, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ReleaseOutcome) graphql.Marshaler {
+			return ec.marshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolResult_outcome(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReleaseSpoolResult", field, false, false, "ReleaseOutcome")
+}
+
+func (ec *executionContext) _ReleaseSpoolResult_error(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolResult_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolError) graphql.Marshaler {
+			return ec.marshalOSpoolError2ᚖspoollockᚋgraphᚋmodelᚐSpoolError(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolResult_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReleaseSpoolResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReleaseSpoolsPayload_results(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolsPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.ReleaseSpoolResult) graphql.Marshaler {
+			return ec.marshalNReleaseSpoolResult2ᚕᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolsPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReleaseSpoolsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReleaseSpoolResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReleaseSpoolsPayload_released(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolsPayload_released(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Released, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolsPayload_released(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReleaseSpoolsPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ReleaseSpoolsPayload_failed(ctx context.Context, field graphql.CollectedField, obj *model.ReleaseSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReleaseSpoolsPayload_failed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReleaseSpoolsPayload_failed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReleaseSpoolsPayload", field, false, false, "Int")
+}
+
 func (ec *executionContext) _Spool_id(ctx context.Context, field graphql.CollectedField, obj *model.Spool) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1874,6 +3699,615 @@ func (ec *executionContext) fieldContext_Spool_lock(_ context.Context, field gra
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Spool_history(ctx context.Context, field graphql.CollectedField, obj *model.Spool) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Spool_history(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Spool().History(ctx, obj, fc.Args["first"].(int), fc.Args["after"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolEventConnection) graphql.Marshaler {
+			return ec.marshalOSpoolEventConnection2ᚖspoollockᚋgraphᚋmodelᚐSpoolEventConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Spool_history(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Spool",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolEventConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Spool_history_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolError_code(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_code(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Code, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_code(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolError_message(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolError_retryable(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_retryable(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Retryable, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_retryable(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _SpoolError_owner(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_owner(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Owner, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_owner(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolError",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolError_cause(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_cause(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cause, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.LockEnd) graphql.Marshaler {
+			return ec.marshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_cause(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "LockEnd")
+}
+
+func (ec *executionContext) _SpoolError_expected(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_expected(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Expected, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int64) graphql.Marshaler {
+			return ec.marshalOLong2ᚖint64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_expected(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Long")
+}
+
+func (ec *executionContext) _SpoolError_actual(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_actual(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Actual, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int64) graphql.Marshaler {
+			return ec.marshalOLong2ᚖint64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_actual(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Long")
+}
+
+func (ec *executionContext) _SpoolError_field(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_field(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Field, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_field(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolError_reason(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolError_outcome(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_outcome(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Outcome, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_outcome(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolError_retryAfterSeconds(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_retryAfterSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RetryAfterSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_retryAfterSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolEvent_id(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "ID")
+}
+
+func (ec *executionContext) _SpoolEvent_type(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_type(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Type, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v model.SpoolEventType) graphql.Marshaler {
+			return ec.marshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_type(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "SpoolEventType")
+}
+
+func (ec *executionContext) _SpoolEvent_at(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_at(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.At, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_at(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SpoolEvent_ownerId(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_ownerId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OwnerID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_ownerId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "ID")
+}
+
+func (ec *executionContext) _SpoolEvent_ownerName(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_ownerName(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OwnerName, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_ownerName(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolEvent_version(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_version(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Version, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNLong2int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_version(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "Long")
+}
+
+func (ec *executionContext) _SpoolEvent_note(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_note(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Note, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_note(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolEvent_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SpoolEventConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEventConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEventConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.SpoolEventEdge) graphql.Marshaler {
+			return ec.marshalNSpoolEventEdge2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolEventEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEventConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolEventConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolEventEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolEventConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEventConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEventConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖspoollockᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEventConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolEventConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolEventEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEventEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEventEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEventEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEventEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolEventEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEventEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEventEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolEvent) graphql.Marshaler {
+			return ec.marshalNSpoolEvent2ᚖspoollockᚋgraphᚋmodelᚐSpoolEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEventEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolEventEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolEvent(ctx, field)
 		},
 	}
 	return fc, nil
@@ -2194,6 +4628,249 @@ func (ec *executionContext) _TomarSpoolPayload_replayed(ctx context.Context, fie
 }
 func (ec *executionContext) fieldContext_TomarSpoolPayload_replayed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("TomarSpoolPayload", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _TomarSpoolResult_tagSpool(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_tagSpool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TagSpool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_tagSpool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TomarSpoolResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _TomarSpoolResult_spool(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TomarSpoolResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TomarSpoolResult_lock(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_lock(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Lock, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_lock(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TomarSpoolResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TomarSpoolResult_lockToken(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_lockToken(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LockToken, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_lockToken(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TomarSpoolResult", field, false, false, "String")
+}
+
+func (ec *executionContext) _TomarSpoolResult_replayed(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_replayed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Replayed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *bool) graphql.Marshaler {
+			return ec.marshalOBoolean2ᚖbool(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_replayed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TomarSpoolResult", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _TomarSpoolResult_error(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolResult_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolError) graphql.Marshaler {
+			return ec.marshalOSpoolError2ᚖspoollockᚋgraphᚋmodelᚐSpoolError(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolResult_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TomarSpoolResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TomarSpoolsPayload_results(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolsPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.TomarSpoolResult) graphql.Marshaler {
+			return ec.marshalNTomarSpoolResult2ᚕᚖspoollockᚋgraphᚋmodelᚐTomarSpoolResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolsPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TomarSpoolsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TomarSpoolResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TomarSpoolsPayload_taken(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolsPayload_taken(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Taken, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolsPayload_taken(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TomarSpoolsPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _TomarSpoolsPayload_failed(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TomarSpoolsPayload_failed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TomarSpoolsPayload_failed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TomarSpoolsPayload", field, false, false, "Int")
 }
 
 func (ec *executionContext) ___Directive_name(ctx context.Context, field graphql.CollectedField, obj *introspection.Directive) (ret graphql.Marshaler) {
@@ -3332,6 +6009,48 @@ func UnmarshalExtendLockInput(ctx context.Context, raw any) (model.ExtendLockInp
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputExtendLocksInput(ctx context.Context, obj any) (model.ExtendLocksInput, error) {
+	var it model.ExtendLocksInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"items"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "items":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("items"))
+			data, err := ec.unmarshalNExtendLockInput2ᚕᚖspoollockᚋgraphᚋmodelᚐExtendLockInputᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Items = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalExtendLocksInput unmarshals raw into the ExtendLocksInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalExtendLocksInput(ctx context.Context, raw any) (model.ExtendLocksInput, error) {
+	var out model.ExtendLocksInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ExtendLocksInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputReleaseSpoolInput(ctx context.Context, obj any) (model.ReleaseSpoolInput, error) {
 	var it model.ReleaseSpoolInput
 	if obj == nil {
@@ -3378,6 +6097,48 @@ func (ec *executionContext) unmarshalInputReleaseSpoolInput(ctx context.Context,
 func UnmarshalReleaseSpoolInput(ctx context.Context, raw any) (model.ReleaseSpoolInput, error) {
 	var out model.ReleaseSpoolInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReleaseSpoolInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputReleaseSpoolsInput(ctx context.Context, obj any) (model.ReleaseSpoolsInput, error) {
+	var it model.ReleaseSpoolsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"items"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "items":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("items"))
+			data, err := ec.unmarshalNReleaseSpoolInput2ᚕᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolInputᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Items = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalReleaseSpoolsInput unmarshals raw into the ReleaseSpoolsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalReleaseSpoolsInput(ctx context.Context, raw any) (model.ReleaseSpoolsInput, error) {
+	var out model.ReleaseSpoolsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReleaseSpoolsInput", raw, &out)
 	return out, err
 }
 
@@ -3465,6 +6226,48 @@ func UnmarshalTomarSpoolInput(ctx context.Context, raw any) (model.TomarSpoolInp
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputTomarSpoolsInput(ctx context.Context, obj any) (model.TomarSpoolsInput, error) {
+	var it model.TomarSpoolsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"items"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "items":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("items"))
+			data, err := ec.unmarshalNTomarSpoolInput2ᚕᚖspoollockᚋgraphᚋmodelᚐTomarSpoolInputᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Items = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalTomarSpoolsInput unmarshals raw into the TomarSpoolsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalTomarSpoolsInput(ctx context.Context, raw any) (model.TomarSpoolsInput, error) {
+	var out model.TomarSpoolsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "TomarSpoolsInput", raw, &out)
+	return out, err
+}
+
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -3491,6 +6294,97 @@ func (ec *executionContext) _ExtendLockPayload(ctx context.Context, sel ast.Sele
 			}
 		case "spool":
 			out.Values[i] = ec._ExtendLockPayload_spool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var extendLockResultImplementors = []string{"ExtendLockResult"}
+
+func (ec *executionContext) _ExtendLockResult(ctx context.Context, sel ast.SelectionSet, obj *model.ExtendLockResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, extendLockResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ExtendLockResult")
+		case "tagSpool":
+			out.Values[i] = ec._ExtendLockResult_tagSpool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spool":
+			out.Values[i] = ec._ExtendLockResult_spool(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "lock":
+			out.Values[i] = ec._ExtendLockResult_lock(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._ExtendLockResult_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var extendLocksPayloadImplementors = []string{"ExtendLocksPayload"}
+
+func (ec *executionContext) _ExtendLocksPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ExtendLocksPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, extendLocksPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ExtendLocksPayload")
+		case "results":
+			out.Values[i] = ec._ExtendLocksPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "extended":
+			out.Values[i] = ec._ExtendLocksPayload_extended(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "failed":
+			out.Values[i] = ec._ExtendLocksPayload_failed(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -3599,6 +6493,65 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "tomarSpools":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_tomarSpools(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "releaseSpools":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_releaseSpools(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "extendLocks":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_extendLocks(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var pageInfoImplementors = []string{"PageInfo"}
+
+func (ec *executionContext) _PageInfo(ctx context.Context, sel ast.SelectionSet, obj *model.PageInfo) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, pageInfoImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("PageInfo")
+		case "hasNextPage":
+			out.Values[i] = ec._PageInfo_hasNextPage(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "endCursor":
+			out.Values[i] = ec._PageInfo_endCursor(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -3646,6 +6599,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_spool(ctx, field)
+				})
+		case "spools":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_spools(ctx, field)
 				})
 		case "lockLimits":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
@@ -3727,6 +6686,102 @@ func (ec *executionContext) _ReleaseSpoolPayload(ctx context.Context, sel ast.Se
 	return out
 }
 
+var releaseSpoolResultImplementors = []string{"ReleaseSpoolResult"}
+
+func (ec *executionContext) _ReleaseSpoolResult(ctx context.Context, sel ast.SelectionSet, obj *model.ReleaseSpoolResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, releaseSpoolResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReleaseSpoolResult")
+		case "tagSpool":
+			out.Values[i] = ec._ReleaseSpoolResult_tagSpool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spool":
+			out.Values[i] = ec._ReleaseSpoolResult_spool(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "released":
+			out.Values[i] = ec._ReleaseSpoolResult_released(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "outcome":
+			out.Values[i] = ec._ReleaseSpoolResult_outcome(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._ReleaseSpoolResult_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var releaseSpoolsPayloadImplementors = []string{"ReleaseSpoolsPayload"}
+
+func (ec *executionContext) _ReleaseSpoolsPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ReleaseSpoolsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, releaseSpoolsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReleaseSpoolsPayload")
+		case "results":
+			out.Values[i] = ec._ReleaseSpoolsPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "released":
+			out.Values[i] = ec._ReleaseSpoolsPayload_released(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "failed":
+			out.Values[i] = ec._ReleaseSpoolsPayload_failed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var spoolImplementors = []string{"Spool"}
 
 func (ec *executionContext) _Spool(ctx context.Context, sel ast.SelectionSet, obj *model.Spool) graphql.Marshaler {
@@ -3741,21 +6796,254 @@ func (ec *executionContext) _Spool(ctx context.Context, sel ast.SelectionSet, ob
 		case "id":
 			out.Values[i] = ec._Spool_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "tagSpool":
 			out.Values[i] = ec._Spool_tagSpool(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "version":
 			out.Values[i] = ec._Spool_version(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "lock":
 			out.Values[i] = ec._Spool_lock(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "history":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Spool_history(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var spoolErrorImplementors = []string{"SpoolError"}
+
+func (ec *executionContext) _SpoolError(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolError) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolErrorImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolError")
+		case "code":
+			out.Values[i] = ec._SpoolError_code(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "message":
+			out.Values[i] = ec._SpoolError_message(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "retryable":
+			out.Values[i] = ec._SpoolError_retryable(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "owner":
+			out.Values[i] = ec._SpoolError_owner(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cause":
+			out.Values[i] = ec._SpoolError_cause(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "expected":
+			out.Values[i] = ec._SpoolError_expected(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "actual":
+			out.Values[i] = ec._SpoolError_actual(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "field":
+			out.Values[i] = ec._SpoolError_field(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._SpoolError_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "outcome":
+			out.Values[i] = ec._SpoolError_outcome(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "retryAfterSeconds":
+			out.Values[i] = ec._SpoolError_retryAfterSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var spoolEventImplementors = []string{"SpoolEvent"}
+
+func (ec *executionContext) _SpoolEvent(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolEvent) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolEventImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolEvent")
+		case "id":
+			out.Values[i] = ec._SpoolEvent_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "type":
+			out.Values[i] = ec._SpoolEvent_type(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "at":
+			out.Values[i] = ec._SpoolEvent_at(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "ownerId":
+			out.Values[i] = ec._SpoolEvent_ownerId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "ownerName":
+			out.Values[i] = ec._SpoolEvent_ownerName(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "version":
+			out.Values[i] = ec._SpoolEvent_version(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "note":
+			out.Values[i] = ec._SpoolEvent_note(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._SpoolEvent_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var spoolEventConnectionImplementors = []string{"SpoolEventConnection"}
+
+func (ec *executionContext) _SpoolEventConnection(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolEventConnection) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolEventConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolEventConnection")
+		case "edges":
+			out.Values[i] = ec._SpoolEventConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "pageInfo":
+			out.Values[i] = ec._SpoolEventConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var spoolEventEdgeImplementors = []string{"SpoolEventEdge"}
+
+func (ec *executionContext) _SpoolEventEdge(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolEventEdge) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolEventEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolEventEdge")
+		case "cursor":
+			out.Values[i] = ec._SpoolEventEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._SpoolEventEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -3876,6 +7164,107 @@ func (ec *executionContext) _TomarSpoolPayload(ctx context.Context, sel ast.Sele
 			}
 		case "replayed":
 			out.Values[i] = ec._TomarSpoolPayload_replayed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var tomarSpoolResultImplementors = []string{"TomarSpoolResult"}
+
+func (ec *executionContext) _TomarSpoolResult(ctx context.Context, sel ast.SelectionSet, obj *model.TomarSpoolResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, tomarSpoolResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("TomarSpoolResult")
+		case "tagSpool":
+			out.Values[i] = ec._TomarSpoolResult_tagSpool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spool":
+			out.Values[i] = ec._TomarSpoolResult_spool(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "lock":
+			out.Values[i] = ec._TomarSpoolResult_lock(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "lockToken":
+			out.Values[i] = ec._TomarSpoolResult_lockToken(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "replayed":
+			out.Values[i] = ec._TomarSpoolResult_replayed(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._TomarSpoolResult_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var tomarSpoolsPayloadImplementors = []string{"TomarSpoolsPayload"}
+
+func (ec *executionContext) _TomarSpoolsPayload(ctx context.Context, sel ast.SelectionSet, obj *model.TomarSpoolsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, tomarSpoolsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("TomarSpoolsPayload")
+		case "results":
+			out.Values[i] = ec._TomarSpoolsPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "taken":
+			out.Values[i] = ec._TomarSpoolsPayload_taken(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "failed":
+			out.Values[i] = ec._TomarSpoolsPayload_failed(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -4272,8 +7661,70 @@ func (ec *executionContext) marshalNBoolean2bool(ctx context.Context, sel ast.Se
 	return res
 }
 
+func (ec *executionContext) unmarshalNDateTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
+	res, err := scalar.UnmarshalDateTime(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNDateTime2timeᚐTime(ctx context.Context, sel ast.SelectionSet, v time.Time) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalDateTime(v)
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "DateTime!")
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNExtendLockInput2spoollockᚋgraphᚋmodelᚐExtendLockInput(ctx context.Context, v any) (model.ExtendLockInput, error) {
 	res, err := ec.unmarshalInputExtendLockInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNExtendLockInput2ᚕᚖspoollockᚋgraphᚋmodelᚐExtendLockInputᚄ(ctx context.Context, v any) ([]*model.ExtendLockInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.ExtendLockInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNExtendLockInput2ᚖspoollockᚋgraphᚋmodelᚐExtendLockInput(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) unmarshalNExtendLockInput2ᚖspoollockᚋgraphᚋmodelᚐExtendLockInput(ctx context.Context, v any) (*model.ExtendLockInput, error) {
+	res, err := ec.unmarshalInputExtendLockInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNExtendLockResult2ᚕᚖspoollockᚋgraphᚋmodelᚐExtendLockResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.ExtendLockResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNExtendLockResult2ᚖspoollockᚋgraphᚋmodelᚐExtendLockResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNExtendLockResult2ᚖspoollockᚋgraphᚋmodelᚐExtendLockResult(ctx context.Context, sel ast.SelectionSet, v *model.ExtendLockResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ExtendLockResult!")
+		return graphql.Null
+	}
+	return ec._ExtendLockResult(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNExtendLocksInput2spoollockᚋgraphᚋmodelᚐExtendLocksInput(ctx context.Context, v any) (model.ExtendLocksInput, error) {
+	res, err := ec.unmarshalInputExtendLocksInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -4289,6 +7740,35 @@ func (ec *executionContext) marshalNID2string(ctx context.Context, sel ast.Selec
 		graphql.AddInvalidNullFromMarshaler(ctx, "ID!")
 	}
 	return res
+}
+
+func (ec *executionContext) unmarshalNID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]string, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNID2string(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNID2ᚕstringᚄ(ctx context.Context, sel ast.SelectionSet, v []string) graphql.Marshaler {
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalNInt2int(ctx context.Context, v any) (int, error) {
@@ -4327,6 +7807,14 @@ func (ec *executionContext) marshalNLong2int64(ctx context.Context, sel ast.Sele
 	return res
 }
 
+func (ec *executionContext) marshalNPageInfo2ᚖspoollockᚋgraphᚋmodelᚐPageInfo(ctx context.Context, sel ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "PageInfo!")
+		return graphql.Null
+	}
+	return ec._PageInfo(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNReleaseOutcome2spoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, v any) (model.ReleaseOutcome, error) {
 	var res model.ReleaseOutcome
 	err := res.UnmarshalGQL(v)
@@ -4342,12 +7830,102 @@ func (ec *executionContext) unmarshalNReleaseSpoolInput2spoollockᚋgraphᚋmode
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNReleaseSpoolInput2ᚕᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolInputᚄ(ctx context.Context, v any) ([]*model.ReleaseSpoolInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.ReleaseSpoolInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNReleaseSpoolInput2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolInput(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) unmarshalNReleaseSpoolInput2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolInput(ctx context.Context, v any) (*model.ReleaseSpoolInput, error) {
+	res, err := ec.unmarshalInputReleaseSpoolInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNReleaseSpoolResult2ᚕᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.ReleaseSpoolResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNReleaseSpoolResult2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNReleaseSpoolResult2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolResult(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseSpoolResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ReleaseSpoolResult!")
+		return graphql.Null
+	}
+	return ec._ReleaseSpoolResult(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNReleaseSpoolsInput2spoollockᚋgraphᚋmodelᚐReleaseSpoolsInput(ctx context.Context, v any) (model.ReleaseSpoolsInput, error) {
+	res, err := ec.unmarshalInputReleaseSpoolsInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v *model.Spool) graphql.Marshaler {
 	if v == nil {
 		graphql.AddInvalidNullError(ctx, "Spool!")
 		return graphql.Null
 	}
 	return ec._Spool(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNSpoolEvent2ᚖspoollockᚋgraphᚋmodelᚐSpoolEvent(ctx context.Context, sel ast.SelectionSet, v *model.SpoolEvent) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "SpoolEvent!")
+		return graphql.Null
+	}
+	return ec._SpoolEvent(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNSpoolEventEdge2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolEventEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.SpoolEventEdge) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNSpoolEventEdge2ᚖspoollockᚋgraphᚋmodelᚐSpoolEventEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNSpoolEventEdge2ᚖspoollockᚋgraphᚋmodelᚐSpoolEventEdge(ctx context.Context, sel ast.SelectionSet, v *model.SpoolEventEdge) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "SpoolEventEdge!")
+		return graphql.Null
+	}
+	return ec._SpoolEventEdge(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx context.Context, v any) (model.SpoolEventType, error) {
+	var res model.SpoolEventType
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx context.Context, sel ast.SelectionSet, v model.SpoolEventType) graphql.Marshaler {
+	return v
 }
 
 func (ec *executionContext) marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx context.Context, sel ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
@@ -4374,6 +7952,54 @@ func (ec *executionContext) marshalNString2string(ctx context.Context, sel ast.S
 
 func (ec *executionContext) unmarshalNTomarSpoolInput2spoollockᚋgraphᚋmodelᚐTomarSpoolInput(ctx context.Context, v any) (model.TomarSpoolInput, error) {
 	res, err := ec.unmarshalInputTomarSpoolInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNTomarSpoolInput2ᚕᚖspoollockᚋgraphᚋmodelᚐTomarSpoolInputᚄ(ctx context.Context, v any) ([]*model.TomarSpoolInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]*model.TomarSpoolInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNTomarSpoolInput2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolInput(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) unmarshalNTomarSpoolInput2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolInput(ctx context.Context, v any) (*model.TomarSpoolInput, error) {
+	res, err := ec.unmarshalInputTomarSpoolInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNTomarSpoolResult2ᚕᚖspoollockᚋgraphᚋmodelᚐTomarSpoolResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.TomarSpoolResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTomarSpoolResult2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNTomarSpoolResult2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolResult(ctx context.Context, sel ast.SelectionSet, v *model.TomarSpoolResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "TomarSpoolResult!")
+		return graphql.Null
+	}
+	return ec._TomarSpoolResult(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNTomarSpoolsInput2spoollockᚋgraphᚋmodelᚐTomarSpoolsInput(ctx context.Context, v any) (model.TomarSpoolsInput, error) {
+	res, err := ec.unmarshalInputTomarSpoolsInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -4574,6 +8200,13 @@ func (ec *executionContext) marshalOExtendLockPayload2ᚖspoollockᚋgraphᚋmod
 	return ec._ExtendLockPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOExtendLocksPayload2ᚖspoollockᚋgraphᚋmodelᚐExtendLocksPayload(ctx context.Context, sel ast.SelectionSet, v *model.ExtendLocksPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ExtendLocksPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOID2ᚖstring(ctx context.Context, v any) (*string, error) {
 	if v == nil {
 		return nil, nil
@@ -4610,6 +8243,22 @@ func (ec *executionContext) marshalOInt2ᚖint(ctx context.Context, sel ast.Sele
 	return res
 }
 
+func (ec *executionContext) unmarshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx context.Context, v any) (*model.LockEnd, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(model.LockEnd)
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx context.Context, sel ast.SelectionSet, v *model.LockEnd) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return v
+}
+
 func (ec *executionContext) unmarshalOLong2ᚖint64(ctx context.Context, v any) (*int64, error) {
 	if v == nil {
 		return nil, nil
@@ -4628,6 +8277,22 @@ func (ec *executionContext) marshalOLong2ᚖint64(ctx context.Context, sel ast.S
 	return res
 }
 
+func (ec *executionContext) unmarshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, v any) (*model.ReleaseOutcome, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(model.ReleaseOutcome)
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseOutcome) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return v
+}
+
 func (ec *executionContext) marshalOReleaseSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolPayload(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseSpoolPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -4635,11 +8300,45 @@ func (ec *executionContext) marshalOReleaseSpoolPayload2ᚖspoollockᚋgraphᚋm
 	return ec._ReleaseSpoolPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOReleaseSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolsPayload(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseSpoolsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ReleaseSpoolsPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, sel, v[i])
+	})
+
+	return ret
+}
+
 func (ec *executionContext) marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v *model.Spool) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
 	return ec._Spool(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOSpoolError2ᚖspoollockᚋgraphᚋmodelᚐSpoolError(ctx context.Context, sel ast.SelectionSet, v *model.SpoolError) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SpoolError(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOSpoolEventConnection2ᚖspoollockᚋgraphᚋmodelᚐSpoolEventConnection(ctx context.Context, sel ast.SelectionSet, v *model.SpoolEventConnection) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SpoolEventConnection(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx context.Context, sel ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
@@ -4672,6 +8371,13 @@ func (ec *executionContext) marshalOTomarSpoolPayload2ᚖspoollockᚋgraphᚋmod
 		return graphql.Null
 	}
 	return ec._TomarSpoolPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOTomarSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolsPayload(ctx context.Context, sel ast.SelectionSet, v *model.TomarSpoolsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._TomarSpoolsPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalO__EnumValue2ᚕgithubᚗcomᚋ99designsᚋgqlgenᚋgraphqlᚋintrospectionᚐEnumValueᚄ(ctx context.Context, sel ast.SelectionSet, v []introspection.EnumValue) graphql.Marshaler {

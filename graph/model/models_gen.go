@@ -32,30 +32,73 @@ type ExtendLockPayload struct {
 	Spool *Spool `json:"spool"`
 }
 
+// What became of one item of `extendLocks`: a lock, or an error, and null for the rest.
+type ExtendLockResult struct {
+	// The canonical tag of the spool. Where what was sent is no tag, its first 64
+	// characters as they were sent.
+	TagSpool string `json:"tagSpool"`
+	// The spool, held by the lock.
+	Spool *Spool `json:"spool,omitempty"`
+	// The lock, as this item left it.
+	Lock *SpoolLock `json:"lock,omitempty"`
+	// Why it was not extended: what `extendLock` can fail with.
+	Error *SpoolError `json:"error,omitempty"`
+}
+
+// A request for more time for several locks.
+type ExtendLocksInput struct {
+	// 1 to 50, each for another spool.
+	Items []*ExtendLockInput `json:"items"`
+}
+
+// What became of a request for more time for several locks.
+type ExtendLocksPayload struct {
+	// One for each item, in the order of the items.
+	Results []*ExtendLockResult `json:"results"`
+	// How many locks were extended.
+	Extended int `json:"extended"`
+	// How many items have an error; with `extended`, it makes up all.
+	Failed int `json:"failed"`
+}
+
 // The bounds of what can be asked for.
 type LockLimits struct {
 	// How many seconds a lock lasts if its take does not say.
 	DefaultTTLSeconds int `json:"defaultTtlSeconds"`
 	// The most seconds that a lock may have left at any moment.
 	MaxTTLSeconds int `json:"maxTtlSeconds"`
-	// The most items of one batch. Batches are not offered yet.
+	// The most spools that one request can be about: items of a batch, tags of `spools`.
 	BatchSize int `json:"batchSize"`
 	// How many spools one worker should hold at most. Not enforced yet.
 	MaxLocksPerWorker int `json:"maxLocksPerWorker"`
 }
 
-// What changes who holds a spool. Each operation is one atomic step.
+// What changes who holds a spool. Each operation is one atomic step; of a batch, each
+// item is.
 //
 // Every one of them can fail with `BAD_USER_INPUT` (extensions: `field`, `reason`,
 // and `minimum`, `maximum` where there is a bound), then nothing was changed; `reason`
 // is one of `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
-// NOT_UUID_V4 WRONG_TYPE NO_EXPIRY`.
+// NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR`.
 //
 // Every one of them can fail with `SERVICE_UNAVAILABLE` (`retryable`, and `outcome`:
 // `NOT_APPLIED` or `UNKNOWN`). With its `requestId`, the same request can then be sent
 // again without danger, and so can a release. Without one, a take of unknown outcome
 // is taken back by the service, and an extension may have been applied.
+//
+// A batch fails as a whole only with `BAD_USER_INPUT` for `items` (reason `OUT_OF_RANGE`
+// or `DUPLICATE`), where there are none, more than 50, or a tag twice, and then nothing
+// was changed. Otherwise each item succeeds or fails on its own, and has its result at
+// its position.
 type Mutation struct {
+}
+
+// A part of a list, and what comes after it.
+type PageInfo struct {
+	// Whether there is more behind `endCursor`.
+	HasNextPage bool `json:"hasNextPage"`
+	// The last cursor of this part; null: the part is empty.
+	EndCursor *string `json:"endCursor,omitempty"`
 }
 
 // What can be asked. Every answer about a spool is Redis at the time of the call,
@@ -82,6 +125,39 @@ type ReleaseSpoolPayload struct {
 	Spool *Spool `json:"spool"`
 }
 
+// What became of one item of `releaseSpools`: an outcome, or an error, and null for the
+// rest.
+type ReleaseSpoolResult struct {
+	// The canonical tag of the spool. Where what was sent is no tag, its first 64
+	// characters as they were sent.
+	TagSpool string `json:"tagSpool"`
+	// The spool as it stands afterwards: free, or in somebody else's hands.
+	Spool *Spool `json:"spool,omitempty"`
+	// Whether this token's lock is released, by this call or by an earlier one.
+	Released *bool `json:"released,omitempty"`
+	// What became of the token.
+	Outcome *ReleaseOutcome `json:"outcome,omitempty"`
+	// Why nothing can be said of the token: what `releaseSpool` can fail with.
+	Error *SpoolError `json:"error,omitempty"`
+}
+
+// A request to release several spools.
+type ReleaseSpoolsInput struct {
+	// 1 to 50, each for another spool.
+	Items []*ReleaseSpoolInput `json:"items"`
+}
+
+// What became of a request to release several spools.
+type ReleaseSpoolsPayload struct {
+	// One for each item, in the order of the items.
+	Results []*ReleaseSpoolResult `json:"results"`
+	// In how many results `released` is true.
+	Released int `json:"released"`
+	// How many items have an error. A token that did not hold its spool is none, and
+	// counts neither here nor in `released`.
+	Failed int `json:"failed"`
+}
+
 // A prefabricated piece of piping, as it stood in Redis when it was read.
 type Spool struct {
 	// `spool:<tag>`, for client caches.
@@ -95,6 +171,76 @@ type Spool struct {
 	Version int64 `json:"version"`
 	// Who holds the spool; null: it is free.
 	Lock *SpoolLock `json:"lock,omitempty"`
+}
+
+// Why one item of several failed: what the operation on this one alone would have in
+// the extensions of its error. What a code has nothing to say of is null.
+type SpoolError struct {
+	// As `code` in the extensions: `SPOOL_OCCUPIED VERSION_CONFLICT LOCK_EXPIRED
+	// BAD_USER_INPUT SERVICE_UNAVAILABLE INTERNAL_SERVER_ERROR`.
+	Code string `json:"code"`
+	// A sentence for a person. It holds the bounds of what was out of them, and the id
+	// under which the service's log has the details of an `INTERNAL_SERVER_ERROR`.
+	Message string `json:"message"`
+	// Whether the same item may succeed when it is sent again as it is; with
+	// `SERVICE_UNAVAILABLE`.
+	Retryable bool `json:"retryable"`
+	// The lock in the way; with `SPOOL_OCCUPIED`.
+	Owner *SpoolLock `json:"owner,omitempty"`
+	// How the lock that was relied on has ended; with `LOCK_EXPIRED`.
+	Cause *LockEnd `json:"cause,omitempty"`
+	// The version that was expected; with `VERSION_CONFLICT`.
+	Expected *int64 `json:"expected,omitempty"`
+	// The version that the spool has; with `VERSION_CONFLICT`.
+	Actual *int64 `json:"actual,omitempty"`
+	// The input that was not acceptable, by its bare name; with `BAD_USER_INPUT`.
+	Field *string `json:"field,omitempty"`
+	// What is wrong with it; with `BAD_USER_INPUT`.
+	Reason *string `json:"reason,omitempty"`
+	// `NOT_APPLIED` or `UNKNOWN`; with `SERVICE_UNAVAILABLE`.
+	Outcome *string `json:"outcome,omitempty"`
+	// In how many seconds to try again, where that is known.
+	RetryAfterSeconds *int `json:"retryAfterSeconds,omitempty"`
+}
+
+// A change of a spool.
+type SpoolEvent struct {
+	// `event:<tag>@<version>:<type>`, for client caches.
+	ID string `json:"id"`
+	// What happened.
+	Type SpoolEventType `json:"type"`
+	// When it happened; when it was noticed, if another program did it.
+	At time.Time `json:"at"`
+	// The worker whose lock began, was extended, or ended; `unknown` where another program
+	// wrote a lock that names nobody.
+	OwnerID string `json:"ownerId"`
+	// What people call the worker; null: the lock was written by a program that stores
+	// no name.
+	OwnerName *string `json:"ownerName,omitempty"`
+	// The spool's version after the event.
+	Version int64 `json:"version"`
+	// What the worker left for whoever finds the spool occupied.
+	Note *string `json:"note,omitempty"`
+	// When the lock ends by itself, as it stood after the event; null: it has ended, or
+	// never does.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// A part of what happened to a spool, newest first.
+type SpoolEventConnection struct {
+	// The events, newest first.
+	Edges []*SpoolEventEdge `json:"edges"`
+	// Whether older events follow.
+	PageInfo *PageInfo `json:"pageInfo"`
+}
+
+// An event and its place.
+type SpoolEventEdge struct {
+	// The place of the event, to go on from. It stays good when the event is no longer
+	// kept.
+	Cursor string `json:"cursor"`
+	// The event.
+	Node *SpoolEvent `json:"node"`
 }
 
 // The fact that a worker holds a spool: nobody else can take it until it is
@@ -162,6 +308,110 @@ type TomarSpoolPayload struct {
 	// sending, or by an attempt inside the service whose answer was lost. What a later
 	// sending says of time and note is ignored.
 	Replayed bool `json:"replayed"`
+}
+
+// What became of one item of `tomarSpools`: a lock, or an error, and null for the rest.
+type TomarSpoolResult struct {
+	// The canonical tag of the spool. Where what was sent is no tag, its first 64
+	// characters as they were sent.
+	TagSpool string `json:"tagSpool"`
+	// The spool, held by the lock.
+	Spool *Spool `json:"spool,omitempty"`
+	// The lock, as it stands.
+	Lock *SpoolLock `json:"lock,omitempty"`
+	// The secret that proves the holding, needed to release or extend it. It is
+	// answered here and nowhere else.
+	LockToken *string `json:"lockToken,omitempty"`
+	// As for `tomarSpool`.
+	Replayed *bool `json:"replayed,omitempty"`
+	// Why there is no lock: what `tomarSpool` can fail with.
+	Error *SpoolError `json:"error,omitempty"`
+}
+
+// A request to take several spools.
+type TomarSpoolsInput struct {
+	// 1 to 50, each for another spool.
+	Items []*TomarSpoolInput `json:"items"`
+}
+
+// What became of a request to take several spools.
+type TomarSpoolsPayload struct {
+	// One for each item, in the order of the items.
+	Results []*TomarSpoolResult `json:"results"`
+	// How many spools were taken, replayed ones included.
+	Taken int `json:"taken"`
+	// How many items have an error; with `taken`, it makes up all.
+	Failed int `json:"failed"`
+}
+
+// How a lock came to its end.
+type LockEnd string
+
+const (
+	// It was released.
+	LockEndReleased LockEnd = "RELEASED"
+	// Its time was up.
+	LockEndExpired LockEnd = "EXPIRED"
+	// An administrator ended it.
+	LockEndForceReleased LockEnd = "FORCE_RELEASED"
+	// Its worker got another token in its place.
+	LockEndSuperseded LockEnd = "SUPERSEDED"
+	// Another program released it.
+	LockEndReleasedExternally LockEnd = "RELEASED_EXTERNALLY"
+	// Nothing is remembered of it, and nobody holds the spool.
+	LockEndNotHeld LockEnd = "NOT_HELD"
+)
+
+var AllLockEnd = []LockEnd{
+	LockEndReleased,
+	LockEndExpired,
+	LockEndForceReleased,
+	LockEndSuperseded,
+	LockEndReleasedExternally,
+	LockEndNotHeld,
+}
+
+func (e LockEnd) IsValid() bool {
+	switch e {
+	case LockEndReleased, LockEndExpired, LockEndForceReleased, LockEndSuperseded, LockEndReleasedExternally, LockEndNotHeld:
+		return true
+	}
+	return false
+}
+
+func (e LockEnd) String() string {
+	return string(e)
+}
+
+func (e *LockEnd) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = LockEnd(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid LockEnd", str)
+	}
+	return nil
+}
+
+func (e LockEnd) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *LockEnd) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e LockEnd) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
 }
 
 // What became of a token that was handed in for release.
@@ -232,6 +482,83 @@ func (e *ReleaseOutcome) UnmarshalJSON(b []byte) error {
 }
 
 func (e ReleaseOutcome) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	e.MarshalGQL(&buf)
+	return buf.Bytes(), nil
+}
+
+// What can happen to a spool.
+type SpoolEventType string
+
+const (
+	// A worker took it.
+	SpoolEventTypeTaken SpoolEventType = "TAKEN"
+	// Its lock got more time. Extensions of one lock that follow each other are one event:
+	// the last.
+	SpoolEventTypeExtended SpoolEventType = "EXTENDED"
+	// Its holder released it.
+	SpoolEventTypeReleased SpoolEventType = "RELEASED"
+	// Its lock's time was up.
+	SpoolEventTypeExpired SpoolEventType = "EXPIRED"
+	// An administrator ended its lock. Not offered yet.
+	SpoolEventTypeForceReleased SpoolEventType = "FORCE_RELEASED"
+	// Its holder got a new token. Not offered yet.
+	SpoolEventTypeResumed SpoolEventType = "RESUMED"
+	// Another program took it.
+	SpoolEventTypeTakenExternally SpoolEventType = "TAKEN_EXTERNALLY"
+	// Another program released it.
+	SpoolEventTypeReleasedExternally SpoolEventType = "RELEASED_EXTERNALLY"
+)
+
+var AllSpoolEventType = []SpoolEventType{
+	SpoolEventTypeTaken,
+	SpoolEventTypeExtended,
+	SpoolEventTypeReleased,
+	SpoolEventTypeExpired,
+	SpoolEventTypeForceReleased,
+	SpoolEventTypeResumed,
+	SpoolEventTypeTakenExternally,
+	SpoolEventTypeReleasedExternally,
+}
+
+func (e SpoolEventType) IsValid() bool {
+	switch e {
+	case SpoolEventTypeTaken, SpoolEventTypeExtended, SpoolEventTypeReleased, SpoolEventTypeExpired, SpoolEventTypeForceReleased, SpoolEventTypeResumed, SpoolEventTypeTakenExternally, SpoolEventTypeReleasedExternally:
+		return true
+	}
+	return false
+}
+
+func (e SpoolEventType) String() string {
+	return string(e)
+}
+
+func (e *SpoolEventType) UnmarshalGQL(v any) error {
+	str, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("enums must be strings")
+	}
+
+	*e = SpoolEventType(str)
+	if !e.IsValid() {
+		return fmt.Errorf("%s is not a valid SpoolEventType", str)
+	}
+	return nil
+}
+
+func (e SpoolEventType) MarshalGQL(w io.Writer) {
+	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
+}
+
+func (e *SpoolEventType) UnmarshalJSON(b []byte) error {
+	s, err := strconv.Unquote(string(b))
+	if err != nil {
+		return err
+	}
+	return e.UnmarshalGQL(s)
+}
+
+func (e SpoolEventType) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	e.MarshalGQL(&buf)
 	return buf.Bytes(), nil

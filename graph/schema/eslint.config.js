@@ -41,8 +41,11 @@ export default [
       "@graphql-eslint/strict-id-in-types": [
         "error",
         {
-          // Answers to one operation, kept in no cache.
-          exceptions: { types: ["LockLimits"], suffixes: ["Payload"] },
+          // Answers to one operation and parts of them, kept in no cache.
+          exceptions: {
+            types: ["LockLimits", "PageInfo", "SpoolError"],
+            suffixes: ["Payload", "Result", "Connection", "Edge"],
+          },
         },
       ],
       "@graphql-eslint/unique-enum-value-names": "error",

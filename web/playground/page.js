@@ -31,6 +31,25 @@ query Spool {
   }
 }
 `,
+  `# What happened to it, newest first.
+query History {
+  spool(tagSpool: "MK-1335-CW-25238-011") {
+    history(first: 10) {
+      edges { node { type at ownerName version note expiresAt } }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+`,
+  `# Several spools at once.
+query Spools {
+  spools(tagSpools: ["MK-1335-CW-25238-011", "MK-1335-CW-25238-012"]) {
+    tagSpool
+    version
+    lock { ${LOCK} }
+  }
+}
+`,
   `# Ten minutes more.
 mutation Extend {
   extendLock(input: {
@@ -51,6 +70,63 @@ mutation Release {
     released
     outcome
     spool { version lock { ownerName } }
+  }
+}
+`,
+  `# Several at once: each item succeeds or fails on its own. Run it twice: the second
+# time, both are occupied.
+mutation TomarSpools {
+  tomarSpools(input: {
+    items: [
+      { tagSpool: "MK-1335-CW-25238-012", workerId: "93", workerNombre: "MR(93)" }
+      { tagSpool: "MK-1335-CW-25238-013", workerId: "93", workerNombre: "MR(93)" }
+    ]
+  }) {
+    taken
+    failed
+    results {
+      tagSpool
+      lockToken
+      lock { ${LOCK} }
+      error { code message retryable owner { ownerName expiresAt } }
+    }
+  }
+}
+`,
+  `# Ten minutes more for each.
+mutation ExtendLocks {
+  extendLocks(input: {
+    items: [
+      { tagSpool: "MK-1335-CW-25238-012", lockToken: "what the take answered", additionalSeconds: 600 }
+      { tagSpool: "MK-1335-CW-25238-013", lockToken: "what the take answered", additionalSeconds: 600 }
+    ]
+  }) {
+    extended
+    failed
+    results {
+      tagSpool
+      lock { ${LOCK} }
+      error { code message cause owner { ownerName expiresAt } }
+    }
+  }
+}
+`,
+  `# Done with all of them.
+mutation ReleaseSpools {
+  releaseSpools(input: {
+    items: [
+      { tagSpool: "MK-1335-CW-25238-012", lockToken: "what the take answered" }
+      { tagSpool: "MK-1335-CW-25238-013", lockToken: "what the take answered" }
+    ]
+  }) {
+    released
+    failed
+    results {
+      tagSpool
+      released
+      outcome
+      error { code message }
+    }
   }
 }
 `,
