@@ -202,8 +202,11 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, cmds []C
 	send(slices.DeleteFunc(all, func(i int) bool { return !redis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") }), script.Eval)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
-		values, err := answers[i].Slice()
-		if err != nil {
+		// The value counts even beside an error: to go-redis, a connection that broke
+		// after this answer is an error of all.
+		values, _ := answers[i].Val().([]any)
+		if values == nil {
+			_, err := answers[i].Slice()
 			results[i].Err = classify(tags[i], err)
 			continue
 		}

@@ -3,6 +3,7 @@ package redistest
 import (
 	"bytes"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,10 +26,14 @@ type Proxy struct {
 	done  sync.WaitGroup
 }
 
+// ReplyPart is the most bytes of a reply that a [Proxy] passes on at once.
+const ReplyPart = 1 << 10
+
 // StartProxy starts a proxy to the server at target, and stops it when the test
-// ends. dropReply is asked for each reply of the server, with the request that it
-// answers; true drops the reply and closes the connection, after the server has
-// done what it was asked. Where it is nil, none is dropped.
+// ends. dropReply is asked for each reply of the server, and of a long one for each
+// part of at most [ReplyPart] bytes, with the request that it answers; true drops it
+// and closes the connection, after the server has done what it was asked. Where it is
+// nil, none is dropped.
 func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -131,16 +136,16 @@ func (p *Proxy) serve(client, server net.Conn) {
 			p.mu.Unlock()
 		}
 	})
-	buffer := make([]byte, 64<<10)
+	buffer := make([]byte, ReplyPart)
 	for {
 		n, err := server.Read(buffer)
 		if err != nil {
 			break
 		}
 		mu.Lock()
-		drop := p.dropReply(request)
+		answered := slices.Clone(request)
 		mu.Unlock()
-		if drop {
+		if p.dropReply(answered) {
 			p.dropped.Add(1)
 			break
 		}
