@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +81,65 @@ func TestOneCommandPerOperation(t *testing.T) {
 	got := stop()
 	if want := slices.Repeat([]string{"evalsha"}, 6); !slices.Equal(slices.DeleteFunc(got, func(name string) bool { return name == "echo" }), want) {
 		t.Fatalf("six operations sent %v", got)
+	}
+}
+
+// A batch is sent as a whole before any of it is answered, one command for each item.
+func TestOneRoundTripPerBatch(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	var proxy *redistest.Proxy
+	var awaited atomic.Value // what must have been sent before an answer is passed on
+	awaited.Store("")
+	proxy = redistest.StartProxy(t, s.server.Addr, func([]byte) bool {
+		for deadline := time.Now().Add(patience); !proxy.Seen(awaited.Load().(string)); {
+			if time.Now().After(deadline) {
+				t.Error("the client waits for an answer before it has sent everything")
+				return true
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return false
+	})
+	store := open(t, proxy.URL)
+	everyOperation := func() {
+		var takes []lock.TakeCommand
+		var tags []lock.Tag
+		for range lock.MaxBatch {
+			s.tag = newTag()
+			takes, tags = append(takes, s.command()), append(tags, s.tag)
+		}
+		var extensions []lock.ExtendCommand
+		var releases []lock.ReleaseCommand
+		for _, take := range takes {
+			extensions = append(extensions, lock.ExtendCommand{Tag: take.Tag, Token: take.Token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.id()})
+			releases = append(releases, lock.ReleaseCommand{Tag: take.Tag, Token: take.Token, ID: s.id()})
+		}
+		awaited.Store("spool_lock:" + string(tags[len(tags)-1]))
+		for _, result := range store.Take(s.ctx, takes) {
+			s.must(result.Err)
+		}
+		awaited.Store(extensions[len(extensions)-1].ID.Reveal())
+		for _, result := range store.Extend(s.ctx, extensions) {
+			s.must(result.Err)
+		}
+		awaited.Store("")
+		for _, result := range store.Read(s.ctx, tags) {
+			s.must(result.Err)
+		}
+		awaited.Store(releases[len(releases)-1].ID.Reveal())
+		for _, result := range store.Release(s.ctx, releases) {
+			s.must(result.Err)
+		}
+		awaited.Store("")
+	}
+	everyOperation() // connects, and sends the scripts once
+	s.must(s.client.Ping(s.ctx).Err())
+	stop := s.monitor()
+	everyOperation()
+	got := slices.DeleteFunc(stop(), func(name string) bool { return name == "echo" })
+	if want := slices.Repeat([]string{"evalsha"}, 4*lock.MaxBatch); !slices.Equal(got, want) {
+		t.Fatalf("four batches of %d sent %v", lock.MaxBatch, got)
 	}
 }
 
