@@ -118,7 +118,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}, log)
 
 	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
-	schema := graph.NewSchema(locks, log)
+	schema := graph.NewSchema(locks, view, log)
 	var documents *httpapi.Documents
 	if cfg.TrustedDocuments != "" {
 		if documents, err = httpapi.LoadDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema()); err != nil {

@@ -215,7 +215,7 @@ func (b *bench) evalshaMicroseconds() float64 {
 func TestLayers(t *testing.T) {
 	b := newBench(t)
 	api := httptest.NewServer(httpapi.New(httpapi.Config{
-		Schema: graph.NewSchema(b.service, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
+		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
 		FloorLive: func() bool { return false }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
 		Observe: metrics.New(metrics.Sources{}).Operation,
@@ -372,7 +372,7 @@ func (b *bench) operations(client *http.Client, plainURL, stockURL, graphQLURL s
 // stockHandler is the same schema behind gqlgen's own POST transport, without any
 // limit.
 func stockHandler(service *lock.Service) http.Handler {
-	server := handler.New(graph.NewSchema(service, slog.New(slog.DiscardHandler)))
+	server := handler.New(graph.NewSchema(service, nil, slog.New(slog.DiscardHandler)))
 	server.AddTransport(transport.POST{})
 	server.SetQueryCache(lru.New[*ast.QueryDocument](1000))
 	server.SetErrorPresenter(graph.Presenter(slog.New(slog.DiscardHandler)))

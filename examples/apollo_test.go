@@ -122,7 +122,7 @@ func testOperations(t *testing.T, program string) {
 	if err := json.Unmarshal([]byte(out), &answered); err != nil {
 		t.Fatal(err)
 	}
-	schema := graph.NewSchema(nil, nil).Schema()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
 	operations := fields(schema.Query, schema.Mutation)
 	for way, want := range map[string][]string{
 		"POST": operations, "APQ": operations, "GET": operations, "SUBSCRIPTION": fields(schema.Subscription),

@@ -53,7 +53,7 @@ func ParseFilter(tags lock.TagParser, req FilterRequest) (Filter, error) {
 			return f, outOfBounds(lock.FieldTags, "tags", 1, MaxFilterTags)
 		}
 		for _, s := range req.Tags {
-			tag, err := tags.Parse(s)
+			tag, err := tags.ParseOneOf(s)
 			if err != nil {
 				return f, err
 			}

@@ -376,3 +376,30 @@ func TestOneConnectionForTheFeed(t *testing.T) {
 		t.Fatalf("%d subscribers are counted", n)
 	}
 }
+
+// A Redis that comes back with nothing, or with older versions, is believed.
+func TestRedisThatForgot(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, 100*time.Millisecond)
+	p.awaitLive()
+	p.take("MK-1", time.Hour)
+	p.take("MK-2", time.Hour)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	if err := client.HSet(ctx, "spool_meta:{spool_lock:MK-2}", "version", 7, "seq", 0, "name", "XY").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Del(ctx, "spool_lock:MK-1", "spool_meta:{spool_lock:MK-1}").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Expire(ctx, "spool_lock:MK-2", time.Minute).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitListed("MK-2 93")
+	eventually(t, "the older version is listed", func() bool {
+		page, err := p.view.List(floor.Filter{}, 1, "")
+		return err == nil && page.Locks[0].Version == 7 && page.Locks[0].Owner.Name == "XY"
+	})
+}

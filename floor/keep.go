@@ -280,9 +280,11 @@ func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
 	for len(tags) > 0 {
 		part := tags[:min(len(tags), maxAsked)]
 		tags = tags[len(part):]
+		before := k.view.entries(part)
 		reading, cancel := context.WithTimeout(ctx, k.config.Timeout)
 		results := k.source.Read(reading, part)
 		cancel()
+		k.view.settle(before, results)
 		for i, result := range results {
 			if lock.IsUnavailable(result.Err) {
 				return result.Err

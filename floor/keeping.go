@@ -134,6 +134,39 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	return unknown
 }
 
+// entries are what the view has of the tags before the store is asked about them;
+// nil where it has nothing.
+func (v *View) entries(tags []lock.Tag) []*entry {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	entries := make([]*entry, len(tags))
+	for i, tag := range tags {
+		entries[i], _ = v.held.Get(tag)
+	}
+	return entries
+}
+
+// settle has the store's word stand where it is older than what the view had before
+// the store was asked: then the store has lost what it said earlier.
+func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	for i, result := range results {
+		spool := result.Value
+		e, held := v.held.Get(spool.Tag)
+		if result.Err != nil || !held || e != before[i] {
+			continue // what came meanwhile is newer
+		}
+		switch {
+		case spool.Lock == nil:
+			v.free(e, e.lock.Version, now)
+		case spool.Version != e.lock.Version || spool.Change != e.change:
+			v.hold(spool, e, now)
+		}
+	}
+}
+
 // maxUnseen is the most entries that are looked at under one hold of the lock.
 const maxUnseen = 10_000
 

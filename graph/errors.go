@@ -56,6 +56,7 @@ var fieldNames = map[lock.Field]string{
 	lock.FieldItems:           "items",
 	lock.FieldTags:            "tagSpools",
 	lock.FieldTagPrefix:       "tagPrefix",
+	lock.FieldOwner:           "ownerId",
 	lock.FieldFirst:           "first",
 	lock.FieldAfter:           "after",
 }

@@ -17,7 +17,7 @@ func TestEverythingIsDescribed(t *testing.T) {
 			t.Errorf("%s is described as %q", name, description)
 		}
 	}
-	for name, definition := range graph.NewSchema(nil, nil).Schema().Types {
+	for name, definition := range graph.NewSchema(nil, nil, nil).Schema().Types {
 		if definition.BuiltIn {
 			continue
 		}
@@ -42,7 +42,7 @@ func TestEverythingIsDescribed(t *testing.T) {
 // One failure must never erase its neighbours, nor look like a free spool.
 func TestRootFieldsThatCanFailAreNullable(t *testing.T) {
 	t.Parallel()
-	schema := graph.NewSchema(nil, nil).Schema()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
 	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
 		for _, field := range root.Fields {
 			if field.Type.NonNull && !strings.HasPrefix(field.Name, "__") && field.Name != "lockLimits" {

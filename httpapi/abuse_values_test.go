@@ -20,12 +20,16 @@ import (
 // mutation, change something. An operation of the schema that is not here fails the
 // test.
 var validArguments = map[string]string{
-	"spoolLock":    `{"tagSpool":"` + freeSpool + `"}`,
-	"spool":        `{"tagSpool":"` + freeSpool + `"}`,
-	"lockLimits":   `{}`,
-	"tomarSpool":   `{"input":{"tagSpool":"` + freeSpool + `","workerId":"66","workerNombre":"XY(66)","ttlSeconds":60,"note":"weld","expectedVersion":null,"requestId":"` + attackRequest + `"}}`,
-	"releaseSpool": `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}}`,
-	"extendLock":   `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `","additionalSeconds":60,"requestId":"` + attackRequest + `"}}`,
+	"spoolLock":     `{"tagSpool":"` + freeSpool + `"}`,
+	"spool":         `{"tagSpool":"` + freeSpool + `"}`,
+	"lockLimits":    `{}`,
+	"spools":        `{"tagSpools":["` + freeSpool + `"]}`,
+	"tomarSpools":   `{"input":{"items":[{"tagSpool":"` + freeSpool + `","workerId":"66","workerNombre":"XY(66)","ttlSeconds":60,"note":"weld","expectedVersion":null,"requestId":"` + attackRequest + `"}]}}`,
+	"releaseSpools": `{"input":{"items":[{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}]}}`,
+	"extendLocks":   `{"input":{"items":[{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `","additionalSeconds":60,"requestId":"` + attackRequest + `"}]}}`,
+	"tomarSpool":    `{"input":{"tagSpool":"` + freeSpool + `","workerId":"66","workerNombre":"XY(66)","ttlSeconds":60,"note":"weld","expectedVersion":null,"requestId":"` + attackRequest + `"}}`,
+	"releaseSpool":  `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}}`,
+	"extendLock":    `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `","additionalSeconds":60,"requestId":"` + attackRequest + `"}}`,
 }
 
 // The verdicts on a hostile value, besides the reasons of the errors.
@@ -60,7 +64,8 @@ var hostileTag = hostileField{huge: "TOO_LONG", values: slices.Concat(
 // hostileFields are by name, those for the elements of a list by its name and "[]".
 // An input of the schema that is not here fails the test.
 var hostileFields = map[string]hostileField{
-	"tagSpool": hostileTag,
+	"tagSpool":    hostileTag,
+	"tagSpools[]": hostileTag,
 	"workerId": {null: "REQUIRED", huge: "INVALID_CHARACTER", values: slices.Concat(
 		texts("REQUIRED", ""),
 		texts("TOO_LONG", strings.Repeat("9", 65)),
@@ -150,7 +155,7 @@ type valueAttacks struct {
 }
 
 func allValueAttacks(t *testing.T) []attack {
-	schema := graph.NewSchema(nil, nil).Schema()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
 	var all []attack
 	for kind, root := range map[string]*ast.Definition{"query": schema.Query, "mutation": schema.Mutation} {
 		for _, field := range root.Fields {

@@ -30,7 +30,7 @@ func documents(t *testing.T, only bool) *httpapi.Documents {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := httpapi.LoadDocuments(dir, only, graph.NewSchema(nil, nil).Schema())
+	loaded, err := httpapi.LoadDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestTrustedDocumentsByGET(t *testing.T) {
 
 func TestDocumentsThatAreNotLoaded(t *testing.T) {
 	t.Parallel()
-	schema := graph.NewSchema(nil, nil).Schema()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
 	dir := t.TempDir()
 	if _, err := httpapi.LoadDocuments(dir, true, schema); err == nil {
 		t.Error("a directory without documents is loaded")

@@ -65,7 +65,7 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	}, logger)
 	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
 	config := httpapi.Config{
-		Schema: graph.NewSchema(locks, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
+		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Metrics: measured.Handler(logger), Observe: measured.Operation,
 		Limits: limits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
 	}
@@ -488,7 +488,7 @@ func TestInternalErrorsAreMasked(t *testing.T) {
 		logged string
 	}{
 		"a key of another type": {func(*httpapi.Config) {}, "WRONGTYPE"},
-		"a panic":               {func(c *httpapi.Config) { c.Schema = graph.NewSchema(nil, nil) }, "nil pointer dereference"},
+		"a panic":               {func(c *httpapi.Config) { c.Schema = graph.NewSchema(nil, nil, nil) }, "nil pointer dereference"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t, server.URL, test.change)

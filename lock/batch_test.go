@@ -340,7 +340,11 @@ func TestOneBrokenItemOfABatch(t *testing.T) {
 				t.Fatalf("%s of a key of another type got %v", operation, err)
 			}
 		case invalid:
-			wantInvalid(t, err, lock.FieldTag, lock.ReasonInvalidCharacter)
+			field := lock.FieldTag
+			if operation == "read" {
+				field = lock.FieldTags
+			}
+			wantInvalid(t, err, field, lock.ReasonInvalidCharacter)
 		default:
 			if err != nil {
 				t.Fatalf("%s %d got %v", operation, i, err)

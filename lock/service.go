@@ -278,7 +278,7 @@ func (s *Service) extendCommand(req ExtendRequest) (cmd ExtendCommand, err error
 // Spool answers a spool as it stands at the time of the call. It returns
 // *InvalidError or *UnavailableError.
 func (s *Service) Spool(ctx context.Context, tag string) (Spool, error) {
-	return one(s.spools(ctx, []string{tag}))
+	return one(s.spools(ctx, []string{tag}, s.config.Tags.Parse))
 }
 
 // Spools answers each of 1 to 50 spools as it stands at the time of the call: the
@@ -288,11 +288,11 @@ func (s *Service) Spools(ctx context.Context, tags []string) ([]Result[Spool], e
 	if err := checkBatch(s, FieldTags, tags, func(tag string) string { return tag }); err != nil {
 		return nil, err
 	}
-	return s.spools(ctx, tags), nil
+	return s.spools(ctx, tags, s.config.Tags.ParseOneOf), nil
 }
 
-func (s *Service) spools(ctx context.Context, tags []string) []Result[Spool] {
-	parsed, results := parseAll[string, Tag, Spool](tags, s.config.Tags.Parse)
+func (s *Service) spools(ctx context.Context, tags []string, parse func(string) (Tag, error)) []Result[Spool] {
+	parsed, results := parseAll[string, Tag, Spool](tags, parse)
 	for i, tried := range try(ctx, s, parsed.parsed, s.store.Read) {
 		results[parsed.places[i]] = notApplied(tried.Result)
 	}

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -55,6 +56,17 @@ func (p TagParser) Parse(s string) (Tag, error) {
 		previous = r
 	}
 	return Tag(s), nil
+}
+
+// ParseOneOf is Parse for one of several tags in an input: its error is for
+// [FieldTags].
+func (p TagParser) ParseOneOf(s string) (Tag, error) {
+	tag, err := p.Parse(s)
+	var invalid *InvalidError
+	if errors.As(err, &invalid) {
+		invalid.Field = FieldTags
+	}
+	return tag, err
 }
 
 // Prefix makes of what a client wrote the beginning that tags can have: in Unicode

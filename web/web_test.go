@@ -58,7 +58,7 @@ func TestPlaygroundExamples(t *testing.T) {
 	source := get("/playground/page.js").Body.String()
 	lock := regexp.MustCompile(`const LOCK = "([^"]+)"`).FindStringSubmatch(source)
 	documents := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(source, -1)
-	schema := graph.NewSchema(nil, nil).Schema()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
 	fields := map[string]bool{}
 	for _, document := range documents {
 		text := strings.ReplaceAll(document[1], "${LOCK}", lock[1])

@@ -32,6 +32,7 @@ type ResolverRoot interface {
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Spool() SpoolResolver
+	Subscription() SubscriptionResolver
 }
 
 type DirectiveRoot struct {
@@ -54,6 +55,15 @@ type ComplexityRoot struct {
 		Extended func(childComplexity int) int
 		Failed   func(childComplexity int) int
 		Results  func(childComplexity int) int
+	}
+
+	FloorUpdate struct {
+		AsOf     func(childComplexity int) int
+		Changed  func(childComplexity int) int
+		Gone     func(childComplexity int) int
+		More     func(childComplexity int) int
+		Snapshot func(childComplexity int) int
+		Stale    func(childComplexity int) int
 	}
 
 	LockLimits struct {
@@ -81,6 +91,7 @@ type ComplexityRoot struct {
 		LockLimits func(childComplexity int) int
 		Spool      func(childComplexity int, tagSpool string) int
 		SpoolLock  func(childComplexity int, tagSpool string) int
+		SpoolLocks func(childComplexity int, filter *model.SpoolLockFilter, first int, after *string) int
 		Spools     func(childComplexity int, tagSpools []string) int
 	}
 
@@ -159,6 +170,22 @@ type ComplexityRoot struct {
 		Version          func(childComplexity int) int
 	}
 
+	SpoolLockConnection struct {
+		AsOf       func(childComplexity int) int
+		Edges      func(childComplexity int) int
+		PageInfo   func(childComplexity int) int
+		TotalCount func(childComplexity int) int
+	}
+
+	SpoolLockEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	Subscription struct {
+		FloorUpdates func(childComplexity int, filter *model.SpoolLockFilter) int
+	}
+
 	TomarSpoolPayload struct {
 		Lock      func(childComplexity int) int
 		LockToken func(childComplexity int) int
@@ -199,9 +226,13 @@ type QueryResolver interface {
 	Spool(ctx context.Context, tagSpool string) (*model.Spool, error)
 	Spools(ctx context.Context, tagSpools []string) ([]*model.Spool, error)
 	LockLimits(ctx context.Context) (*model.LockLimits, error)
+	SpoolLocks(ctx context.Context, filter *model.SpoolLockFilter, first int, after *string) (*model.SpoolLockConnection, error)
 }
 type SpoolResolver interface {
 	History(ctx context.Context, obj *model.Spool, first int, after *string) (*model.SpoolEventConnection, error)
+}
+type SubscriptionResolver interface {
+	FloorUpdates(ctx context.Context, filter *model.SpoolLockFilter) (<-chan *model.FloorUpdate, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -278,6 +309,43 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ExtendLocksPayload.Results(childComplexity), true
+
+	case "FloorUpdate.asOf":
+		if e.ComplexityRoot.FloorUpdate.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.AsOf(childComplexity), true
+	case "FloorUpdate.changed":
+		if e.ComplexityRoot.FloorUpdate.Changed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.Changed(childComplexity), true
+	case "FloorUpdate.gone":
+		if e.ComplexityRoot.FloorUpdate.Gone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.Gone(childComplexity), true
+	case "FloorUpdate.more":
+		if e.ComplexityRoot.FloorUpdate.More == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.More(childComplexity), true
+	case "FloorUpdate.snapshot":
+		if e.ComplexityRoot.FloorUpdate.Snapshot == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.Snapshot(childComplexity), true
+	case "FloorUpdate.stale":
+		if e.ComplexityRoot.FloorUpdate.Stale == nil {
+			break
+		}
+
+		return e.ComplexityRoot.FloorUpdate.Stale(childComplexity), true
 
 	case "LockLimits.batchSize":
 		if e.ComplexityRoot.LockLimits.BatchSize == nil {
@@ -412,6 +480,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.SpoolLock(childComplexity, args["tagSpool"].(string)), true
+	case "Query.spoolLocks":
+		if e.ComplexityRoot.Query.SpoolLocks == nil {
+			break
+		}
+
+		args, err := ec.field_Query_spoolLocks_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SpoolLocks(childComplexity, args["filter"].(*model.SpoolLockFilter), args["first"].(int), args["after"].(*string)), true
 	case "Query.spools":
 		if e.ComplexityRoot.Query.Spools == nil {
 			break
@@ -726,6 +805,56 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SpoolLock.Version(childComplexity), true
 
+	case "SpoolLockConnection.asOf":
+		if e.ComplexityRoot.SpoolLockConnection.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockConnection.AsOf(childComplexity), true
+	case "SpoolLockConnection.edges":
+		if e.ComplexityRoot.SpoolLockConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockConnection.Edges(childComplexity), true
+	case "SpoolLockConnection.pageInfo":
+		if e.ComplexityRoot.SpoolLockConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockConnection.PageInfo(childComplexity), true
+	case "SpoolLockConnection.totalCount":
+		if e.ComplexityRoot.SpoolLockConnection.TotalCount == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockConnection.TotalCount(childComplexity), true
+
+	case "SpoolLockEdge.cursor":
+		if e.ComplexityRoot.SpoolLockEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockEdge.Cursor(childComplexity), true
+	case "SpoolLockEdge.node":
+		if e.ComplexityRoot.SpoolLockEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolLockEdge.Node(childComplexity), true
+
+	case "Subscription.floorUpdates":
+		if e.ComplexityRoot.Subscription.FloorUpdates == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_floorUpdates_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.FloorUpdates(childComplexity, args["filter"].(*model.SpoolLockFilter)), true
+
 	case "TomarSpoolPayload.lock":
 		if e.ComplexityRoot.TomarSpoolPayload.Lock == nil {
 			break
@@ -820,6 +949,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ExtendLocksInput", ec.unmarshalInputExtendLocksInput),
 			graphql.NewInputUnmarshaler("ReleaseSpoolInput", ec.unmarshalInputReleaseSpoolInput),
 			graphql.NewInputUnmarshaler("ReleaseSpoolsInput", ec.unmarshalInputReleaseSpoolsInput),
+			graphql.NewInputUnmarshaler("SpoolLockFilter", ec.unmarshalInputSpoolLockFilter),
 			graphql.NewInputUnmarshaler("TomarSpoolInput", ec.unmarshalInputTomarSpoolInput),
 			graphql.NewInputUnmarshaler("TomarSpoolsInput", ec.unmarshalInputTomarSpoolsInput),
 		)
@@ -866,6 +996,23 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			ctx = graphql.WithLazyInputUnmarshalerIndex(ctx, inputUnmarshalers)
 			data := ec._Mutation(ctx, opCtx.Operation.SelectionSet)
 			var buf bytes.Buffer
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
+		}
+	case ast.Subscription:
+		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
+
+		var buf bytes.Buffer
+		return func(ctx context.Context) *graphql.Response {
+			buf.Reset()
+			data := next(ctx)
+
+			if data == nil {
+				return nil
+			}
 			data.MarshalGQL(&buf)
 
 			return &graphql.Response{
@@ -1181,6 +1328,153 @@ enum LockEnd {
   Nothing is remembered of it, and nobody holds the spool.
   """
   NOT_HELD
+}
+`, BuiltIn: false},
+	{Name: "../schema/floor.graphqls", Input: `extend type Query {
+  """
+  The locks that there are now, in the order of their tags by code point: no lock that
+  stays while a client walks through the pages is missed or doubled.
+
+  They come from this process's view of the floor: it has its own operations at once,
+  other processes' within a second, other programs' takes and releases within
+  ` + "`" + `FLOOR_REBUILD_SECONDS` + "`" + `. Fails with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the view is not
+  live, and with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  """
+  spoolLocks(
+    """
+    Which locks; left out: all.
+    """
+    filter: SpoolLockFilter
+
+    """
+    How many at most: 1 to 100.
+    """
+    first: Int! = 50
+
+    """
+    The ` + "`" + `endCursor` + "`" + ` of the page before; left out: from the beginning.
+    """
+    after: String
+  ): SpoolLockConnection
+}
+
+"""
+What can be followed, over a WebSocket or by Server-Sent Events.
+"""
+type Subscription {
+  """
+  The floor as it changes: first a snapshot, at once, then changes, merged over at most
+  a tenth of a second, and a message at least every three seconds. A client keeps a set
+  of spools by tag: on a snapshot it starts from empty; then it puts in ` + "`" + `changed` + "`" + ` and
+  takes out ` + "`" + `gone` + "`" + `. An entry older than what it has (a lower version; or the same
+  version and an earlier expiry) it ignores. Nothing else is needed to be right.
+
+  A client that hears nothing for seven seconds should connect anew. Fails with
+  ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  """
+  floorUpdates(
+    """
+    Which locks; left out: all.
+    """
+    filter: SpoolLockFilter
+  ): FloorUpdate!
+}
+
+"""
+Which locks are asked for: those that meet everything that is given.
+"""
+input SpoolLockFilter {
+  """
+  Whose: 1 to 256 characters.
+  """
+  ownerId: ID
+
+  """
+  How the tag begins: at most 64 characters.
+  """
+  tagPrefix: String
+
+  """
+  Of which spools: 1 to 100 tags, each as for ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpools: [ID!]
+}
+
+"""
+A page of locks.
+"""
+type SpoolLockConnection {
+  """
+  In the order of tags.
+  """
+  edges: [SpoolLockEdge!]!
+
+  """
+  Whether there are more, and where they begin.
+  """
+  pageInfo: PageInfo!
+
+  """
+  How many locks match, on all pages.
+  """
+  totalCount: Int!
+
+  """
+  Up to when this is complete, by Redis' clock.
+  """
+  asOf: DateTime!
+}
+
+"""
+A lock in its place.
+"""
+type SpoolLockEdge {
+  """
+  Its place, for ` + "`" + `after` + "`" + `.
+  """
+  cursor: String!
+
+  """
+  The lock.
+  """
+  node: SpoolLock!
+}
+
+"""
+One message of the live floor.
+"""
+type FloorUpdate {
+  """
+  Start from empty: the first message, and the first after a gap.
+  """
+  snapshot: Boolean!
+
+  """
+  The snapshot goes on in the next message; each has at most 500 spools.
+  """
+  more: Boolean!
+
+  """
+  The net state of each spool that changed and matches the filter, or matched until
+  now.
+  """
+  changed: [Spool!]!
+
+  """
+  The tags of spools that no longer match: freed, or another owner's.
+  """
+  gone: [ID!]!
+
+  """
+  Redis is not seen at the moment, and ` + "`" + `asOf` + "`" + ` stands still.
+  """
+  stale: Boolean!
+
+  """
+  Up to when the client's set is complete, by Redis' clock; the beginning of 1970: Redis
+  was not seen yet.
+  """
+  asOf: DateTime!
 }
 `, BuiltIn: false},
 	{Name: "../schema/history.graphqls", Input: `"""
@@ -1841,6 +2135,24 @@ func (ec *executionContext) childFields_ExtendLocksPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type ExtendLocksPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_FloorUpdate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "snapshot":
+		return ec.fieldContext_FloorUpdate_snapshot(ctx, field)
+	case "more":
+		return ec.fieldContext_FloorUpdate_more(ctx, field)
+	case "changed":
+		return ec.fieldContext_FloorUpdate_changed(ctx, field)
+	case "gone":
+		return ec.fieldContext_FloorUpdate_gone(ctx, field)
+	case "stale":
+		return ec.fieldContext_FloorUpdate_stale(ctx, field)
+	case "asOf":
+		return ec.fieldContext_FloorUpdate_asOf(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FloorUpdate", field.Name)
+}
+
 func (ec *executionContext) childFields_LockLimits(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "defaultTtlSeconds":
@@ -2013,6 +2325,30 @@ func (ec *executionContext) childFields_SpoolLock(ctx context.Context, field gra
 		return ec.fieldContext_SpoolLock_remainingSeconds(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SpoolLock", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolLockConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SpoolLockConnection_edges(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SpoolLockConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_SpoolLockConnection_totalCount(ctx, field)
+	case "asOf":
+		return ec.fieldContext_SpoolLockConnection_asOf(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolLockConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SpoolLockEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SpoolLockEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SpoolLockEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SpoolLockEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_TomarSpoolPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2287,6 +2623,36 @@ func (ec *executionContext) field_Query_spoolLock_args(ctx context.Context, rawA
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_spoolLocks_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*model.SpoolLockFilter, error) {
+			return ec.unmarshalOSpoolLockFilter2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (int, error) {
+			return ec.unmarshalNInt2int(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg2
+	return args, nil
+}
+
 func (ec *executionContext) field_Query_spool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2334,6 +2700,20 @@ func (ec *executionContext) field_Spool_history_args(ctx context.Context, rawArg
 		return nil, err
 	}
 	args["after"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_floorUpdates_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*model.SpoolLockFilter, error) {
+			return ec.unmarshalOSpoolLockFilter2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg0
 	return args, nil
 }
 
@@ -2670,6 +3050,153 @@ func (ec *executionContext) _ExtendLocksPayload_failed(ctx context.Context, fiel
 }
 func (ec *executionContext) fieldContext_ExtendLocksPayload_failed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ExtendLocksPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _FloorUpdate_snapshot(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_snapshot(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Snapshot, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_snapshot(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _FloorUpdate_more(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_more(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.More, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_more(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _FloorUpdate_changed(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_changed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Changed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
+			return ec.marshalNSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_changed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "FloorUpdate",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _FloorUpdate_gone(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_gone(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Gone, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNID2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_gone(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "ID")
+}
+
+func (ec *executionContext) _FloorUpdate_stale(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_stale(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Stale, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_stale(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _FloorUpdate_asOf(ctx context.Context, field graphql.CollectedField, obj *model.FloorUpdate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FloorUpdate_asOf(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AsOf, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FloorUpdate_asOf(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "DateTime")
 }
 
 func (ec *executionContext) _LockLimits_defaultTtlSeconds(ctx context.Context, field graphql.CollectedField, obj *model.LockLimits) (ret graphql.Marshaler) {
@@ -3234,6 +3761,50 @@ func (ec *executionContext) fieldContext_Query_lockLimits(_ context.Context, fie
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_LockLimits(ctx, field)
 		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_spoolLocks(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_spoolLocks(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().SpoolLocks(ctx, fc.Args["filter"].(*model.SpoolLockFilter), fc.Args["first"].(int), fc.Args["after"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLockConnection) graphql.Marshaler {
+			return ec.marshalOSpoolLockConnection2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_spoolLocks(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLockConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_spoolLocks_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
 	}
 	return fc, nil
 }
@@ -4518,6 +5089,215 @@ func (ec *executionContext) _SpoolLock_remainingSeconds(ctx context.Context, fie
 }
 func (ec *executionContext) fieldContext_SpoolLock_remainingSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("SpoolLock", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolLockConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*model.SpoolLockEdge) graphql.Marshaler {
+			return ec.marshalNSpoolLockEdge2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolLockEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolLockConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLockEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolLockConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2ᚖspoollockᚋgraphᚋmodelᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolLockConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SpoolLockConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolLockConnection", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolLockConnection_asOf(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockConnection) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockConnection_asOf(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AsOf, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockConnection_asOf(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolLockConnection", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SpoolLockEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolLockEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolLockEdge_node(ctx context.Context, field graphql.CollectedField, obj *model.SpoolLockEdge) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolLockEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolLockEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SpoolLockEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Subscription_floorUpdates(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_floorUpdates(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().FloorUpdates(ctx, fc.Args["filter"].(*model.SpoolLockFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.FloorUpdate) graphql.Marshaler {
+			return ec.marshalNFloorUpdate2ᚖspoollockᚋgraphᚋmodelᚐFloorUpdate(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_floorUpdates(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FloorUpdate(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_floorUpdates_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
 }
 
 func (ec *executionContext) _TomarSpoolPayload_lock(ctx context.Context, field graphql.CollectedField, obj *model.TomarSpoolPayload) (ret graphql.Marshaler) {
@@ -6142,6 +6922,62 @@ func UnmarshalReleaseSpoolsInput(ctx context.Context, raw any) (model.ReleaseSpo
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputSpoolLockFilter(ctx context.Context, obj any) (model.SpoolLockFilter, error) {
+	var it model.SpoolLockFilter
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"ownerId", "tagPrefix", "tagSpools"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "ownerId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ownerId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OwnerID = data
+		case "tagPrefix":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tagPrefix"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TagPrefix = data
+		case "tagSpools":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tagSpools"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TagSpools = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalSpoolLockFilter unmarshals raw into the SpoolLockFilter input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalSpoolLockFilter(ctx context.Context, raw any) (model.SpoolLockFilter, error) {
+	var out model.SpoolLockFilter
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "SpoolLockFilter", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputTomarSpoolInput(ctx context.Context, obj any) (model.TomarSpoolInput, error) {
 	var it model.TomarSpoolInput
 	if obj == nil {
@@ -6405,6 +7241,64 @@ func (ec *executionContext) _ExtendLocksPayload(ctx context.Context, sel ast.Sel
 	return out
 }
 
+var floorUpdateImplementors = []string{"FloorUpdate"}
+
+func (ec *executionContext) _FloorUpdate(ctx context.Context, sel ast.SelectionSet, obj *model.FloorUpdate) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, floorUpdateImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("FloorUpdate")
+		case "snapshot":
+			out.Values[i] = ec._FloorUpdate_snapshot(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "more":
+			out.Values[i] = ec._FloorUpdate_more(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "changed":
+			out.Values[i] = ec._FloorUpdate_changed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "gone":
+			out.Values[i] = ec._FloorUpdate_gone(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "stale":
+			out.Values[i] = ec._FloorUpdate_stale(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "asOf":
+			out.Values[i] = ec._FloorUpdate_asOf(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var lockLimitsImplementors = []string{"LockLimits"}
 
 func (ec *executionContext) _LockLimits(ctx context.Context, sel ast.SelectionSet, obj *model.LockLimits) graphql.Marshaler {
@@ -6611,6 +7505,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, true,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_lockLimits(ctx, field)
+				})
+		case "spoolLocks":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_spoolLocks(ctx, field)
 				})
 		case "__type":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
@@ -7134,6 +8034,112 @@ func (ec *executionContext) _SpoolLock(ctx context.Context, sel ast.SelectionSet
 	}
 
 	return out
+}
+
+var spoolLockConnectionImplementors = []string{"SpoolLockConnection"}
+
+func (ec *executionContext) _SpoolLockConnection(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolLockConnection) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolLockConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolLockConnection")
+		case "edges":
+			out.Values[i] = ec._SpoolLockConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "pageInfo":
+			out.Values[i] = ec._SpoolLockConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totalCount":
+			out.Values[i] = ec._SpoolLockConnection_totalCount(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "asOf":
+			out.Values[i] = ec._SpoolLockConnection_asOf(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var spoolLockEdgeImplementors = []string{"SpoolLockEdge"}
+
+func (ec *executionContext) _SpoolLockEdge(ctx context.Context, sel ast.SelectionSet, obj *model.SpoolLockEdge) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, spoolLockEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SpoolLockEdge")
+		case "cursor":
+			out.Values[i] = ec._SpoolLockEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._SpoolLockEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var subscriptionImplementors = []string{"Subscription"}
+
+func (ec *executionContext) _Subscription(ctx context.Context, sel ast.SelectionSet) func(ctx context.Context) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, subscriptionImplementors)
+	ctx = graphql.WithFieldContext(ctx, &graphql.FieldContext{
+		Object: "Subscription",
+	})
+	if len(fields) != 1 {
+		graphql.AddErrorf(ctx, "must subscribe to exactly one stream")
+		return nil
+	}
+
+	switch fields[0].Name {
+	case "floorUpdates":
+		return ec._Subscription_floorUpdates(ctx, fields[0])
+	default:
+		panic("unknown field " + strconv.Quote(fields[0].Name))
+	}
 }
 
 var tomarSpoolPayloadImplementors = []string{"TomarSpoolPayload"}
@@ -7728,6 +8734,14 @@ func (ec *executionContext) unmarshalNExtendLocksInput2spoollockᚋgraphᚋmodel
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalNFloorUpdate2ᚖspoollockᚋgraphᚋmodelᚐFloorUpdate(ctx context.Context, sel ast.SelectionSet, v *model.FloorUpdate) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "FloorUpdate!")
+		return graphql.Null
+	}
+	return ec._FloorUpdate(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNID2string(ctx context.Context, v any) (string, error) {
 	res, err := scalar.UnmarshalID(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -7878,6 +8892,22 @@ func (ec *executionContext) unmarshalNReleaseSpoolsInput2spoollockᚋgraphᚋmod
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalNSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v *model.Spool) graphql.Marshaler {
 	if v == nil {
 		graphql.AddInvalidNullError(ctx, "Spool!")
@@ -7934,6 +8964,30 @@ func (ec *executionContext) marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpo
 		return graphql.Null
 	}
 	return ec._SpoolLock(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNSpoolLockEdge2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolLockEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.SpoolLockEdge) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNSpoolLockEdge2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNSpoolLockEdge2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockEdge(ctx context.Context, sel ast.SelectionSet, v *model.SpoolLockEdge) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "SpoolLockEdge!")
+		return graphql.Null
+	}
+	return ec._SpoolLockEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNString2string(ctx context.Context, v any) (string, error) {
@@ -8207,6 +9261,41 @@ func (ec *executionContext) marshalOExtendLocksPayload2ᚖspoollockᚋgraphᚋmo
 	return ec._ExtendLocksPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]string, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNID2string(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOID2ᚕstringᚄ(ctx context.Context, sel ast.SelectionSet, v []string) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalOID2ᚖstring(ctx context.Context, v any) (*string, error) {
 	if v == nil {
 		return nil, nil
@@ -8346,6 +9435,21 @@ func (ec *executionContext) marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpo
 		return graphql.Null
 	}
 	return ec._SpoolLock(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOSpoolLockConnection2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockConnection(ctx context.Context, sel ast.SelectionSet, v *model.SpoolLockConnection) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SpoolLockConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOSpoolLockFilter2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockFilter(ctx context.Context, v any) (*model.SpoolLockFilter, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputSpoolLockFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalOString2ᚖstring(ctx context.Context, v any) (*string, error) {

@@ -61,6 +61,24 @@ type ExtendLocksPayload struct {
 	Failed int `json:"failed"`
 }
 
+// One message of the live floor.
+type FloorUpdate struct {
+	// Start from empty: the first message, and the first after a gap.
+	Snapshot bool `json:"snapshot"`
+	// The snapshot goes on in the next message; each has at most 500 spools.
+	More bool `json:"more"`
+	// The net state of each spool that changed and matches the filter, or matched until
+	// now.
+	Changed []*Spool `json:"changed"`
+	// The tags of spools that no longer match: freed, or another owner's.
+	Gone []string `json:"gone"`
+	// Redis is not seen at the moment, and `asOf` stands still.
+	Stale bool `json:"stale"`
+	// Up to when the client's set is complete, by Redis' clock; the beginning of 1970: Redis
+	// was not seen yet.
+	AsOf time.Time `json:"asOf"`
+}
+
 // The bounds of what can be asked for.
 type LockLimits struct {
 	// How many seconds a lock lasts if its take does not say.
@@ -269,6 +287,40 @@ type SpoolLock struct {
 	// Whole seconds until `expiresAt`, rounded up, counted when Redis was read, at most
 	// 2147483647; null where `expiresAt` is.
 	RemainingSeconds *int `json:"remainingSeconds,omitempty"`
+}
+
+// A page of locks.
+type SpoolLockConnection struct {
+	// In the order of tags.
+	Edges []*SpoolLockEdge `json:"edges"`
+	// Whether there are more, and where they begin.
+	PageInfo *PageInfo `json:"pageInfo"`
+	// How many locks match, on all pages.
+	TotalCount int `json:"totalCount"`
+	// Up to when this is complete, by Redis' clock.
+	AsOf time.Time `json:"asOf"`
+}
+
+// A lock in its place.
+type SpoolLockEdge struct {
+	// Its place, for `after`.
+	Cursor string `json:"cursor"`
+	// The lock.
+	Node *SpoolLock `json:"node"`
+}
+
+// Which locks are asked for: those that meet everything that is given.
+type SpoolLockFilter struct {
+	// Whose: 1 to 256 characters.
+	OwnerID *string `json:"ownerId,omitempty"`
+	// How the tag begins: at most 64 characters.
+	TagPrefix *string `json:"tagPrefix,omitempty"`
+	// Of which spools: 1 to 100 tags, each as for `spoolLock`.
+	TagSpools []string `json:"tagSpools,omitempty"`
+}
+
+// What can be followed, over a WebSocket or by Server-Sent Events.
+type Subscription struct {
 }
 
 // A request to take a spool.
