@@ -45,6 +45,24 @@
 // Ended tokens are remembered for 24 hours, the newest 64 of a spool, with how
 // each ended ([End]).
 //
+// # History
+//
+// Each change of a spool is an [Event], recorded in the step that makes or notices
+// it, so each is there once: a lapse or another program's doing is recorded by
+// whoever looks first. Extensions of one lock that follow each other are one event,
+// the last. A spool keeps its newest [MaxEvents] events for as long as anything is
+// remembered of it; no event holds a token. A [Cursor] is the place of an event by
+// its version, so it stays good when the event itself is no longer kept.
+//
+// # Batches
+//
+// [Service.TakeAll], [Service.ReleaseAll], [Service.ExtendAll] and [Service.Spools]
+// hand up to [MaxBatch] commands to the store at once. Each is an atomic step of its
+// own and has a result of its own, at its place; they are not one transaction, and
+// others may come between them. Only what concerns the batch as a whole is refused as
+// a whole: none, too many, or a tag twice. An operation on one spool is a batch of
+// one.
+//
 // # When an answer is lost
 //
 // [Service] tries an operation again when the store was out of reach, within the
@@ -57,6 +75,9 @@
 //   - Extend finds its id among those applied to the lock and answers what the
 //     first application answered. The newest 64 ids of a lock are kept.
 //   - Release finds its id beside the ended token and answers OutcomeReleased.
+//
+// Of a batch, only the commands without an answer are tried again, within the one
+// deadline, and what was answered before stands. Each item has its own outcome.
 //
 // Where no attempt could be confirmed, the operation fails with
 // [UnavailableError], whose outcome says whether it may have been applied. A take
