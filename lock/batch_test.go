@@ -3,8 +3,11 @@ package lock_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -384,6 +387,61 @@ func TestOneBrokenItemOfABatch(t *testing.T) {
 	}
 	for i, result := range released {
 		check("release", i, result.Err)
+	}
+}
+
+// Promise 1 for batches: of several that want the same spools, in different orders,
+// each spool goes to one, and the others are told to whom.
+func TestSimultaneousBatches(t *testing.T) {
+	t.Parallel()
+	const takers = 8
+	ctx := newContext(t)
+	service, _ := open(t, redistest.Start(t).URL, config())
+	wanted := takeRequests(false)
+	var answers [takers][]lock.Result[lock.Taken]
+	var batches sync.WaitGroup
+	start := make(chan struct{})
+	for taker := range takers {
+		requests := slices.Clone(wanted)
+		if taker%2 == 1 {
+			slices.Reverse(requests)
+		}
+		for i := range requests {
+			requests[i].WorkerID = strconv.Itoa(taker)
+		}
+		batches.Go(func() {
+			<-start
+			results, err := service.TakeAll(ctx, requests)
+			if err != nil {
+				t.Error(err)
+			}
+			if taker%2 == 1 {
+				slices.Reverse(results)
+			}
+			answers[taker] = results
+		})
+	}
+	close(start)
+	batches.Wait()
+	for i, request := range wanted {
+		var winners []lock.Lock
+		for _, results := range answers {
+			if len(results) == len(wanted) && results[i].Err == nil {
+				winners = append(winners, results[i].Value.Lock)
+			}
+		}
+		if len(winners) != 1 {
+			t.Fatalf("%s was taken by %+v", request.Tag, winners)
+		}
+		for taker, results := range answers {
+			if winners[0].Owner.ID == lock.WorkerID(strconv.Itoa(taker)) {
+				continue
+			}
+			var occupied *lock.OccupiedError
+			if !errors.As(results[i].Err, &occupied) || occupied.Lock.Owner.ID != winners[0].Owner.ID || occupied.Lock.Version != winners[0].Version {
+				t.Fatalf("%d is told %v of %s, which %+v has", taker, results[i].Err, request.Tag, winners[0])
+			}
+		}
 	}
 }
 

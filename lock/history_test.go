@@ -21,6 +21,18 @@ func TestCursor(t *testing.T) {
 	}
 }
 
+func FuzzCursor(f *testing.F) {
+	for _, seed := range []string{"1", "1795417329740", "1795417329740+", "01", "-1", "9007199254740992", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, given string) {
+		c, err := ParseCursor(given)
+		if err == nil && (c.String() != given || c.version < 1 || c.version > MaxVersion) {
+			t.Fatalf("cursor %q is accepted as %+v", given, c)
+		}
+	})
+}
+
 // Pages neither miss nor double an event, also where the event of a cursor has been
 // pushed out, and where newer events came.
 func TestPages(t *testing.T) {

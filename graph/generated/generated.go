@@ -1996,7 +1996,8 @@ type Spool {
   """
   What happened to the spool, newest first: its newest 100 events, for as long as it
   is remembered. It is read after the spool, so it can be ahead of it. Null only with
-  an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `first` + "`" + `, or for ` + "`" + `after` + "`" + ` with reason ` + "`" + `INVALID_CURSOR` + "`" + `,
+  or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
   """
   history(
     """
