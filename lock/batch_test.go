@@ -347,7 +347,7 @@ func TestOneBrokenItemOfABatch(t *testing.T) {
 			if operation == "read" {
 				field = lock.FieldTags
 			}
-			wantInvalid(t, err, field, lock.ReasonInvalidCharacter)
+			_ = wantInvalid(t, err, field, lock.ReasonInvalidCharacter)
 		default:
 			if err != nil {
 				t.Fatalf("%s %d got %v", operation, i, err)
@@ -505,13 +505,13 @@ func TestBatchesThatAreRefused(t *testing.T) {
 				extensions = append(extensions, lock.ExtendRequest{Tag: request.Tag, Token: "93:x", By: time.Minute})
 			}
 			_, err := service.TakeAll(ctx, test.requests)
-			wantInvalid(t, err, lock.FieldItems, test.reason)
+			_ = wantInvalid(t, err, lock.FieldItems, test.reason)
 			_, err = service.ReleaseAll(ctx, releases)
-			wantInvalid(t, err, lock.FieldItems, test.reason)
+			_ = wantInvalid(t, err, lock.FieldItems, test.reason)
 			_, err = service.ExtendAll(ctx, extensions)
-			wantInvalid(t, err, lock.FieldItems, test.reason)
+			_ = wantInvalid(t, err, lock.FieldItems, test.reason)
 			_, err = service.Spools(ctx, tagsOf(test.requests))
-			wantInvalid(t, err, lock.FieldTags, test.reason)
+			_ = wantInvalid(t, err, lock.FieldTags, test.reason)
 		})
 	}
 	for _, spool := range all[lock.Spool](t)(service.Spools(ctx, tagsOf(full))) {

@@ -88,11 +88,10 @@ func TestOneCommandPerOperation(t *testing.T) {
 func TestOneRoundTripPerBatch(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	var proxy *redistest.Proxy
-	var awaited atomic.Value // what must have been sent before an answer is passed on
-	awaited.Store("")
-	proxy = redistest.StartProxy(t, s.server.Addr, func([]byte) bool {
-		for deadline := time.Now().Add(patience); !proxy.Seen(awaited.Load().(string)); {
+	var mayAnswer atomic.Value // func() bool
+	mayAnswer.Store(func() bool { return true })
+	proxy := redistest.StartProxy(t, s.server.Addr, func([]byte) bool {
+		for deadline := time.Now().Add(patience); !mayAnswer.Load().(func() bool)(); {
 			if time.Now().After(deadline) {
 				t.Error("the client waits for an answer before it has sent everything")
 				return true
@@ -102,7 +101,7 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 		return false
 	})
 	store := open(t, proxy.URL)
-	everyOperation := func() {
+	everyOperation := func(await func(text string)) {
 		var takes []lock.TakeCommand
 		var tags []lock.Tag
 		for range lock.MaxBatch {
@@ -115,28 +114,30 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 			extensions = append(extensions, lock.ExtendCommand{Tag: take.Tag, Token: take.Token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.id()})
 			releases = append(releases, lock.ReleaseCommand{Tag: take.Tag, Token: take.Token, ID: s.id()})
 		}
-		awaited.Store("spool_lock:" + string(tags[len(tags)-1]))
+		await("spool_lock:" + string(tags[len(tags)-1]))
 		for _, result := range store.Take(s.ctx, takes) {
 			s.must(result.Err)
 		}
-		awaited.Store(extensions[len(extensions)-1].ID.Reveal())
+		await(extensions[len(extensions)-1].ID.Reveal())
 		for _, result := range store.Extend(s.ctx, extensions) {
 			s.must(result.Err)
 		}
-		awaited.Store("")
+		await("")
 		for _, result := range store.Read(s.ctx, tags) {
 			s.must(result.Err)
 		}
-		awaited.Store(releases[len(releases)-1].ID.Reveal())
+		await(releases[len(releases)-1].ID.Reveal())
 		for _, result := range store.Release(s.ctx, releases) {
 			s.must(result.Err)
 		}
-		awaited.Store("")
+		await("")
 	}
-	everyOperation() // connects, and sends the scripts once
+	everyOperation(func(string) {}) // connects, and sends the scripts once
 	s.must(s.client.Ping(s.ctx).Err())
 	stop := s.monitor()
-	everyOperation()
+	everyOperation(func(text string) {
+		mayAnswer.Store(func() bool { return proxy.Seen(text) })
+	})
 	got := slices.DeleteFunc(stop(), func(name string) bool { return name == "echo" })
 	if want := slices.Repeat([]string{"evalsha"}, 4*lock.MaxBatch); !slices.Equal(got, want) {
 		t.Fatalf("four batches of %d sent %v", lock.MaxBatch, got)
