@@ -139,7 +139,7 @@ func (k *keeper) listen(ctx context.Context) {
 		if lost {
 			k.log.Warn("the feed of the floor was cut, its view is rebuilt when it is back", "error", err)
 		}
-		wait(ctx, pause+rand.N(pause))
+		wait(ctx, pause+jitter(pause))
 		pause = min(2*pause, maxPause)
 	}
 }
@@ -212,7 +212,7 @@ func (k *keeper) beat(ctx context.Context) {
 // rebuild rebuilds the view when it is wanted, and from time to time.
 func (k *keeper) rebuild(ctx context.Context) {
 	for {
-		regular := time.NewTimer(k.config.RebuildInterval - rand.N(k.config.RebuildInterval/4)) // not all processes at once
+		regular := time.NewTimer(k.config.RebuildInterval - jitter(k.config.RebuildInterval/4)) // not all processes at once
 		select {
 		case <-ctx.Done():
 		case <-k.wanted:
@@ -269,7 +269,7 @@ func (k *keeper) rebuildOnce(ctx context.Context) error {
 func (k *keeper) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		if tags := k.view.dueNow(maxAsked); len(tags) == 0 || k.read(ctx, tags) != nil {
-			wait(ctx, askPause+rand.N(askPause))
+			wait(ctx, askPause+jitter(askPause))
 		}
 	}
 }
@@ -296,6 +296,9 @@ func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
 	}
 	return nil
 }
+
+// jitter is a random time below most, so that processes do not act together.
+func jitter(most time.Duration) time.Duration { return rand.N(most) } //nolint:gosec // no secret
 
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

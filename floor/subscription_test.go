@@ -71,7 +71,8 @@ type world struct {
 }
 
 func newWorld(seed uint64, tags int) *world {
-	w := &world{random: rand.New(rand.NewPCG(seed, seed)), spools: map[lock.Tag]lock.Spool{}, version: 1}
+	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // a test that can be repeated
+	w := &world{random: random, spools: map[lock.Tag]lock.Spool{}, version: 1}
 	for i := range tags {
 		tag := lock.Tag(fmt.Sprintf("%c-%02d", 'A'+i%3, i))
 		w.tags = append(w.tags, tag)
