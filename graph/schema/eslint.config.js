@@ -44,7 +44,7 @@ export default [
           // Answers to one operation and parts of them, kept in no cache.
           exceptions: {
             types: ["LockLimits", "PageInfo", "SpoolError"],
-            suffixes: ["Payload", "Result", "Connection", "Edge"],
+            suffixes: ["Payload", "Result", "Connection", "Edge", "Update"],
           },
         },
       ],
