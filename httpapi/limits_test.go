@@ -236,7 +236,7 @@ func TestSuggestionsGoWithIntrospection(t *testing.T) {
 	t.Parallel()
 	const suggestion = "Did you mean"
 	documents := []string{
-		`{spoolLocks(tagSpool:"a"){id}}`, `{spool(tagSpol:"a"){id}}`, `{spool(tagSpool:"a"){...on Spol{id}}}`,
+		`{spoolLok(tagSpool:"a"){id}}`, `{spool(tagSpol:"a"){id}}`, `{spool(tagSpool:"a"){...on Spol{id}}}`,
 		`mutation{releaseSpool(input:{tagSpool:"a",lockTokn:"b"}){released}}`,
 	}
 	closed := newAPI(t, repository.EmbeddedURL)

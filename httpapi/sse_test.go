@@ -45,7 +45,7 @@ func event(data string) string { return "event: next\ndata: " + data + "\n\n" }
 
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	masking := `{"errors":[{"message":"Something went wrong on the server. Its log has the details under the errorId.","extensions":{"code":"INTERNAL_SERVER_ERROR","errorId":"UUID"}}]}`
+	masking := `{"errors":[{"message":"Something went wrong on the server. Its log has the details under UUID.","extensions":{"code":"INTERNAL_SERVER_ERROR","errorId":"UUID"}}]}`
 	a := newStreamAPI(t)
 	close(a.trial.release)
 	for document, want := range map[string]string{

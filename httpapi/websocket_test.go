@@ -138,7 +138,7 @@ func (s *ws) wantClose(code websocket.StatusCode, reason string) {
 func TestWebSocketOperations(t *testing.T) {
 	t.Parallel()
 	const failed = `"extensions":{"code":"INTERNAL_SERVER_ERROR","errorId":"UUID"}`
-	masking := `{"message":"Something went wrong on the server. Its log has the details under the errorId.",` + failed + `}`
+	masking := `{"message":"Something went wrong on the server. Its log has the details under UUID.",` + failed + `}`
 	for name, test := range map[string]struct {
 		payload string
 		want    []string // type and payload
