@@ -50,6 +50,7 @@ type attack struct {
 	front   string // empty: plain
 	request string
 	half    bool   // the sender closes its side then, as if it had sent everything
+	stream  bool   // the answer is a stream of events, whose first is looked at
 	secret  string // may not be repeated, besides what no attack's may; empty: nothing
 
 	// status is 0 where the connection is closed without an answer.
@@ -82,8 +83,10 @@ func newAbuse(t *testing.T) *abuse {
 	b := &abuse{api: newAPI(t, server.URL), fronts: map[string]string{}, redis: server.Client()}
 	t.Cleanup(func() { _ = b.redis.Close() })
 	for name, change := range map[string]func(*httpapi.Config){
-		"plain":   func(*httpapi.Config) {},
-		"roomy":   func(c *httpapi.Config) { c.Limits.BodyBytes = 4 << 20 },
+		"plain": func(*httpapi.Config) {},
+		"roomy": func(c *httpapi.Config) {
+			c.Limits.BodyBytes, c.Limits.Tokens, c.Limits.Complexity = 4<<20, 100000, 1<<20
+		},
 		"trusted": func(c *httpapi.Config) { c.Documents = documents(t, true) },
 	} {
 		config := b.config
@@ -95,6 +98,7 @@ func newAbuse(t *testing.T) *abuse {
 		t.Cleanup(front.Close)
 		b.fronts[name] = front.Listener.Addr().String()
 	}
+	b.awaitReadiness(200, live)
 	b.take(map[string]any{"tagSpool": bystander, "workerId": "94", "workerNombre": "JP(94)"})
 	_, requestID, _ := strings.Cut(heldToken, ":")
 	b.take(map[string]any{"tagSpool": heldSpool, "workerId": "93", "workerNombre": "MR(93)", "requestId": requestID})
@@ -129,21 +133,25 @@ func (b *abuse) dump() map[string]kept {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	dumps := make([]*redis.StringCmd, len(keys))
+	expiries := make([]*redis.DurationCmd, len(keys))
+	hashes := make([]*redis.MapStringStringCmd, len(keys))
+	_, _ = b.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error { // each says its own error
+		for i, key := range keys {
+			dumps[i], expiries[i], hashes[i] = pipe.Dump(ctx, key), pipe.PExpireTime(ctx, key), pipe.HGetAll(ctx, key)
+		}
+		return nil
+	})
 	all := map[string]kept{}
-	for _, key := range keys {
-		dump, err := b.redis.Dump(ctx, key).Result()
-		if err != nil {
+	for i, key := range keys {
+		if err := errors.Join(dumps[i].Err(), expiries[i].Err()); err != nil {
 			b.t.Fatal(err)
 		}
-		expires, err := b.redis.PExpireTime(ctx, key).Result()
-		if err != nil {
-			b.t.Fatal(err)
+		content := dumps[i].Val()
+		if hashes[i].Err() == nil {
+			content = fmt.Sprintf("%q", hashes[i].Val())
 		}
-		content := dump
-		if fields, err := b.redis.HGetAll(ctx, key).Result(); err == nil {
-			content = fmt.Sprintf("%q", fields)
-		}
-		all[key] = kept{content, expires, dump}
+		all[key] = kept{content, expiries[i].Val(), dumps[i].Val()}
 	}
 	return all
 }
@@ -173,7 +181,7 @@ func (b *abuse) restore(before map[string]kept) {
 }
 
 // exchange sends the attack on a connection of its own and returns all that comes
-// back until the service closes it.
+// back until the service closes it, or until the first event of a stream.
 func (b *abuse) exchange(a attack) (string, error) {
 	conn, err := net.Dial("tcp", b.fronts[cmp.Or(a.front, "plain")])
 	if err != nil {
@@ -192,11 +200,37 @@ func (b *abuse) exchange(a attack) (string, error) {
 			_ = conn.(*net.TCPConn).CloseWrite()
 		}
 	})
-	answer, err := io.ReadAll(conn)
+	answer, err := a.readAll(conn)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", fmt.Errorf("there is no answer, or no end of it: %.300q", answer)
 	}
 	return string(answer), nil
+}
+
+// readAll reads to the end, of a stream to the end of its first event.
+func (a attack) readAll(from io.Reader) ([]byte, error) {
+	if !a.stream {
+		return io.ReadAll(from)
+	}
+	var answer []byte
+	for part := make([]byte, 4096); firstEvent(answer) == nil; {
+		n, err := from.Read(part)
+		answer = append(answer, part[:n]...)
+		if err != nil {
+			return answer, err
+		}
+	}
+	return answer, nil
+}
+
+// firstEvent is what the first event of a stream holds; nil: nothing yet.
+func firstEvent(stream []byte) []byte {
+	_, rest, _ := bytes.Cut(stream, []byte("\ndata: "))
+	event, _, whole := bytes.Cut(rest, []byte("\n\n"))
+	if !whole {
+		return nil
+	}
+	return event
 }
 
 // check compares the answer with what the attack must get.
@@ -216,6 +250,9 @@ func (a attack) check(t *testing.T, answer string) {
 	}
 	defer response.Body.Close() //nolint:errcheck // it is in memory
 	body, err := io.ReadAll(response.Body)
+	if event := firstEvent(body); a.stream && event != nil {
+		body, err = event, nil // it was left then
+	}
 	if err != nil {
 		t.Fatalf("the answer is %.300q: %v", answer, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,16 +14,21 @@ import (
 
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"spoollock/floor"
 	"spoollock/graph"
+	"spoollock/lock"
 )
 
-// validArguments are, for each operation, arguments that would be served and, of a
-// mutation, change something. An operation of the schema that is not here fails the
-// test.
+// validArguments are, for each operation and each field in an answer that has
+// arguments, some that would be served and, of a mutation, change something. One of
+// the schema that is not here fails the test.
 var validArguments = map[string]string{
 	"spoolLock":     `{"tagSpool":"` + freeSpool + `"}`,
 	"spool":         `{"tagSpool":"` + freeSpool + `"}`,
 	"lockLimits":    `{}`,
+	"spoolLocks":    `{"filter":` + validFilter + `,"first":50,"after":""}`,
+	"floorUpdates":  `{"filter":` + validFilter + `}`,
+	"Spool.history": `{"first":20,"after":null}`,
 	"spools":        `{"tagSpools":["` + freeSpool + `"]}`,
 	"tomarSpools":   `{"input":{"items":[{"tagSpool":"` + freeSpool + `","workerId":"66","workerNombre":"XY(66)","ttlSeconds":60,"note":"weld","expectedVersion":null,"requestId":"` + attackRequest + `"}]}}`,
 	"releaseSpools": `{"input":{"items":[{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}]}}`,
@@ -31,6 +37,8 @@ var validArguments = map[string]string{
 	"releaseSpool":  `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}}`,
 	"extendLock":    `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `","additionalSeconds":60,"requestId":"` + attackRequest + `"}}`,
 }
+
+const validFilter = `{"ownerId":"93","tagPrefix":"MK","tagSpools":["` + freeSpool + `"]}`
 
 // The verdicts on a hostile value, besides the reasons of the errors.
 const (
@@ -46,6 +54,10 @@ type hostileField struct {
 	null   string // the verdict on null, where the schema allows it
 	huge   string // the verdict on a text of a megabyte
 	values []hostile
+
+	// Of a list: the most elements, and the verdict on one that is there twice.
+	most  int
+	twice string
 }
 
 var hostileTag = hostileField{huge: "TOO_LONG", values: slices.Concat(
@@ -61,11 +73,36 @@ var hostileTag = hostileField{huge: "TOO_LONG", values: slices.Concat(
 	raw(accepted, "0", "-0", "-5", "9007199254740993", "9223372036854775808", strings.Repeat("9", 64)),
 )}
 
-// hostileFields are by name, those for the elements of a list by its name and "[]".
-// An input of the schema that is not here fails the test.
+// hostileFields are by name, or, where that depends on it, by what they are in and
+// name; those for the elements of a list by its name and "[]". An input of the schema
+// that is not here fails the test.
 var hostileFields = map[string]hostileField{
 	"tagSpool":    hostileTag,
 	"tagSpools[]": hostileTag,
+
+	"spools.tagSpools":          {most: lock.MaxBatch, twice: "DUPLICATE"},
+	"SpoolLockFilter.tagSpools": {most: floor.MaxFilterTags, twice: accepted},
+	"items":                     {most: lock.MaxBatch, twice: "DUPLICATE"},
+	"filter":                    {},
+	"first": {values: slices.Concat(
+		raw("OUT_OF_RANGE", "0", "-0", "-1", "101", "2147483647", "-2147483648"),
+		raw(accepted, "1", "100"),
+	)},
+	"ownerId": {huge: "OUT_OF_RANGE", values: slices.Concat(
+		texts("OUT_OF_RANGE", "", strings.Repeat("9", 257), strings.Repeat("🔧", 257)),
+		texts(accepted, " ", "*", "\x00", "93:", "{93}", "９３", "\r\nFLUSHALL\r\n", "<script>", "unknown", strings.Repeat("🔧", 256)),
+		raw(accepted, "0", "-5", "9007199254740993", "9223372036854775808"),
+	)},
+	"tagPrefix": {huge: "OUT_OF_RANGE", values: slices.Concat(
+		texts("OUT_OF_RANGE", strings.Repeat("x", 65), strings.Repeat("🔧", 65)),
+		texts(accepted, "", " ", "*", "[a-z]", "\x00", "{", "\uffff", "\u0301", "mk", "spool_lock:", "\r\nFLUSHALL\r\n", strings.Repeat("ﷺ", 64)),
+	)},
+	"spoolLocks.after": {values: texts(accepted, " ", "*", "\x00", "{", "\uffff", "\r\nFLUSHALL\r\n", strings.Repeat("🔧", 1000))},
+	"history.after": {huge: "INVALID_CURSOR", values: slices.Concat(
+		texts("INVALID_CURSOR", "", " ", "0", "-1", "+1", "1++", "01", "1 ", "1\x00", "1.0", "1e3", "0x1", "１", "+", marker,
+			"9007199254740992", "9223372036854775808", strings.Repeat("9", 1000)),
+		texts(accepted, "1", "1+", "9007199254740991", "9007199254740991+"),
+	)},
 	"workerId": {null: "REQUIRED", huge: "INVALID_CHARACTER", values: slices.Concat(
 		texts("REQUIRED", ""),
 		texts("TOO_LONG", strings.Repeat("9", 65)),
@@ -144,12 +181,15 @@ func raw(verdict string, texts ...string) []hostile {
 }
 
 // valueAttacks puts every hostile value into every place of the arguments of every
-// operation, as the schema has them: as variables, and as literals.
+// operation, and of every field in an answer that has any, as the schema has them: as
+// variables, and as literals. In an item of a batch, one of each verdict stands for
+// all.
 type valueAttacks struct {
 	t       *testing.T
 	schema  *ast.Schema
-	kind    string               // "mutation"
-	field   *ast.FieldDefinition // the operation
+	kind    ast.Operation
+	field   *ast.FieldDefinition
+	within  string // what the field stands in, beginning with "{"
 	valid   map[string]any
 	attacks []attack
 }
@@ -157,29 +197,87 @@ type valueAttacks struct {
 func allValueAttacks(t *testing.T) []attack {
 	schema := graph.NewSchema(nil, nil, nil).Schema()
 	var all []attack
-	for kind, root := range map[string]*ast.Definition{"query": schema.Query, "mutation": schema.Mutation} {
+	reached := map[string]bool{} // types whose fields are attacked
+	for kind, root := range map[ast.Operation]*ast.Definition{
+		ast.Query: schema.Query, ast.Mutation: schema.Mutation, ast.Subscription: schema.Subscription,
+	} {
 		for _, field := range root.Fields {
 			if strings.HasPrefix(field.Name, "__") {
 				continue
 			}
-			valid, ok := validArguments[field.Name]
-			if !ok {
-				t.Errorf("the operation %s has no valid arguments to begin with", field.Name)
-				continue
-			}
-			v := &valueAttacks{t: t, schema: schema, kind: kind, field: field}
-			if err := json.Unmarshal([]byte(valid), &v.valid); err != nil {
-				t.Fatalf("the arguments of %s: %v", field.Name, err)
-			}
-			// What is attacked is one value in what is served without it.
-			v.attacks = []attack{{name: field.Name + " as it should be", request: v.byLiterals(valid), status: 200, applies: true}}
-			for _, argument := range field.Arguments {
-				v.attackInput(argument.Name, argument.Type, argument.DefaultValue != nil, argument.Name)
-			}
+			v := &valueAttacks{t: t, schema: schema, kind: kind, field: field, within: "{"}
+			v.attackField(field.Name)
 			all = append(all, v.attacks...)
+			if kind == ast.Query { // what a subscription or a mutation answers, queries do, too
+				all = append(all, v.inner(reached)...)
+			}
 		}
 	}
 	return all
+}
+
+// attackField attacks the arguments of the field, whose valid ones are of the name.
+func (v *valueAttacks) attackField(name string) {
+	v.t.Helper()
+	valid, ok := validArguments[name]
+	if !ok {
+		v.t.Fatalf("%s has no valid arguments to begin with", name)
+	}
+	if err := json.Unmarshal([]byte(valid), &v.valid); err != nil {
+		v.t.Fatalf("the arguments of %s: %v", name, err)
+	}
+	// What is attacked is one value in what is served without it.
+	v.attacks = []attack{v.attack(attack{name: name + " as it should be", request: v.byLiterals(valid), applies: true})}
+	for _, argument := range v.field.Arguments {
+		v.attackInput(v.field.Name, argument.Name, argument.Type, argument.DefaultValue != nil, argument.Name)
+	}
+}
+
+// inner attacks the fields that have arguments in what the field answers, each where
+// it is reached first.
+func (v *valueAttacks) inner(reached map[string]bool) (all []attack) {
+	v.t.Helper()
+	definition := v.schema.Types[v.field.Type.Name()]
+	if definition.Kind != ast.Object || reached[definition.Name] {
+		return nil
+	}
+	reached[definition.Name] = true
+	within := v.within + v.called(string(must(json.Marshal(v.valid)))) + "{"
+	for _, field := range definition.Fields {
+		i := &valueAttacks{t: v.t, schema: v.schema, kind: v.kind, field: field, within: within}
+		if len(field.Arguments) > 0 {
+			i.attackField(definition.Name + "." + field.Name)
+			all = append(all, i.attacks...)
+		}
+		all = append(all, i.inner(reached)...)
+	}
+	return all
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// attack fills in what all attacks on the field have in common.
+func (v *valueAttacks) attack(a attack) attack {
+	a.status, a.stream = http.StatusOK, v.kind == ast.Subscription
+	return a
+}
+
+// posted is a request, by Server-Sent Events for a subscription.
+func (v *valueAttacks) posted(body string) string {
+	if v.kind == ast.Subscription {
+		return posted(body, "Accept: text/event-stream")
+	}
+	return posted(body)
+}
+
+// around puts the field's call and selection into what it stands in.
+func (v *valueAttacks) around(call string) string {
+	return v.within + call + v.selected() + strings.Repeat("}", strings.Count(v.within, "{")-strings.Count(v.within, "}"))
 }
 
 // byVariables is a request whose arguments are variables.
@@ -189,12 +287,17 @@ func (v *valueAttacks) byVariables(arguments string) string {
 		fmt.Fprintf(&declared, "$%s:%s,", argument.Name, argument.Type)
 		fmt.Fprintf(&used, "%s:$%[1]s,", argument.Name)
 	}
-	document := fmt.Sprintf("%s(%s){%s(%s)%s}", v.kind, &declared, v.field.Name, &used, v.selected())
-	return posted(strings.TrimSuffix(queried(document), "}") + `,"variables":` + arguments + "}")
+	document := fmt.Sprintf("%s(%s)%s", v.kind, &declared, v.around(fmt.Sprintf("%s(%s)", v.field.Name, &used)))
+	return v.posted(strings.TrimSuffix(queried(document), "}") + `,"variables":` + arguments + "}")
 }
 
 // byLiterals is a request whose arguments stand in the document.
 func (v *valueAttacks) byLiterals(arguments string) string {
+	return v.posted(queried(string(v.kind) + v.around(v.called(arguments))))
+}
+
+// called is the field with its arguments.
+func (v *valueAttacks) called(arguments string) string {
 	decoder := json.NewDecoder(strings.NewReader(arguments))
 	decoder.UseNumber()
 	var decoded any
@@ -205,7 +308,7 @@ func (v *valueAttacks) byLiterals(arguments string) string {
 	if list != "" {
 		list = "(" + list + ")"
 	}
-	return posted(queried(v.kind + "{" + v.field.Name + list + v.selected() + "}"))
+	return v.field.Name + list
 }
 
 // literal writes a value as GraphQL does.
@@ -236,7 +339,7 @@ func literal(value any) string {
 
 func (v *valueAttacks) selected() string { return selection(v.schema, v.field.Type.Name(), 4) }
 
-// selection selects what needs no arguments.
+// selection selects what has no arguments: else it is attacked by itself.
 func selection(schema *ast.Schema, typeName string, depth int) string {
 	definition := schema.Types[typeName]
 	if definition.Kind != ast.Object {
@@ -245,10 +348,9 @@ func selection(schema *ast.Schema, typeName string, depth int) string {
 	text := "{__typename"
 	for _, field := range definition.Fields {
 		inner := schema.Types[field.Type.Name()]
-		needsArguments := slices.ContainsFunc(field.Arguments, func(a *ast.ArgumentDefinition) bool { return a.Type.NonNull && a.DefaultValue == nil })
 		// The result of an item repeats its tag, whatever that is.
 		repeated := strings.HasSuffix(typeName, "Result") && field.Name == "tagSpool"
-		if needsArguments || repeated || inner.Kind == ast.Object && depth == 0 {
+		if len(field.Arguments) > 0 || repeated || inner.Kind == ast.Object && depth == 0 {
 			continue
 		}
 		text += " " + field.Name + selection(schema, field.Type.Name(), depth-1)
@@ -256,14 +358,19 @@ func selection(schema *ast.Schema, typeName string, depth int) string {
 	return text + "}"
 }
 
-// attackInput attacks the input of the name at the path, and what is in it.
-func (v *valueAttacks) attackInput(name string, typ *ast.Type, hasDefault bool, path ...any) {
+// attackInput attacks the input of the name at the path, which is in a field or an
+// input type, and what is in it.
+func (v *valueAttacks) attackInput(in, name string, typ *ast.Type, hasDefault bool, path ...any) {
 	v.t.Helper()
 	key, isElement := name, false
 	if _, isElement = path[len(path)-1].(int); isElement {
 		key += "[]"
 	}
-	absent := []hostile{{"null", hostileFields[key].null}, {"", hostileFields[key].null}}
+	own, attacked := hostileFields[in+"."+key]
+	if !attacked {
+		own, attacked = hostileFields[key]
+	}
+	absent := []hostile{{"null", own.null}, {"", own.null}}
 	if typ.NonNull {
 		absent = raw(wrongType, "null", "")
 	}
@@ -276,17 +383,51 @@ func (v *valueAttacks) attackInput(name string, typ *ast.Type, hasDefault bool, 
 		v.attackObject(name, definition, path)
 		return
 	}
-	own, attacked := hostileFields[key]
 	if !attacked {
-		v.t.Errorf("%s.%s of the type %s is not attacked", v.field.Name, key, typ)
+		v.t.Errorf("%s.%s of the type %s is not attacked", in, key, typ)
 	}
 	v.add(name, path, own.values...)
 	if typ.Elem != nil {
-		v.attackInput(name, typ.Elem, false, append(slices.Clone(path), 0)...)
+		v.attackList(name, own, path)
+		v.attackInput(in, name, typ.Elem, false, append(slices.Clone(path), 0)...)
 		return
 	}
 	v.attackKind(name, definition, path)
-	v.attackSize(name, own.huge, path)
+	if !inItem(path) {
+		v.attackSize(name, own.huge, path)
+	}
+}
+
+// inItem reports whether the path leads into an element of a list.
+func inItem(path []any) bool {
+	return slices.ContainsFunc(path[:len(path)-1], func(step any) bool { _, is := step.(int); return is })
+}
+
+// attackList puts lists of other lengths in the place of one, whose element is valid.
+func (v *valueAttacks) attackList(name string, own hostileField, path []any) {
+	v.t.Helper()
+	element := string(must(json.Marshal(at(v.valid, append(slices.Clone(path), 0)))))
+	repeated := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]" }
+	begin := len(v.attacks)
+	v.add(name, path, raw("OUT_OF_RANGE", "[]", repeated(own.most+1))...)
+	for i := range v.attacks[begin:] {
+		v.attacks[begin+i].front = "roomy"
+	}
+	v.add(name, path, hostile{repeated(2), own.twice})
+	v.add(name, path, raw(wrongType, "[null]", "["+element+",null]", "["+repeated(1)+"]", "true", "1.5")...)
+}
+
+// at is what is at the path.
+func at(value any, path []any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			value = value.(map[string]any)[step]
+		case int:
+			value = value.([]any)[step]
+		}
+	}
+	return value
 }
 
 func (v *valueAttacks) attackObject(name string, definition *ast.Definition, path []any) {
@@ -296,7 +437,7 @@ func (v *valueAttacks) attackObject(name string, definition *ast.Definition, pat
 		v.add(unknown, append(slices.Clone(path), unknown), hostile{`"` + marker + `"`, wrongType})
 	}
 	for _, field := range definition.Fields {
-		v.attackInput(field.Name, field.Type, field.DefaultValue != nil, append(slices.Clone(path), field.Name)...)
+		v.attackInput(definition.Name, field.Name, field.Type, field.DefaultValue != nil, append(slices.Clone(path), field.Name)...)
 	}
 }
 
@@ -331,18 +472,20 @@ func (v *valueAttacks) attackSize(name, verdict string, path []any) {
 // add attacks with each value in the place of the valid one; an empty value leaves
 // it out.
 func (v *valueAttacks) add(name string, path []any, values ...hostile) {
+	if inItem(path) {
+		values = oneOfEachVerdict(values)
+	}
 	for _, h := range values {
 		arguments, err := json.Marshal(replaced(v.valid, path, h.value))
 		if err != nil {
 			v.t.Fatalf("%s.%v: %v", v.field.Name, path, err)
 		}
-		a := attack{
+		a := v.attack(attack{
 			name:    fmt.Sprintf("%s.%s %.40s", v.field.Name, strings.Trim(fmt.Sprint(path), "[]"), cmp.Or(h.value, "left out")),
 			request: v.byVariables(string(arguments)),
-			status:  200,
 			odd:     h.verdict == accepted || h.verdict == powerless,
 			applies: h.verdict == accepted,
-		}
+		})
 		if !a.odd {
 			a.code, a.field, a.reason = badInput, name, h.verdict
 			if len(h.value) > 8 { // else it may stand there by chance
@@ -359,6 +502,14 @@ func (v *valueAttacks) add(name string, path []any, values ...hostile) {
 		}
 		v.attacks = append(v.attacks, a)
 	}
+}
+
+func oneOfEachVerdict(values []hostile) []hostile {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(values), func(h hostile) bool {
+		defer func() { seen[h.verdict] = true }()
+		return seen[h.verdict]
+	})
 }
 
 // replaced is a copy of the valid value with another one at the path.
