@@ -101,8 +101,8 @@ func TestBatchesInAnswers(t *testing.T) {
 		a.want(releaseAll, releases, 200, released("ALREADY_RELEASED"))
 
 		a.want(`{spools(tagSpools:["MK-2","","MK-1"])`+spoolFields+`}`, nil, 200,
-			`{"errors":[{"message":"tagSpool must have 1 to 64 characters.","path":["spools",1],"locations":[{"line":1,"column":2}],`+
-				`"extensions":{"code":"BAD_USER_INPUT","field":"tagSpool","maximum":64,"minimum":1,"reason":"TOO_SHORT"}}],`+
+			`{"errors":[{"message":"tagSpools must have 1 to 64 characters.","path":["spools",1],"locations":[{"line":1,"column":2}],`+
+				`"extensions":{"code":"BAD_USER_INPUT","field":"tagSpools","maximum":64,"minimum":1,"reason":"TOO_SHORT"}}],`+
 				`"data":{"spools":[`+spool("MK-2", occupied)+`,null,`+spool("MK-1", "null")+`]}}`)
 	})
 }

@@ -1938,7 +1938,7 @@ type Query {
 
   """
   Several spools, in the order asked. A place is null only with an error at its path,
-  the one that ` + "`" + `spool` + "`" + ` would fail with. Fails as a whole with ` + "`" + `BAD_USER_INPUT` + "`" + ` for
+  the one that ` + "`" + `spool` + "`" + ` would fail with, but for ` + "`" + `tagSpools` + "`" + `. Fails as a whole with ` + "`" + `BAD_USER_INPUT` + "`" + ` for
   ` + "`" + `tagSpools` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + ` or ` + "`" + `DUPLICATE` + "`" + `) where there are none, more than
   50, or one twice.
   """
