@@ -91,8 +91,10 @@ local function record(kind, at, token, ends)
     write('LSET', KEYS[3], 0, event)
     return
   end
-  write('LPUSH', KEYS[3], event)
-  write('LTRIM', KEYS[3], 0, EVENTS - 1)
+  local events = write('LPUSH', KEYS[3], event)
+  if not refused and events > EVENTS then
+    write('LTRIM', KEYS[3], 0, EVENTS - 1)
+  end
 end
 
 -- Keeps companion and history longer than the lock, and the fate of a lapsed lock
