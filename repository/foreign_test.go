@@ -353,6 +353,10 @@ func TestDamagedCompanion(t *testing.T) {
 		"extensions cut":          {"extensions", "0001795416523706x"},
 		"bars cut":                {"barred", "x"},
 		"no token":                {"token", ""},
+		"number a text":           {"seq", "x"},
+		"number empty":            {"seq", ""},
+		"number negative":         {"seq", "-1"},
+		"number far too large":    {"seq", "9007199254740991"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -43,7 +43,7 @@ local version = tonumber(seen[1] or 0)
 local held = seen[3] and seen[3] ~= ''
 local expiry = held and tonumber(seen[3])
 local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
-local seq = tonumber(seen[7]) or 0
+local seq = tonumber(seen[7] or 0)
 local mark = value and #value > VALUE and redis.sha1hex(value) or value
 local changed = false           -- whether this run changed the spool, or found it changed
 
@@ -160,8 +160,8 @@ end
 -- same right, so no view then takes itself for live.
 local function publish()
   if changed then
-    local counted = write('HINCRBY', KEYS[2], 'seq', 1)
-    seq = refused and seq or counted
+    write('HSET', KEYS[2], 'seq', seq + 1)
+    seq = refused and seq or seq + 1
     redis.pcall('PUBLISH', ARGV[2], cjson.encode({
       string.sub(KEYS[1], #'spool_lock:' + 1), digits(seq), digits(now), digits(version),
       value and owner(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
@@ -184,7 +184,8 @@ end
 
 -- A companion that somebody damaged counts as lost.
 if not version or version < 0 or version > LARGEST or version % 1 ~= 0
-  or (held and not expiry) or (acquired ~= '' and not tonumber(acquired)) then
+  or (held and not expiry) or (acquired ~= '' and not tonumber(acquired))
+  or not seq or seq < 0 or seq >= LARGEST or seq % 1 ~= 0 then
   redis.call('DEL', KEYS[2])
   seen, version, held, acquired, name, note, seq = {}, 0, false, '', '', '', 0
 end
