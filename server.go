@@ -117,7 +117,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Attempts: cfg.RetryAttempts,
 	}, log)
 
-	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
+	var handler *httpapi.Handler
+	measured := metrics.New(metrics.Sources{
+		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
+		Streams: func() httpapi.StreamCounts { return handler.Streams() },
+	})
 	schema := graph.NewSchema(locks, view, log)
 	var documents *httpapi.Documents
 	if cfg.TrustedDocuments != "" {
@@ -126,7 +130,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		}
 	}
 	addresses := httpapi.NewAddresses(cfg.MaxPerAddress, cfg.TrustedProxies)
-	handler := httpapi.New(httpapi.Config{
+	handler = httpapi.New(httpapi.Config{
 		Schema:      schema,
 		Ping:        store.Ping,
 		PingTimeout: cfg.OperationTimeout,

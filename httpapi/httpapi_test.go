@@ -63,7 +63,11 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		Timeout:  2 * time.Second,
 		Attempts: 3,
 	}, logger)
-	measured := metrics.New(metrics.Sources{Floor: view.Status, Redis: store.Stats, Retries: locks.Retries})
+	var handler *httpapi.Handler
+	measured := metrics.New(metrics.Sources{
+		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
+		Streams: func() httpapi.StreamCounts { return handler.Streams() },
+	})
 	config := httpapi.Config{
 		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Metrics: measured.Handler(logger), Observe: measured.Operation,
@@ -78,7 +82,8 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		defer close(kept)
 		floor.Keep(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: 2 * time.Second}, logger)
 	}()
-	a := &api{t: t, server: httptest.NewServer(httpapi.New(config)), config: config, log: log}
+	handler = httpapi.New(config)
+	a := &api{t: t, server: httptest.NewServer(handler), config: config, log: log}
 	a.client = a.server.Client()
 	t.Cleanup(func() {
 		a.server.Close()
@@ -464,6 +469,7 @@ func TestMetrics(t *testing.T) {
 		`spoollock_operation_duration_seconds_count{operation="tomarSpool",outcome="SPOOL_OCCUPIED"} 1`,
 		"spoollock_floor_live 1", "spoollock_floor_locks 1", "spoollock_floor_rebuilds_total 1",
 		"spoollock_redis_connections ", "spoollock_redis_round_trips_total ", "go_build_info{", "spoollock_floor_subscribers 0",
+		"spoollock_websockets 0", "spoollock_event_streams 0", "spoollock_subscriptions 0", "spoollock_streams_refused_total 0",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the metrics have no %q:\n%s", want, body)

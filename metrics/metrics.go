@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"spoollock/floor"
+	"spoollock/httpapi"
 	"spoollock/repository"
 )
 
@@ -20,6 +21,7 @@ type Sources struct {
 	Floor   func() floor.Status
 	Redis   func() repository.Stats
 	Retries func() int64 // of operations
+	Streams func() httpapi.StreamCounts
 }
 
 // Metrics collects them. It is safe for concurrent use.
@@ -64,7 +66,7 @@ type sample struct {
 }
 
 func (s Sources) samples() []sample {
-	f, r := s.Floor(), s.Redis()
+	f, r, streams := s.Floor(), s.Redis(), s.Streams()
 	live, age := 0., 0.
 	if f.Live {
 		live = 1
@@ -98,6 +100,11 @@ func (s Sources) samples() []sample {
 		{"spoollock_floor_messages_total", "Messages to subscribers of the floor.", counter, float64(f.Messages)},
 		{"spoollock_floor_merged_changes_total", "Changes that a subscriber was spared because a newer one of the spool came.", counter, float64(f.Merged)},
 		{"spoollock_floor_dropped_subscribers_total", "Times that a subscriber was too slow for the changes, and began anew with a snapshot.", counter, float64(f.Snapshots)},
+
+		{"spoollock_websockets", "Open WebSockets.", gauge, float64(streams.WebSockets)},
+		{"spoollock_event_streams", "Open streams of Server-Sent Events.", gauge, float64(streams.EventStreams)},
+		{"spoollock_subscriptions", "Subscriptions that run, over either.", gauge, float64(streams.Subscriptions)},
+		{"spoollock_streams_refused_total", "WebSockets and subscriptions refused as there were too many.", counter, float64(streams.Refused)},
 	}
 }
 
