@@ -403,3 +403,22 @@ func TestRedisThatForgot(t *testing.T) {
 		return err == nil && page.Locks[0].Version == 7 && page.Locks[0].Owner.Name == "XY"
 	})
 }
+
+// The first message about a spool that has a past is no gap.
+func TestPastIsNoGap(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	first := start(t, server.URL, seldom)
+	first.awaitLive()
+	for range 3 {
+		_, token := first.take("MK-1", time.Hour)
+		first.release("MK-1", token)
+	}
+	second := start(t, server.URL, seldom)
+	second.awaitLive()
+	first.take("MK-1", time.Hour)
+	second.awaitListed("MK-1 93")
+	if n := second.view.Status().Gaps; n != 0 {
+		t.Fatalf("%d gaps are counted", n)
+	}
+}

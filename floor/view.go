@@ -142,6 +142,8 @@ func NewView() *View {
 		}, btree.Options{NoLocks: true}),
 		log:  make([]change, logLength),
 		wake: make(chan struct{}),
+
+		connection: 1, // 0 is that of a spool of which nothing was heard
 	}
 }
 
