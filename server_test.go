@@ -247,7 +247,8 @@ func TestDevSaysSoLoudly(t *testing.T) {
 }
 
 // A real browser that can reach nothing but this machine opens the playground,
-// reads the schema, takes a spool and is refused the second time.
+// reads the schema, takes a spool and is refused the second time, and sees on its
+// floor what another takes.
 func TestPlaygroundInABrowser(t *testing.T) {
 	t.Parallel()
 	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
@@ -258,7 +259,7 @@ func TestPlaygroundInABrowser(t *testing.T) {
 	browser := exec.Command("node", "playground.mjs", url)
 	browser.Dir = filepath.Join(root, "web/browser")
 	out, err := browser.CombinedOutput()
-	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\n11 tabs\n"
+	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n13 tabs\n"
 	if err != nil || string(out) != want {
 		t.Fatalf("the browser ends with %v and\n%s, want\n%s", err, out, want)
 	}

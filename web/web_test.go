@@ -71,7 +71,7 @@ func TestPlaygroundExamples(t *testing.T) {
 			fields[selection.(*ast.Field).Name] = true
 		}
 	}
-	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+	for _, root := range []*ast.Definition{schema.Query, schema.Mutation, schema.Subscription} {
 		for _, field := range root.Fields {
 			if !fields[field.Name] && !strings.HasPrefix(field.Name, "__") {
 				t.Errorf("there is no example of %s", field.Name)

@@ -1,5 +1,6 @@
 // Opens the playground in a browser that can reach nothing but this machine, reads
-// the schema, takes a spool and is refused the second time.
+// the schema, takes a spool and is refused the second time, and follows the floor
+// while spools are taken.
 //
 //   node playground.mjs http://127.0.0.1:8080 [screenshot.png]
 import { chromium } from "playwright-core";
@@ -40,6 +41,34 @@ await page.locator(".graphiql-doc-explorer").filter({ hasText: "TomarSpoolInput"
 console.log("sees the schema");
 await execute('"lockToken"');
 await execute('"SPOOL_OCCUPIED"');
+
+// What is shown of a subscription is its last message, and may have been replaced
+// before it was looked at.
+const repeat = async (expected, action) => {
+  const seen = result.filter({ hasText: expected });
+  for (let attempt = 0; attempt < 30; attempt++) {
+    await action(attempt);
+    try {
+      return await seen.waitFor({ timeout: 2000 });
+    } catch {}
+  }
+  throw new Error(`${expected} is not seen`);
+};
+await page.getByRole("tab", { name: "Floor", exact: true }).click();
+// GraphiQL learns a moment after a tab is shown which operation is in it.
+await repeat('"floorUpdates"', () => page.locator(".graphiql-execute-button").click());
+await repeat("MK-LIVE", async (n) => {
+  const take = `mutation { tomarSpool(input: { tagSpool: "MK-LIVE-${n}", workerId: "94", workerNombre: "JP(94)" }) { replayed } }`;
+  const response = await fetch(`${url}/graphql`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ query: take }),
+  });
+  if ((await response.json()).errors) {
+    throw new Error("a take failed");
+  }
+});
+console.log("sees the take of another");
 console.log(`${await page.locator(".graphiql-tab").count()} tabs`);
 if (screenshot) {
   await page.screenshot({ path: screenshot });

@@ -50,6 +50,29 @@ query Spools {
   }
 }
 `,
+  `# All that is held, in the order of tags; the endCursor goes into after for the next
+# page.
+query SpoolLocks {
+  spoolLocks(filter: { tagPrefix: "MK-" }, first: 20, after: "") {
+    totalCount
+    asOf
+    edges { node { ${LOCK} } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+`,
+  `# The floor as it changes. Leave it running, and take a spool in another window.
+subscription Floor {
+  floorUpdates(filter: { tagPrefix: "MK-" }) {
+    snapshot
+    more
+    changed { tagSpool version lock { ${LOCK} } }
+    gone
+    stale
+    asOf
+  }
+}
+`,
   `# Ten minutes more.
 mutation Extend {
   extendLock(input: {
@@ -138,7 +161,10 @@ mutation ReleaseSpools {
 
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
-    fetcher: GraphiQL.createFetcher({ url: "/graphql" }),
+    fetcher: GraphiQL.createFetcher({
+      url: "/graphql",
+      subscriptionUrl: location.origin.replace("http", "ws") + "/graphql",
+    }),
     defaultTabs: documents.map((query) => ({ query })),
   }),
 );
