@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -27,6 +29,9 @@ import (
 	"spoollock/graph"
 	"spoollock/repository/redistest"
 )
+
+// patience is a guard against hanging, not a measurement.
+const patience = time.Minute
 
 // build builds the service and returns the program.
 func build(t *testing.T) (program string) {
@@ -38,19 +43,11 @@ func build(t *testing.T) (program string) {
 	return program
 }
 
-// service starts the program on a free port as go run . -dev does, in the
-// environment given, and returns its GraphQL URL.
+// service runs the program on a free port as go run . -dev does, in the environment
+// given, until the test ends, and returns its GraphQL URL.
 func service(t *testing.T, program string, env ...string) (url string) {
 	t.Helper()
-	process := exec.Command(program, "-dev")
-	process.Env = append(append(os.Environ(), "PORT=0", "LOG_FORMAT=json"), env...)
-	log, err := process.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	process, url := start(t, program, append([]string{"PORT=0"}, env...)...)
 	t.Cleanup(func() {
 		if err := process.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)
@@ -59,15 +56,50 @@ func service(t *testing.T, program string, env ...string) (url string) {
 			t.Error(err)
 		}
 	})
+	return url
+}
+
+// start starts the program as go run . -dev does, in the environment given, and
+// returns its GraphQL URL.
+func start(t *testing.T, program string, env ...string) (process *exec.Cmd, url string) {
+	t.Helper()
+	process = exec.Command(program, "-dev")
+	process.Env = append(append(os.Environ(), "LOG_FORMAT=json"), env...)
+	log, err := process.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
 	for lines := bufio.NewScanner(log); lines.Scan(); {
 		var record struct{ GraphQL string }
 		if err := json.Unmarshal(lines.Bytes(), &record); err == nil && record.GraphQL != "" {
 			go io.Copy(io.Discard, log) //nolint:errcheck // it ends with the process
-			return record.GraphQL
+			return process, record.GraphQL
 		}
 	}
 	t.Fatal("the service did not say where it listens")
-	return ""
+	return nil, ""
+}
+
+// awaitReady waits until the service can list the floor, too.
+func awaitReady(t *testing.T, url string) {
+	t.Helper()
+	url = strings.TrimSuffix(url, "graphql") + "readyz"
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get(url) //nolint:gosec // it is the test's own
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the service is not ready")
+		}
+	}
 }
 
 // npm runs a script of the examples' package and returns what it prints.
@@ -103,6 +135,12 @@ func TestApollo(t *testing.T) {
 		t.Parallel()
 		testErrors(t, program)
 	})
+	for _, script := range []string{"floor", "floor-sse"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			testFloor(t, program, script)
+		})
+	}
 }
 
 func testTomar(t *testing.T, program string) {
@@ -117,7 +155,9 @@ func testTomar(t *testing.T, program string) {
 
 // Every root field of the schema is answered in every way of sending it.
 func testOperations(t *testing.T, program string) {
-	out := npm(t, "operations", "GRAPHQL_URL="+service(t, program, "REDIS_URL="+redistest.Start(t).URL))
+	url := service(t, program, "REDIS_URL="+redistest.Start(t).URL)
+	awaitReady(t, url)
+	out := npm(t, "operations", "GRAPHQL_URL="+url)
 	var answered map[string][]string
 	if err := json.Unmarshal([]byte(out), &answered); err != nil {
 		t.Fatal(err)
@@ -148,6 +188,100 @@ func fields(types ...*ast.Definition) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// A client that follows the floor sees a take, a lapse and a release, and has the
+// right set again after the service was killed, whatever happened meanwhile.
+func testFloor(t *testing.T, program, script string) {
+	server := redistest.Start(t)
+	other := server.Client()
+	defer other.Close() //nolint:errcheck // a client of the test
+	process, url := start(t, program, "PORT=0", "REDIS_URL="+server.URL)
+	awaitReady(t, url)
+	see := follow(t, script, url)
+	see("held: nothing")
+
+	token := mutate(t, url, `tomarSpool(input:{tagSpool:"MK-1",workerId:"93",workerNombre:"MR(93)"}){lockToken}`)
+	see("held: MK-1 MR(93)")
+	mutate(t, url, `tomarSpool(input:{tagSpool:"MK-2",workerId:"94",workerNombre:"JP(94)",ttlSeconds:3}){lockToken}`)
+	see("held: MK-1 MR(93), MK-2 JP(94)")
+	see("held: MK-1 MR(93)")
+	mutate(t, url, `releaseSpool(input:{tagSpool:"MK-1",lockToken:"`+token+`"}){outcome}`)
+	see("held: nothing")
+	mutate(t, url, `tomarSpool(input:{tagSpool:"MK-3",workerId:"93",workerNombre:"MR(93)"}){lockToken}`)
+	see("held: MK-3 MR(93)")
+
+	if err := process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = process.Wait() // it was killed
+	if err := errors.Join(
+		other.Del(t.Context(), "spool_lock:MK-3").Err(),
+		other.Set(t.Context(), "spool_lock:MK-4", "95:1f0c7a52-6a55-4c0b-9f4e-2b7f2f7f3b10", time.Hour).Err(),
+	); err != nil {
+		t.Fatal(err)
+	}
+	port := regexp.MustCompile(`:(\d+)/`).FindStringSubmatch(url)[1]
+	service(t, program, "PORT="+port, "REDIS_URL="+server.URL)
+	see("held: MK-4 95")
+}
+
+// follow runs a script that follows the floor, until the test ends. What it returns
+// reads what the script prints until the line given.
+func follow(t *testing.T, script, url string) (see func(line string)) {
+	t.Helper()
+	client := exec.Command("node", "build/"+script+".js")
+	client.Dir = "apollo"
+	client.Env = append(os.Environ(), "GRAPHQL_URL="+url)
+	client.Stderr = t.Output()
+	out, err := client.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := time.AfterFunc(2*patience, func() { _ = client.Process.Kill() })
+	t.Cleanup(func() {
+		guard.Stop()
+		_ = client.Process.Kill()
+		_ = client.Wait() // it was killed
+	})
+	lines := bufio.NewScanner(out)
+	return func(line string) {
+		t.Helper()
+		for lines.Scan() {
+			if lines.Text() == line {
+				return
+			}
+		}
+		t.Fatalf("the client ends without seeing %q", line)
+	}
+}
+
+// mutate does a mutation whose answer has one text, and returns that.
+func mutate(t *testing.T, url, mutation string) string {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"query": "mutation{" + mutation + "}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Post(url, "application/json", bytes.NewReader(body)) //nolint:gosec // it is the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	var answer struct{ Data map[string]map[string]string }
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	for _, payload := range answer.Data {
+		for _, text := range payload {
+			return text
+		}
+	}
+	t.Fatalf("%s is refused", mutation)
+	return ""
 }
 
 // Every code that the service has is met, and the extensions beside it are read.

@@ -1,6 +1,7 @@
 // The documents of the service's operations, with the types of what they ask and get.
 import { gql } from "@apollo/client";
 import type { TypedDocumentNode } from "@apollo/client";
+import type { Filter } from "./floor-set.js";
 
 export interface Lock {
   id: string;
@@ -42,6 +43,13 @@ export interface Event {
 export interface History {
   edges: { cursor: string; node: Event }[];
   pageInfo: { hasNextPage: boolean; endCursor: string | null };
+}
+
+export interface Locks {
+  edges: { cursor: string; node: Lock }[];
+  pageInfo: { hasNextPage: boolean; endCursor: string | null };
+  totalCount: number;
+  asOf: string;
 }
 
 // Why one item of a batch failed.
@@ -200,6 +208,29 @@ export const SPOOL_LOCK: TypedDocumentNode<{ spoolLock: Lock | null }, Tag> = gq
   query SpoolLock($tagSpool: ID!) {
     spoolLock(tagSpool: $tagSpool) {
       ...LockFields
+    }
+  }
+  ${LOCK_FIELDS}
+`;
+
+export const SPOOL_LOCKS: TypedDocumentNode<
+  { spoolLocks: Locks },
+  { filter?: Filter; first?: number; after?: string | null }
+> = gql`
+  query SpoolLocks($filter: SpoolLockFilter, $first: Int! = 50, $after: String) {
+    spoolLocks(filter: $filter, first: $first, after: $after) {
+      edges {
+        cursor
+        node {
+          ...LockFields
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+      totalCount
+      asOf
     }
   }
   ${LOCK_FIELDS}

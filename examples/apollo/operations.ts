@@ -1,13 +1,18 @@
 // Every operation of the service with Apollo Client 4: by plain POST, with automatic
 // persisted queries, and with those and GET for queries. It works on spools of its
-// own, and prints the root fields that were answered in each of these ways.
+// own, and prints the root fields that were answered in each of these ways. The floor is
+// followed over graphql-ws; how to do that day and night is in floor.ts.
 import { ApolloClient, ApolloLink, DocumentTransform, HttpLink, InMemoryCache } from "@apollo/client";
 import type { OperationVariables, TypedDocumentNode } from "@apollo/client";
 import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
+import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { isMutationOperation } from "@apollo/client/utilities";
-import { Kind, visit } from "graphql";
+import { Kind, OperationTypeNode, visit } from "graphql";
+import { createClient } from "graphql-ws";
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
+import { filter, firstValueFrom, map, share } from "rxjs";
+import WebSocket from "ws";
 import {
   EXTEND,
   EXTEND_ALL,
@@ -17,11 +22,16 @@ import {
   RELEASE_ALL,
   SPOOL,
   SPOOL_LOCK,
+  SPOOL_LOCKS,
   SPOOLS,
   TOMAR,
   TOMAR_ALL,
 } from "./documents.js";
-import type { History, Lock, Tomar } from "./documents.js";
+import type { History, Lock, Locks, Tomar } from "./documents.js";
+import { apply, FLOOR } from "./floor-set.js";
+import type { HeldSpool } from "./floor-set.js";
+
+const url = process.env.GRAPHQL_URL ?? "http://localhost:8080/graphql";
 
 // A page in a browser has crypto.subtle.digest for it.
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
@@ -121,6 +131,8 @@ async function batches(run: Run, seconds: number): Promise<void> {
   const { spools } = await run(SPOOLS, { tagSpools });
   assert.deepEqual(spools.map((spool) => spool!.id), tagSpools.map((tagSpool) => `spool:${tagSpool}`));
 
+  await pages(run, tagSpools);
+
   const tokens = tomarSpools.results.map(({ tagSpool, lockToken }) => ({ tagSpool, lockToken: lockToken! }));
   const longer = tokens.map((token) => ({ ...token, additionalSeconds: 600, requestId: randomUUID() }));
   const { extendLocks } = await run(EXTEND_ALL, { input: { items: longer } });
@@ -130,6 +142,21 @@ async function batches(run: Run, seconds: number): Promise<void> {
   const { releaseSpools } = await run(RELEASE_ALL, { input: { items: tokens } });
   assert.deepEqual([releaseSpools.released, releaseSpools.failed], [3, 0]);
   assert(releaseSpools.results.every(({ outcome, spool }) => outcome === "RELEASED" && spool!.lock === null));
+}
+
+// The locks on these spools, a page of two at a time.
+async function pages(run: Run, tagSpools: string[]): Promise<void> {
+  const found: string[] = [];
+  for (let after: string | null = null; ; ) {
+    const page: Locks = (await run(SPOOL_LOCKS, { filter: { tagSpools }, first: 2, after })).spoolLocks;
+    assert.equal(page.totalCount, tagSpools.length);
+    found.push(...page.edges.map(({ node }) => node.tagSpool));
+    if (!page.pageInfo.hasNextPage) {
+      break;
+    }
+    after = page.pageInfo.endCursor;
+  }
+  assert.deepEqual(found, [...tagSpools].sort());
 }
 
 function assertLock(lock: Lock, { tagSpool, workerId, workerNombre, note }: Tomar, seconds: number): void {
@@ -175,7 +202,7 @@ async function inWay(way: Way): Promise<string[]> {
   const client = new ApolloClient({
     link: ApolloLink.from([
       ...ways[way],
-      new HttpLink({ uri: process.env.GRAPHQL_URL ?? "http://localhost:8080/graphql", fetch: recordingFetch }),
+      new HttpLink({ uri: url, fetch: recordingFetch }),
     ]),
     cache: new InMemoryCache(),
     // Who holds a spool is a question for the server, not for the cache.
@@ -204,8 +231,48 @@ async function inWay(way: Way): Promise<string[]> {
   return [...answered].sort();
 }
 
+// Follows a spool while it is taken and released, and returns the root fields answered.
+async function following(): Promise<string[]> {
+  Object.assign(globalThis, { WebSocket }); // Node.js 20 has none of its own, a browser does
+  const tagSpool = `MK-${randomUUID()}`;
+  const socket = createClient({ url: url.replace("http", "ws") });
+  const client = new ApolloClient({
+    link: ApolloLink.split(
+      ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
+      new GraphQLWsLink(socket),
+      new HttpLink({ uri: url }),
+    ),
+    cache: new InMemoryCache(),
+  });
+  const held = new Map<string, HeldSpool>();
+  const options = { query: FLOOR, variables: { filter: { tagSpools: [tagSpool] } } };
+  const owner = client.subscribe({ ...options, fetchPolicy: "no-cache" }).pipe(
+    map(({ data, error }) => {
+      assert.equal(error, undefined);
+      apply(held, data!.floorUpdates);
+      return held.get(tagSpool)?.lock?.ownerId;
+    }),
+    share(),
+  );
+  const subscription = owner.subscribe();
+  assert.equal(await firstValueFrom(owner), undefined);
+
+  const taken = firstValueFrom(owner.pipe(filter((ownerId) => ownerId === "93")));
+  const tomar = await client.mutate({ mutation: TOMAR, variables: { input: { tagSpool, workerId: "93", workerNombre: "MR(93)" } } });
+  await taken;
+  const freed = firstValueFrom(owner.pipe(filter((ownerId) => ownerId === undefined)));
+  const { lockToken } = tomar.data!.tomarSpool;
+  await client.mutate({ mutation: RELEASE, variables: { input: { tagSpool, lockToken } } });
+  await freed;
+
+  subscription.unsubscribe();
+  await socket.dispose();
+  return ["floorUpdates"];
+}
+
 const answered: Record<string, string[]> = {};
 for (const way of Object.keys(ways) as Way[]) {
   answered[way] = await inWay(way);
 }
+answered.SUBSCRIPTION = await following();
 console.log(JSON.stringify(answered));
