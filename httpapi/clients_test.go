@@ -2,46 +2,29 @@ package httpapi_test
 
 import (
 	"bufio"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"spoollock/httpapi"
 	"spoollock/repository/redistest"
 )
 
 // The clients that people use, from npm, see what they should.
 func TestClients(t *testing.T) {
 	t.Parallel()
-	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
-	_, err := os.Stat("clients/node_modules")
-	redistest.Need(t, err, "needs make packages")
+	needClients(t)
 	a := newStreamAPI(t)
 	close(a.trial.release)
-	clients := exec.Command("node", "clients.mjs", a.server.URL+"/graphql")
-	clients.Dir = "clients"
-	clients.Stderr = t.Output()
-	out, err := clients.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := clients.Start(); err != nil {
-		t.Fatal(err)
-	}
-	guard := time.AfterFunc(patience, func() { _ = clients.Process.Kill() })
-	defer guard.Stop()
 	done := make(chan error, 1)
-	var got []string
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		got = append(got, lines.Text())
-		if lines.Text() == "shut down" {
-			go func() { done <- a.handler.Shutdown(t.Context()) }()
-		}
-	}
-	if err := clients.Wait(); err != nil {
-		t.Errorf("the clients end with %v", err)
-	}
+	got := runClients(t, "clients.mjs", a.server.URL, func() {
+		go func() { done <- a.handler.Shutdown(t.Context()) }()
+	})
 	want := `graphql-ws { hello }: {"hello":"world"}, complete
 graphql-ws mutation { touch }: {"touch":"done"}, complete
 graphql-ws subscription($to: Int!) { count(to: $to) }: {"count":0}, {"count":1}, {"count":2}, complete
@@ -72,10 +55,87 @@ init twice: 4429 Too many initialisation requests
 shut down
 at the shutdown: {"hangs":0}, closed 1001 Shutting down
 at the shutdown: {"hangs":0}, closed Connection closed while having active streams`
-	if text := strings.Join(got, "\n"); text != want {
-		t.Fatalf("the clients see\n%s\nwant\n%s", text, want)
+	if got != want {
+		t.Fatalf("the clients see\n%s\nwant\n%s", got, want)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// The same clients follow the floor, and go on by themselves when the service has been
+// shut down and is there again.
+func TestClientsOnTheFloor(t *testing.T) {
+	t.Parallel()
+	needClients(t)
+	a := newAPI(t, redistest.Start(t).URL, func(c *httpapi.Config) { c.Limits.AddressSubscriptions = 4 })
+	a.awaitReadiness(200, live)
+	var handler atomic.Pointer[httpapi.Handler]
+	handler.Store(httpapi.New(a.config))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.Load().ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	done := make(chan error, 1)
+	got := runClients(t, "floor.mjs", server.URL, func() {
+		old := handler.Swap(httpapi.New(a.config))
+		go func() { done <- old.Shutdown(t.Context()) }()
+	})
+	const want = `graphql-ws, a filter that is none: BAD_USER_INPUT
+graphql-ws, a history of each spool: QUERY_TOO_COMPLEX
+graphql-sse, a filter that is none: BAD_USER_INPUT
+graphql-sse, a history of each spool: QUERY_TOO_COMPLEX
+graphql-ws, one too many: RATE_LIMITED
+graphql-sse, one too many: 429
+graphql-ws sees the take
+graphql-sse sees the take
+graphql-ws sees the release
+graphql-sse sees the release
+shut down
+graphql-ws ends: 1001 Shutting down
+graphql-sse ends: Connection closed while having active streams
+graphql-ws goes on after 2 snapshots
+graphql-sse goes on after 2 snapshots`
+	if got != want {
+		t.Fatalf("the clients see\n%s\nwant\n%s", got, want)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func needClients(t *testing.T) {
+	t.Helper()
+	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
+	_, err := os.Stat("clients/node_modules")
+	redistest.Need(t, err, "needs make packages")
+}
+
+// runClients runs a script of the folder clients against a server, and returns what it
+// prints; at its line "shut down", shutDown is called.
+func runClients(t *testing.T, script, url string, shutDown func()) string {
+	t.Helper()
+	clients := exec.Command("node", script, url+"/graphql")
+	clients.Dir = "clients"
+	clients.Stderr = t.Output()
+	out, err := clients.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := clients.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := time.AfterFunc(patience, func() { _ = clients.Process.Kill() })
+	defer guard.Stop()
+	var got []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		got = append(got, lines.Text())
+		if lines.Text() == "shut down" {
+			shutDown()
+		}
+	}
+	if err := clients.Wait(); err != nil {
+		t.Errorf("the clients end with %v", err)
+	}
+	return strings.Join(got, "\n")
 }
