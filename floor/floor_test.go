@@ -422,3 +422,52 @@ func TestPastIsNoGap(t *testing.T) {
 		t.Fatalf("%d gaps are counted", n)
 	}
 }
+
+// An extension that is sent again is answered as it was then. That is no news of
+// the spool: it may have been extended since.
+func TestReplayedExtensionIsNoNews(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	other := start(t, server.URL, seldom)
+	_, token := other.take("MK-1", time.Hour)
+	extension := lock.ExtendCommand{Tag: "MK-1", Token: token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: newID(t)}
+	first, err := other.store.Extend(newContext(t), extension)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := extension
+	second.ID = newID(t)
+	extended, err := other.store.Extend(newContext(t), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	view := floor.NewView()
+	log := redistest.NewLog(t).Logger()
+	store, err := repository.Open(repository.Config{
+		URL: server.URL, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // the test is over
+	again, err := locktest.One{Store: store}.Extend(newContext(t), extension)
+	if err != nil || !again.ExpiresAt.Equal(first.ExpiresAt) {
+		t.Fatalf("sent again, the extension is answered %v, %v, want %v", again.ExpiresAt, err, first.ExpiresAt)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log)
+	}()
+	defer func() {
+		cancel()
+		<-kept
+	}()
+	eventually(t, "the view is live", func() bool { return view.Status().Live })
+	page, err := view.List(floor.Filter{}, 1, "")
+	if err != nil || len(page.Locks) != 1 || !page.Locks[0].ExpiresAt.Equal(extended.ExpiresAt) {
+		t.Fatalf("the view lists %+v, %v, want an expiry at %v", page.Locks, err, extended.ExpiresAt)
+	}
+}

@@ -6,7 +6,7 @@
 -- ARGV[6]  id of this extension, the same for each attempt at it
 --
 -- Decides EXTENDED, also where this extension was applied before: the reply then
--- has the expiry that it gave; ENDED: nobody holds the spool; OCCUPIED: somebody
+-- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool; OCCUPIED: somebody
 -- else does; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain for
 -- longer than it may.
 
@@ -29,6 +29,7 @@ local at = string.find(applied, ARGV[6], 17, true)
 if at then
   publish() -- the spool as it stands, if the look at it found it changed
   changed, expires = false, tonumber(string.sub(applied, at + 36, at + 48))
+  seq = 0 -- as it stood once: older than every change
   return reply('EXTENDED')
 end
 if expires == -1 then
