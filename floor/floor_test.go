@@ -471,3 +471,26 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 		t.Fatalf("the view lists %+v, %v, want an expiry at %v", page.Locks, err, extended.ExpiresAt)
 	}
 }
+
+// A full Redis does not number what another program changes; what it says is
+// believed all the same.
+func TestExpiryOnAFullRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, 100*time.Millisecond)
+	p.awaitLive()
+	p.take("MK-1", time.Hour)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	if err := client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Expire(ctx, "spool_lock:MK-1", 2*time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new expiry is listed", func() bool {
+		page, err := p.view.List(floor.Filter{}, 1, "")
+		return err == nil && page.Locks[0].Remaining > time.Hour
+	})
+}

@@ -146,8 +146,9 @@ func (v *View) entries(tags []lock.Tag) []*entry {
 	return entries
 }
 
-// settle has the store's word stand where it is older than what the view had before
-// the store was asked: then the store has lost what it said earlier.
+// settle has the store's word stand where it is no newer than what the view had
+// before the store was asked, and differs: then the store has lost what it said
+// earlier, or is full and does not number what it finds changed.
 func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -161,7 +162,7 @@ func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
 		switch {
 		case spool.Lock == nil:
 			v.free(e, e.lock.Version, now)
-		case spool.Version != e.lock.Version || spool.Change != e.change:
+		case spool.Version != e.lock.Version || spool.Change != e.change || !spool.Lock.ExpiresAt.Equal(e.lock.ExpiresAt):
 			v.hold(spool, e, now)
 		}
 	}
