@@ -6,9 +6,9 @@
 -- ARGV[6]  id of this extension, the same for each attempt at it
 --
 -- Decides EXTENDED, also where this extension was applied before: the reply then
--- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool; OCCUPIED: somebody
--- else does; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain for
--- longer than it may.
+-- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool; OCCUPIED:
+-- somebody else does; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain
+-- for longer than it may.
 
 -- EXTENSION: 49 bytes, the id and the expiry it gave (13 digits). The newest 64
 -- are kept.
