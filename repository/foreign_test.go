@@ -353,10 +353,11 @@ func TestDamagedCompanion(t *testing.T) {
 		"extensions cut":          {"extensions", "0001795416523706x"},
 		"bars cut":                {"barred", "x"},
 		"no token":                {"token", ""},
-		"number a text":           {"seq", "x"},
-		"number empty":            {"seq", ""},
-		"number negative":         {"seq", "-1"},
-		"number far too large":    {"seq", "9007199254740991"},
+		"number a text":           {"seq", "abc"},
+		"number a fraction":       {"seq", "1.5"},
+		"number negative":         {"seq", "-5"},
+		"number far too large":    {"seq", "1e300"},
+		"number in another form":  {"seq", "0x10"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -380,6 +381,21 @@ func TestDamagedCompanion(t *testing.T) {
 			s.take(s.command())
 		})
 	}
+}
+
+// So is a companion that is no hash.
+func TestCompanionOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
+	s.wantFree(-1)
+	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
+	cmd := s.command()
+	taken := s.take(cmd)
+	s.waitPast(taken.Version)
+	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
+	s.wantHeld(taken.Version)
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
 }
 
 // What another program writes is not copied, whatever its size.

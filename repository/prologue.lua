@@ -38,7 +38,11 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local value = redis.call('GET', KEYS[1])
 local expires = value and math.min(redis.call('PEXPIRETIME', KEYS[1]), NEVER) or 0
-local seen = redis.call('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note', 'seq')
+local seen = redis.pcall('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note', 'seq')
+if seen.err then
+  redis.call('DEL', KEYS[2]) -- no hash: somebody damaged it, and it counts as lost
+  seen = {}
+end
 local version = tonumber(seen[1] or 0)
 local held = seen[3] and seen[3] ~= ''
 local expiry = held and tonumber(seen[3])
