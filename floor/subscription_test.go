@@ -342,3 +342,32 @@ func TestFilter(t *testing.T) {
 }
 
 func ptr(s string) *string { return &s }
+
+// A store that lost what it said is believed by the subscribers, too, though they
+// ignore what is older than what they have.
+func TestSubscriberOfAStoreThatForgot(t *testing.T) {
+	v := NewView()
+	v.makeLive()
+	said := lock.Spool{Tag: "A", Version: 9, Change: 2, Lock: &lock.Lock{
+		Tag: "A", Version: 9, Owner: lock.Worker{ID: "93"}, ExpiresAt: time.UnixMilli(9000), Remaining: time.Hour,
+	}}
+	v.Apply(said)
+	subscription, follower := v.Subscribe(Filter{}), client{}
+	defer subscription.Close()
+	next := func() {
+		update, err := subscription.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		follower.take(t, update)
+	}
+	next()
+
+	l := *said.Lock
+	l.Version, l.Owner.ID = 7, "94"
+	v.settle(v.entries([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
+	next()
+	if want := map[lock.Tag]string{"A": describe(l)}; !maps.Equal(follower.held(), want) {
+		t.Fatalf("the subscriber has %v, want %v", follower.held(), want)
+	}
+}

@@ -45,7 +45,8 @@ type View struct {
 	log  []change
 	head int64
 
-	// epoch counts the times that the view became live.
+	// epoch counts the times that subscribers are to begin anew: the view became
+	// live, or the store went back to what is older.
 	epoch   int64
 	live    bool      // at the last look
 	beat    time.Time // when the newest beat that came back was sent, here
