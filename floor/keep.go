@@ -237,10 +237,10 @@ func (k *keeper) rebuild(ctx context.Context) {
 			wish(k.wanted)
 			continue
 		}
-		k.mu.Lock()
+		k.mu.Lock() // until it is said, or the feed could be cut in between
 		complete := connected && k.connected && k.connection == connection
-		k.mu.Unlock()
 		k.view.rebuiltIn(time.Since(begun), complete)
+		k.mu.Unlock()
 		if complete {
 			wait(ctx, min(rebuildPause, k.config.RebuildInterval))
 		}
