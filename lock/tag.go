@@ -33,12 +33,7 @@ func (p TagParser) Parse(s string) (Tag, error) {
 	if !utf8.ValidString(s) {
 		return "", invalidCharacter(FieldTag, "must be valid UTF-8")
 	}
-	s = norm.NFC.String(strings.TrimSpace(s))
-	if p.UpperCase {
-		// An upper-case letter may compose with the mark after it where the
-		// lower-case one does not, hence the second normalisation.
-		s = norm.NFC.String(upperASCII(s))
-	}
+	s = p.fold(strings.TrimSpace(s))
 	if err := checkLength(FieldTag, s, 1, MaxTagLength); err != nil {
 		return "", err
 	}
@@ -72,10 +67,17 @@ func (p TagParser) ParseOneOf(s string) (Tag, error) {
 // Prefix makes of what a client wrote the beginning that tags can have: in Unicode
 // normal form C, and in upper case where tags are.
 func (p TagParser) Prefix(s string) string {
-	if p.UpperCase {
-		s = upperASCII(s)
+	return p.fold(strings.TrimLeftFunc(s, unicode.IsSpace))
+}
+
+func (p TagParser) fold(s string) string {
+	s = norm.NFC.String(s)
+	if !p.UpperCase {
+		return s
 	}
-	return norm.NFC.String(strings.TrimLeftFunc(s, unicode.IsSpace))
+	// An upper-case letter may compose with the mark after it where the lower-case
+	// one does not, hence the second normalisation.
+	return norm.NFC.String(upperASCII(s))
 }
 
 func upperASCII(s string) string {

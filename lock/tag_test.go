@@ -136,7 +136,7 @@ func wantInvalid(t *testing.T, err error, field lock.Field, reason lock.Reason) 
 
 func FuzzTag(f *testing.F) {
 	for _, seed := range []string{
-		"MK-1335-CW-25238-011", `6"-P-12001-A1A SP-01`, " MK-1 ", "CAN\u0303ERIA", "mk 1", "i\u0307", "{", "\xff",
+		"MK-1335-CW-25238-011", `6"-P-12001-A1A SP-01`, " MK-1 ", "CAN\u0303ERIA", "mk 1", "i\u0307", "e\u0301", "{", "\xff",
 		"\u200b", strings.Repeat("x", 65), "",
 	} {
 		f.Add(seed, false)
@@ -164,6 +164,9 @@ func FuzzTag(f *testing.F) {
 		}
 		if same, err := parser.Parse(norm.NFD.String(given)); err != nil || same != tag {
 			t.Fatalf("tag %q is %q, %v when decomposed first", tag, same, err)
+		}
+		if prefix := parser.Prefix(strings.TrimSpace(given)); prefix != s {
+			t.Fatalf("tag %q is %q as a prefix", tag, prefix)
 		}
 	})
 }
