@@ -299,6 +299,28 @@ func TestHeartbeatAndStaleness(t *testing.T) {
 	}
 }
 
+// A process that was paused for longer than a beat lasts begins anew, though the next
+// beat is the first thing that it sees.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.beatBack(time.Now(), time.Now())
+	v.rebuiltIn(0, true)
+	s := v.Subscribe(Filter{})
+	defer s.Close()
+	if first := next(t, s); !first.Snapshot || first.Stale {
+		t.Fatalf("the first message is %+v", first)
+	}
+	v.mu.Lock()
+	v.beat = v.beat.Add(-freshness) // as if so much time had passed
+	v.mu.Unlock()
+	v.beatBack(time.Now(), time.Now())
+	if after := next(t, s); !after.Snapshot || after.Stale {
+		t.Fatalf("after the pause comes %+v", after)
+	}
+}
+
 // A subscriber that is further behind than the log begins anew.
 func TestTooSlowSubscriber(t *testing.T) {
 	t.Parallel()
