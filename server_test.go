@@ -130,6 +130,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("the README has %d requests, %d of them with an answer", curls, len(requests))
 	}
 	answers := func(t *testing.T, url string) {
+		awaitFloor(t, url)
 		for _, request := range requests {
 			got, want := comparable(t, post(t, url, request[2])), comparable(t, request[4])
 			if !reflect.DeepEqual(got, want) {
@@ -147,6 +148,25 @@ func TestReadme(t *testing.T) {
 		url, _ := start(t, map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"})
 		answers(t, url)
 	})
+}
+
+// awaitFloor waits until the floor is live.
+func awaitFloor(t *testing.T, url string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get(url + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err == nil && strings.Contains(string(body), `"floor":"live"`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("readiness is %s, %v", body, err)
+		}
+	}
 }
 
 // comparable decodes an answer without what differs from run to run.

@@ -352,18 +352,21 @@ func codes(t *testing.T) []string {
 	return found
 }
 
-// The README shows the client as it is.
-func TestReadmeShowsTheClient(t *testing.T) {
+// What the README shows of the clients is in them.
+func TestReadmeShowsTheClients(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := os.ReadFile("apollo/tomar.ts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), "```ts\n"+string(client)+"```") {
-		t.Fatal("README.md does not hold examples/apollo/tomar.ts")
+	shown := regexp.MustCompile("(?s)```ts\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	for i, name := range []string{"tomar.ts", "floor.ts"} {
+		client, err := os.ReadFile("apollo/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(shown) != 2 || !strings.Contains(string(client), shown[i][1]) {
+			t.Errorf("README.md does not show what is in examples/apollo/%s", name)
+		}
 	}
 }
