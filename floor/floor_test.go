@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -493,4 +495,50 @@ func TestExpiryOnAFullRedis(t *testing.T) {
 		page, err := p.view.List(floor.Filter{}, 1, "")
 		return err == nil && page.Locks[0].Remaining > time.Hour
 	})
+}
+
+// A view that Redis does not let in says so, once.
+func TestRefusedView(t *testing.T) {
+	t.Parallel()
+	for name, refused := range map[string]struct{ rule, command, want string }{
+		"the feed":  {"resetchannels", "subscribe", "feed of the floor"},
+		"the locks": {"-scan", "scan", "could not be rebuilt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			client := server.Client()
+			defer client.Close() //nolint:errcheck // the test is over
+			ctx := newContext(t)
+			if err := client.Do(ctx, "ACL", "SETUSER", "shut", "on", ">pw", "~*", "+@all", "allchannels", refused.rule).Err(); err != nil {
+				t.Fatal(err)
+			}
+			view, log := floor.NewView(), redistest.NewLog(t)
+			store, err := repository.Open(repository.Config{
+				URL: "redis://shut:pw@" + server.Addr, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+			}, log.Logger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close() //nolint:errcheck // the test is over
+			keeping, cancel := context.WithCancel(ctx)
+			kept := make(chan struct{})
+			go func() {
+				defer close(kept)
+				floor.Keep(keeping, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log.Logger())
+			}()
+			defer func() {
+				cancel()
+				<-kept
+			}()
+			third := regexp.MustCompile(`rejected_calls=([3-9]|\d\d)`)
+			eventually(t, "it is refused three times", func() bool {
+				stats, err := client.InfoMap(ctx, "commandstats").Result()
+				return err == nil && third.MatchString(stats["Commandstats"]["cmdstat_"+refused.command])
+			})
+			if n := strings.Count(log.String(), refused.want); n != 1 {
+				t.Fatalf("it is said %d times, want once:\n%s", n, log)
+			}
+		})
+	}
 }

@@ -117,27 +117,27 @@ type keeper struct {
 
 // listen keeps the feed connected.
 func (k *keeper) listen(ctx context.Context) {
-	pause := firstPause
+	pause, said := firstPause, false // what keeps it from being connected
 	for ctx.Err() == nil {
 		connection, cut := context.WithCancel(ctx)
 		k.mu.Lock()
 		k.cut = cut
 		k.mu.Unlock()
 		err := k.source.Listen(connection, func() {
-			pause = firstPause
+			pause, said = firstPause, false
 			k.subscribed()
 		}, k.heard)
 		cut()
 		k.mu.Lock()
-		lost := k.connected
 		k.connected = false
 		k.mu.Unlock()
 		k.view.disconnected()
 		if ctx.Err() != nil {
 			return
 		}
-		if lost {
-			k.log.Warn("the feed of the floor was cut, its view is rebuilt when it is back", "error", err)
+		if !said {
+			k.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
+			said = true
 		}
 		wait(ctx, pause+jitter(pause))
 		pause = min(2*pause, maxPause)
@@ -211,7 +211,7 @@ func (k *keeper) beat(ctx context.Context) {
 
 // rebuild rebuilds the view when it is wanted, and from time to time.
 func (k *keeper) rebuild(ctx context.Context) {
-	for {
+	for said := false; ; { // what keeps it from being completed
 		regular := time.NewTimer(k.config.RebuildInterval - jitter(k.config.RebuildInterval/4)) // not all processes at once
 		select {
 		case <-ctx.Done():
@@ -230,13 +230,15 @@ func (k *keeper) rebuild(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			if connected {
+			if connected && !said {
 				k.log.Warn("the floor's view could not be rebuilt, it is tried again", "error", err)
+				said = true
 			}
 			wait(ctx, rebuildPause)
 			wish(k.wanted)
 			continue
 		}
+		said = false
 		k.mu.Lock() // until it is said, or the feed could be cut in between
 		complete := connected && k.connected && k.connection == connection
 		k.view.rebuiltIn(time.Since(begun), complete)
