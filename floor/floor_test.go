@@ -40,17 +40,18 @@ type process struct {
 	store locktest.One
 	redis *repository.Redis
 	view  *floor.View
+	log   *redistest.Log
 }
 
 // start starts a process on the Redis at url. Its rebuilds come only when something
 // asks for them, unless interval says otherwise.
 func start(t *testing.T, url string, interval time.Duration) *process {
 	t.Helper()
-	log := redistest.NewLog(t).Logger()
+	log := redistest.NewLog(t)
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
 		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
-	}, log)
+	}, log.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func start(t *testing.T, url string, interval time.Duration) *process {
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: interval, Timeout: 5 * time.Second}, log)
+		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: interval, Timeout: 5 * time.Second}, log.Logger())
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -67,7 +68,7 @@ func start(t *testing.T, url string, interval time.Duration) *process {
 			t.Error(err)
 		}
 	})
-	return &process{t: t, store: locktest.One{Store: store}, redis: store, view: view}
+	return &process{t: t, store: locktest.One{Store: store}, redis: store, view: view, log: log}
 }
 
 const seldom = time.Hour
@@ -540,5 +541,35 @@ func TestRefusedView(t *testing.T) {
 				t.Fatalf("it is said %d times, want once:\n%s", n, log)
 			}
 		})
+	}
+}
+
+// A lock whose key was made no text stays on the floor, and is left to the rebuilds:
+// it is not asked about over and over.
+func TestSpoolThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, seldom)
+	p.awaitLive()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	tag := ""
+	for n, inTime := 0, int64(0); inTime == 0; n++ {
+		tag = fmt.Sprintf("MK-%d", n)
+		p.take(tag, 500*time.Millisecond)
+		pipe := client.TxPipeline()
+		deleted := pipe.Del(ctx, "spool_lock:"+tag)
+		pipe.LPush(ctx, "spool_lock:"+tag, "x")
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		inTime = deleted.Val() // else the lock had lapsed before
+	}
+	p.log.Find(t, "cannot be read.* tag="+tag)
+	p.take("Z", 2*time.Second)
+	p.awaitListed(tag + " 93")
+	if n := strings.Count(p.log.String(), "tag="+tag); n != 1 {
+		t.Fatalf("it was asked about %d times, want once", n)
 	}
 }

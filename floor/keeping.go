@@ -148,18 +148,24 @@ func (v *View) entries(tags []lock.Tag) []*entry {
 
 // settle has the store's word stand where it is no newer than what the view had
 // before the store was asked, and differs: then the store has lost what it said
-// earlier, or is full and does not number what it finds changed.
+// earlier, or is full and does not number what it finds changed. A spool that the
+// store cannot read is left to the rebuilds.
 func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
 	for i, result := range results {
-		spool := result.Value
-		e, held := v.held.Get(spool.Tag)
-		if result.Err != nil || !held || e != before[i] {
-			continue // what came meanwhile is newer
+		if before[i] == nil {
+			continue
 		}
+		spool := result.Value
+		e, held := v.held.Get(before[i].lock.Tag)
 		switch {
+		case !held || e != before[i] || lock.IsUnavailable(result.Err):
+			// What came meanwhile is newer.
+		case result.Err != nil:
+			v.dues.Delete(due{e.due, e.lock.Tag})
+			e.due = time.Time{}
 		case spool.Lock == nil:
 			v.free(e, e.lock.Version, now)
 		case spool.Version != e.lock.Version || spool.Change != e.change || !spool.Lock.ExpiresAt.Equal(e.lock.ExpiresAt):
