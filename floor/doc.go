@@ -30,5 +30,6 @@
 // changed; a subscriber has a place in it, and gets the present state of whatever
 // changed since, merged over at most a tenth of a second. So a slow one gets fewer
 // messages, never old ones, and costs no memory. One that fell behind the log, or
-// lived through a time in which the view was stale, begins again with a snapshot.
+// lived through a time in which the view was stale, begins again with a snapshot. So
+// do all where a spool goes back to a state that they would ignore as older.
 package floor

@@ -169,9 +169,6 @@ func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
 		case spool.Lock == nil:
 			v.free(e, e.lock.Version, now)
 		case spool.Version != e.lock.Version || spool.Change != e.change || !spool.Lock.ExpiresAt.Equal(e.lock.ExpiresAt):
-			if v.live && spool.Version < e.lock.Version {
-				v.epoch++ // subscribers ignore what is older than what they have
-			}
 			v.hold(spool, e, now)
 		}
 	}

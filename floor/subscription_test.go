@@ -28,7 +28,7 @@ func (c *client) take(t *testing.T, update Update) {
 	}
 	c.building = update.More
 	for _, spool := range update.Changed {
-		if had, ok := c.spools[spool.Tag]; ok && older(spool, had) {
+		if had, ok := c.spools[spool.Tag]; ok && ignored(spool, had) {
 			continue
 		}
 		c.spools[spool.Tag] = spool
@@ -38,9 +38,9 @@ func (c *client) take(t *testing.T, update Update) {
 	}
 }
 
-// older is the rule of the schema: a lower version; or the same one, and an earlier
+// ignored is the rule of the schema: a lower version; or the same one, and an earlier
 // expiry.
-func older(a, b lock.Spool) bool {
+func ignored(a, b lock.Spool) bool {
 	if a.Version != b.Version || a.Lock == nil || b.Lock == nil {
 		return a.Version < b.Version
 	}
@@ -385,7 +385,15 @@ func TestSubscriberOfAStoreThatForgot(t *testing.T) {
 	}
 	next()
 
+	// Another program can shorten a lock.
 	l := *said.Lock
+	l.ExpiresAt = time.UnixMilli(8000)
+	v.Apply(lock.Spool{Tag: "A", Version: 9, Change: 3, Lock: &l})
+	next()
+	if want := map[lock.Tag]string{"A": describe(l)}; !maps.Equal(follower.held(), want) {
+		t.Fatalf("the subscriber has %v, want %v", follower.held(), want)
+	}
+
 	l.Version, l.Owner.ID = 7, "94"
 	v.settle(v.entries([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
 	next()

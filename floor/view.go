@@ -46,7 +46,7 @@ type View struct {
 	head int64
 
 	// epoch counts the times that subscribers are to begin anew: the view became
-	// live, or the store went back to what is older.
+	// live, or the store went back to what is older by their rule.
 	epoch   int64
 	live    bool      // at the last look
 	beat    time.Time // when the newest beat that came back was sent, here
@@ -206,6 +206,9 @@ func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 	}
 	if old != nil {
 		before, e.heard, e.due = old.lock.Owner.ID, old.heard, old.due
+		if v.live && older(l, old.lock) {
+			v.epoch++
+		}
 	} else {
 		e.heard = v.freed[l.Tag].heard
 		delete(v.freed, l.Tag)
@@ -223,6 +226,14 @@ func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 	}
 	v.schedule(e, l, now)
 	v.record(change{l.Tag, before}, now)
+}
+
+// older is by which rule a subscriber ignores a lock, because of what it has.
+func older(l, than lock.Lock) bool {
+	if l.Version != than.Version {
+		return l.Version < than.Version
+	}
+	return !l.ExpiresAt.IsZero() && (than.ExpiresAt.IsZero() || l.ExpiresAt.Before(than.ExpiresAt))
 }
 
 func (v *View) free(old *entry, version lock.Version, now time.Time) {
