@@ -200,7 +200,7 @@ func converge(ctx context.Context, t *testing.T, subscriber *floortest.Client, p
 	for received := 1; ; received++ {
 		update, err := subscriber.Next(ctx)
 		if err != nil {
-			t.Fatalf("%v, with %d spools, Redis has %d", err, len(subscriber.Held()), len(truth(t.Context(), t, plain)))
+			t.Fatalf("%v, with %d spools", err, len(subscriber.Held()))
 		}
 		if !update.Stale && maps.Equal(subscriber.Held(), truth(ctx, t, plain)) {
 			return received
@@ -332,7 +332,7 @@ func TestSubscribersConvergeAfterFaults(t *testing.T) {
 			b.other.take(tagsOf("MK-SHORT", 5), 1, "")
 			b.server.Kill()
 			b.p.awaitMetric("spoollock_floor_live", 0)
-			b.server.Restart()
+			b.server.Restart() //nolint:contextcheck // a server lives as long as the test
 			waitFor(t, "short locks have lapsed", func() bool { return len(truth(ctx, t, b.plain)) == 10 })
 		},
 		"the process is stopped": func(ctx context.Context, t *testing.T, b broken) {

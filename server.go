@@ -187,9 +187,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	serving, served := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
+	defer served()
 	group.Go(func() error { return store.Watch(ctx) })
 	group.Go(func() error {
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
+		floor.Keep(serving, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
 		return nil
 	})
 	group.Go(func() error {
@@ -215,6 +217,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		// What was cut off still has its operation's deadline to meet, and may leave a
 		// lock behind that is to be taken back.
 		requests.Wait()
+		served()
 		if end, _ := deadline.Deadline(); time.Until(end) < cfg.OperationTimeout {
 			deadline, cancel = context.WithTimeout(context.WithoutCancel(ctx), cfg.OperationTimeout)
 			defer cancel()

@@ -573,3 +573,52 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 		t.Fatalf("it was asked about %d times, want once", n)
 	}
 }
+
+// Another program's lock without an expiry that is taken anew by the same worker is
+// another lock, though nothing but its value tells.
+func TestForeignLockWithoutExpiryIsTakenAnew(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, 100*time.Millisecond)
+	p.awaitLive()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	set := func(value string) {
+		if err := client.Set(ctx, "spool_lock:MK-1", value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := func() lock.Version {
+		page, err := p.view.List(floor.Filter{}, 1, "")
+		if err != nil || len(page.Locks) == 0 {
+			return 0
+		}
+		return page.Locks[0].Version
+	}
+	set("94:" + uuid.NewString())
+	eventually(t, "it is listed", func() bool { return version() > 0 })
+	first := version()
+	set("94:" + uuid.NewString())
+	eventually(t, "the next one is listed", func() bool { return version() > first })
+}
+
+// Tags that cannot be shown are left out.
+func TestUnfitTags(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	ctx := newContext(t)
+	for _, tag := range []string{"", strings.Repeat("x", 257), strings.Repeat("x", 256)} {
+		if err := client.Set(ctx, "spool_lock:"+tag, "94:x", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, server.URL, seldom)
+	p.awaitLive()
+	p.awaitListed(strings.Repeat("x", 256) + " 94")
+	if page, err := p.view.List(floor.Filter{}, 1, ""); err != nil || page.Total != 1 {
+		t.Fatalf("%d locks are counted, %v", page.Total, err)
+	}
+}

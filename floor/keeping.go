@@ -26,6 +26,8 @@ func (v *View) heard(message Message) (gap bool) {
 	gap = before.connection == now.connection && now.number > before.number+1
 	if gap {
 		v.counters.gaps.Add(1)
+		v.rebuilt = false
+		v.turn(time.Now())
 	}
 	return gap
 }
@@ -119,7 +121,8 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	now := time.Now()
 	for _, f := range found {
 		e, known := v.held.Get(f.Tag)
-		if same := known && e.lock.Owner.ID == f.Owner && e.lock.ExpiresAt.Equal(f.ExpiresAt); same {
+		same := known && e.lock.Owner.ID == f.Owner && e.lock.ExpiresAt.Equal(f.ExpiresAt)
+		if same && (f.Foreign || !f.ExpiresAt.IsZero()) { // one without an expiry has nothing to tell it from another
 			e.generation = v.generation
 			continue
 		}

@@ -132,8 +132,13 @@ func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error
 	}
 }
 
+// maxRawTag is the most bytes of a tag that is not canonical and shown all the same:
+// messages and answers are bounded.
+const maxRawTag = 256
+
 // lookAt reads the keys of locks, without the scripts. One that has gone is left
-// out, and so is one that is no text: nobody can hold it.
+// out, and so is one that is no text, as nobody can hold it, and one whose tag is
+// empty or too long to be shown.
 func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -161,6 +166,9 @@ func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error
 			continue
 		}
 		f := floor.Found{Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value)}
+		if f.Tag == "" || len(f.Tag) > maxRawTag {
+			continue
+		}
 		if canonical, err := r.tags.Parse(string(f.Tag)); err != nil || canonical != f.Tag {
 			f.Foreign, f.Tag = true, lock.Tag(strings.ToValidUTF8(string(f.Tag), string(utf8.RuneError)))
 		}
