@@ -145,6 +145,10 @@ func (s *Server) launch() bool {
 func processID(client *redis.Client) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	// While a server loads its data, it says who it is and serves nothing.
+	if err := client.Ping(ctx).Err(); err != nil {
+		return "", err
+	}
 	info, err := client.InfoMap(ctx, "server").Result()
 	if err != nil {
 		return "", err
