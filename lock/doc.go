@@ -38,9 +38,10 @@
 //	    another program's release
 //
 // A program that writes to the same store without this package may take and
-// release spools itself. The next operation on such a spool notices, gives the
-// change a version of its own and goes on from there. A foreign take and release
-// that both happen between two operations leave no trace in the version.
+// release spools itself. The next look at such a spool notices, gives the change a
+// version of its own and goes on from there; a look is an operation on it, or the
+// floor's asking of the store. A foreign take and release that both happen between
+// two looks leave no trace in the version.
 //
 // Ended tokens are remembered for 24 hours, the newest 64 of a spool, with how
 // each ended ([End]).

@@ -1908,8 +1908,8 @@ type ExtendLockPayload {
 }
 `, BuiltIn: false},
 	{Name: "../schema/query.graphqls", Input: `"""
-What can be asked. Every answer about a spool is Redis at the time of the call,
-and none holds a lock token.
+What can be asked. Every answer about a spool is Redis at the time of the call, but
+for ` + "`" + `spoolLocks` + "`" + `, which says itself how old it can be. None holds a lock token.
 """
 type Query {
   """
@@ -2062,8 +2062,8 @@ type SpoolLock {
   expiresAt: DateTime
 
   """
-  Whole seconds until ` + "`" + `expiresAt` + "`" + `, rounded up, counted when Redis was read, at most
-  2147483647; null where ` + "`" + `expiresAt` + "`" + ` is.
+  Whole seconds until ` + "`" + `expiresAt` + "`" + `, rounded up, counted when Redis was read, or on the
+  floor when it is told, at most 2147483647; null where ` + "`" + `expiresAt` + "`" + ` is.
   """
   remainingSeconds: Int
 }

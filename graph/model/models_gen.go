@@ -119,8 +119,8 @@ type PageInfo struct {
 	EndCursor *string `json:"endCursor,omitempty"`
 }
 
-// What can be asked. Every answer about a spool is Redis at the time of the call,
-// and none holds a lock token.
+// What can be asked. Every answer about a spool is Redis at the time of the call, but
+// for `spoolLocks`, which says itself how old it can be. None holds a lock token.
 type Query struct {
 }
 
@@ -284,8 +284,8 @@ type SpoolLock struct {
 	// When the lock ends by itself, at most the end of the year 9999; null: never,
 	// another program wrote it without a time to live.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
-	// Whole seconds until `expiresAt`, rounded up, counted when Redis was read, at most
-	// 2147483647; null where `expiresAt` is.
+	// Whole seconds until `expiresAt`, rounded up, counted when Redis was read, or on the
+	// floor when it is told, at most 2147483647; null where `expiresAt` is.
 	RemainingSeconds *int `json:"remainingSeconds,omitempty"`
 }
 
