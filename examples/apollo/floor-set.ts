@@ -68,12 +68,16 @@ function expiry({ lock }: HeldSpool): number {
   return lock?.expiresAt ? Date.parse(lock.expiresAt) : Infinity; // null: it never lapses
 }
 
+let wasStale = false; // by the message that was shown last
+
 // Where a tablet would draw, these examples print: when a message has changed
-// something, and is not to be continued.
+// something, or the floor has become stale, and the message is not to be continued.
 export function show(held: Map<string, HeldSpool>, update: FloorUpdate): void {
-  if (update.more || !(update.snapshot || update.changed.length || update.gone.length)) {
+  const news = update.snapshot || update.changed.length || update.gone.length || update.stale !== wasStale;
+  if (update.more || !news) {
     return;
   }
+  wasStale = update.stale;
   const spools = [...held.values()].map(({ tagSpool, lock }) => `${tagSpool} ${lock?.ownerName ?? lock?.ownerId}`);
   const since = update.stale ? ` (not seen since ${update.asOf})` : "";
   console.log(`held: ${spools.sort().join(", ") || "nothing"}${since}`);
