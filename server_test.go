@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ed25519"
@@ -99,6 +100,30 @@ func post(t *testing.T, url, body string) string {
 	return string(text)
 }
 
+// firstEvent returns the data of the first event that a subscription is answered.
+func firstEvent(t *testing.T, url, body string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/graphql", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it is left in the middle
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			return data
+		}
+	}
+	t.Fatalf("there is no event, %v", lines.Err())
+	return ""
+}
+
 func status(t *testing.T, url string) int {
 	t.Helper()
 	response, err := client.Get(url)
@@ -111,6 +136,8 @@ func status(t *testing.T, url string) int {
 
 var (
 	request = regexp.MustCompile("(?s)```sh\ncurl -s localhost:8080(\\S+) -H 'Content-Type: application/json' -d '([^']*)'\n```\n(.*?)```json\n(.*?)```")
+
+	stream = regexp.MustCompile("(?s)```sh\ncurl -sN localhost:8080/graphql [^']*'[^']*' -H 'Accept: text/event-stream' -d '([^']*)'\n```\n\n```\nevent: next\ndata: (.*?)\n```")
 
 	// What differs from run to run in the answers of the README.
 	nearly   = regexp.MustCompile(`"remainingSeconds":\s*(3|4)\d{3}\b`)
@@ -126,8 +153,9 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	requests := request.FindAllStringSubmatch(string(readme), -1)
-	if curls := strings.Count(string(readme), "\ncurl "); curls != len(requests) || curls == 0 {
-		t.Fatalf("the README has %d requests, %d of them with an answer", curls, len(requests))
+	streams := stream.FindAllStringSubmatch(string(readme), -1)
+	if curls := strings.Count(string(readme), "\ncurl "); curls != len(requests)+len(streams) || len(requests) == 0 {
+		t.Fatalf("the README has %d requests, %d of them with an answer, %d with a stream", curls, len(requests), len(streams))
 	}
 	answers := func(t *testing.T, url string) {
 		awaitFloor(t, url)
@@ -135,6 +163,12 @@ func TestReadme(t *testing.T) {
 			got, want := comparable(t, post(t, url, request[2])), comparable(t, request[4])
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s\nis answered\n%v, want\n%v", request[2], got, want)
+			}
+		}
+		for _, stream := range streams {
+			got, want := comparable(t, firstEvent(t, url, stream[1])), comparable(t, stream[2])
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s\nbegins with\n%v, want\n%v", stream[1], got, want)
 			}
 		}
 	}
