@@ -1,4 +1,4 @@
-.PHONY: help run generate lint test e2e race fuzz packages bench verify
+.PHONY: help run generate lint test e2e race fuzz packages bench soak verify
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .bin/golangci-lint
@@ -15,6 +15,7 @@ generate: ## write the generated code anew
 lint: $(LINT) packages ## check style and import directions, and the schema
 	$(LINT) run ./...
 	$(LINT) run --build-tags bench ./bench/...
+	$(LINT) run --build-tags soak ./soak/...
 	cd graph/schema && npm run --silent lint
 
 $(LINT):
@@ -45,6 +46,9 @@ packages: ## install the npm packages that tests and the schema's lint use
 
 bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
 	go test -tags bench -count=1 -v ./bench
+
+soak: ## measure the live floor on a real Redis, with nothing beside it (twenty-five minutes)
+	go test -tags soak -count=1 -v -timeout 60m ./soak -report $(CURDIR)/docs/measurements/floor.md
 
 verify: ## what CI runs
 	.ci/run

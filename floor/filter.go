@@ -3,6 +3,7 @@ package floor
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -121,18 +122,22 @@ func (v *View) each(f Filter, after lock.Tag, found func(*entry) bool) {
 	}
 }
 
-// count is how many locks match.
-func (v *View) count(f Filter) int {
+// count is how many locks match. It takes no longer for many than for few.
+func (v *View) count(f Filter) (n int) {
 	switch {
-	case f.tags == nil && f.prefix == "" && f.owner == "":
-		return v.held.Len()
-	case f.tags == nil && f.prefix == "":
-		if tags := v.owners[f.owner]; tags != nil {
-			return tags.Len()
-		}
-		return 0
+	case f.tags != nil:
+		v.each(f, "", func(*entry) bool { n++; return true })
+	case f.owner == "":
+		n = countPrefix(v.held.Len(), func(i int) lock.Tag { tag, _, _ := v.held.GetAt(i); return tag }, f.prefix)
+	case v.owners[f.owner] != nil:
+		tags := v.owners[f.owner]
+		n = countPrefix(tags.Len(), func(i int) lock.Tag { tag, _ := tags.GetAt(i); return tag }, f.prefix)
 	}
-	n := 0
-	v.each(f, "", func(*entry) bool { n++; return true })
 	return n
+}
+
+// countPrefix is how many of n tags in order begin with prefix.
+func countPrefix(n int, at func(int) lock.Tag, prefix string) int {
+	begin := sort.Search(n, func(i int) bool { return string(at(i)) >= prefix })
+	return sort.Search(n-begin, func(i int) bool { return !strings.HasPrefix(string(at(begin+i)), prefix) })
 }

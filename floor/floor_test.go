@@ -301,6 +301,7 @@ func TestCutFeed(t *testing.T) {
 	if !p.view.Status().AsOf.After(stood) {
 		t.Fatal("the view's time stands still")
 	}
+	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), "the view of the floor is live again") })
 }
 
 // A message that the feed left out is noticed by the next one about the same spool.

@@ -112,6 +112,7 @@ type keeper struct {
 	sent       map[string]time.Time // the beats that have not come back
 	connection int64                // of the feed: how many there were
 	connected  bool
+	missed     bool               // the view was said to be cut off
 	cut        context.CancelFunc // ends the connection
 }
 
@@ -138,6 +139,9 @@ func (k *keeper) listen(ctx context.Context) {
 		if !said {
 			k.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
 			said = true
+			k.mu.Lock()
+			k.missed = true
+			k.mu.Unlock()
 		}
 		wait(ctx, pause+jitter(pause))
 		pause = min(2*pause, maxPause)
@@ -165,8 +169,15 @@ func (k *keeper) heard(message Message) {
 	sent, own := k.sent[message.Beat]
 	delete(k.sent, message.Beat)
 	k.mu.Unlock()
-	if own {
-		k.view.beatBack(sent, message.At)
+	if !own {
+		return
+	}
+	k.view.beatBack(sent, message.At)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.missed && k.view.Status().Live {
+		k.log.Info("the view of the floor is live again")
+		k.missed = false
 	}
 }
 

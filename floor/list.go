@@ -17,13 +17,14 @@ type Page struct {
 	AsOf time.Time
 }
 
-var errNotLive = errors.New("the floor view is not live")
+// ErrNotLive says that the view cannot vouch for what it has.
+var ErrNotLive = errors.New("the view of the floor is not live")
 
 // List answers the first locks that match and whose tags are after the given one;
 // first is 1 to lock.MaxPage. A lock that stays while somebody walks through the
 // pages, each beginning after the last tag of the one before, is on exactly one of
-// them. It returns *lock.InvalidError, and *lock.UnavailableError while the view is
-// not live.
+// them. It returns *lock.InvalidError, and *lock.UnavailableError with [ErrNotLive]
+// while the view is not live.
 func (v *View) List(f Filter, first int, after lock.Tag) (Page, error) {
 	if err := lock.CheckPage(first); err != nil {
 		return Page{}, err
@@ -32,7 +33,7 @@ func (v *View) List(f Filter, first int, after lock.Tag) (Page, error) {
 	defer v.mu.RUnlock()
 	now := time.Now()
 	if !v.isLive(now) {
-		return Page{}, &lock.UnavailableError{Outcome: lock.NotApplied, Err: errNotLive}
+		return Page{}, &lock.UnavailableError{Outcome: lock.NotApplied, Err: ErrNotLive}
 	}
 	page := Page{Total: v.count(f), AsOf: v.asOf}
 	v.each(f, after, func(e *entry) bool {

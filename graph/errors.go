@@ -18,6 +18,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"spoollock/floor"
 	"spoollock/graph/model"
 	"spoollock/graph/scalar"
 	"spoollock/lock"
@@ -151,11 +152,14 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 	case errors.As(err, &invalid):
 		return invalidInput(invalid)
 	case errors.As(err, &unavailable):
-		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller is gone, and Redis not to blame
+		message := "Redis cannot be reached, or gave no answer in time. Try again."
+		if errors.Is(unavailable.Err, floor.ErrNotLive) {
+			message = "The floor is not known at the moment. Try again." // the log has said why
+		} else if !errors.Is(ctx.Err(), context.Canceled) { // else the caller is gone, and Redis not to blame
 			log.WarnContext(ctx, "redis did not serve an operation",
 				"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
 		}
-		return "Redis cannot be reached, or gave no answer in time. Try again.", map[string]any{
+		return message, map[string]any{
 			"code":      CodeServiceUnavailable,
 			"retryable": true,
 			"outcome":   unavailable.Outcome,

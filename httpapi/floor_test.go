@@ -146,7 +146,7 @@ func TestSpoolLocksWithoutRedis(t *testing.T) {
 	server.Kill()
 	a.awaitReadiness(503, `{"status":"not ready","checks":{"floor":"stale","redis":"unavailable"}}`)
 	_, body := a.post(`{spoolLocks{totalCount}}`, nil)
-	if !strings.Contains(body, `"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED"`) || !strings.Contains(body, `"data":{"spoolLocks":null}`) {
+	if !strings.Contains(body, `"The floor is not known at the moment. Try again."`) || !strings.Contains(body, `"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED"`) || !strings.Contains(body, `"data":{"spoolLocks":null}`) {
 		t.Fatalf("the list is %s", body)
 	}
 }
