@@ -104,7 +104,7 @@ func lapse(ctx context.Context, t *testing.T, services []*service, plain *redis.
 	for i := 0; i < len(tags); i += 50 {
 		var items []map[string]any
 		for _, tag := range tags[i:min(i+50, len(tags))] {
-			items = append(items, map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 1 + rand.IntN(20)})
+			items = append(items, map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 1 + rand.IntN(20)}) //nolint:gosec // no secret
 		}
 		var answer struct{ TomarSpools struct{ Failed int } }
 		err := services[i/50%len(services)].post(ctx, `mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){failed}}`,

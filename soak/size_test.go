@@ -43,7 +43,7 @@ func TestForeignLocks(t *testing.T) {
 			if n%20 != 0 {
 				continue // one of twenty is timed, at a moment of its own
 			}
-			during(ctx, rand.N(rebuild/4))
+			during(ctx, rand.N(rebuild/4)) //nolint:gosec // no secret
 			begun := time.Now()
 			for m := n; m < min(n+20, *foreign); m++ {
 				another(ctx, t, plain, fmt.Sprintf("FOREIGN-%05d", m), held)
@@ -155,7 +155,7 @@ func fillBySets(ctx context.Context, t *testing.T, server *redistest.Server, n i
 
 func largeFloor(ctx context.Context, t *testing.T, whose string, n int, fill func(context.Context, *testing.T, *redistest.Server, int)) {
 	t.Helper()
-	server := redistest.Start(t)
+	server := redistest.Start(t) //nolint:contextcheck // a server lives as long as the test
 	defer server.Kill()
 	begun := time.Now()
 	fill(ctx, t, server, n)

@@ -6,9 +6,13 @@
 package soak_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,15 +20,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"bytes"
-	"encoding/json"
-	"io"
-	"net/http"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 

@@ -290,7 +290,7 @@ func TestSubscribers(t *testing.T) {
 		printf("| "+name+" | "+format+" | "+format+" |", of(alone), of(with))
 	}
 	row("changes", "%v", func(p phase) any { return p.changes })
-	row("changes a second", "%.1f", func(p phase) any { return p.loaded.rate() })
+	row("changes a second", "%.1f", func(p phase) any { return p.rate() })
 	row("failed operations", "%v", func(p phase) any { return len(p.failures) })
 	row("take, p50", "%v", func(p phase) any { return p.takeP50 })
 	row("take, p99", "%v", func(p phase) any { return p.takeP99 })
@@ -322,7 +322,7 @@ func TestManySubscribers(t *testing.T) {
 	printf("%d subscribers. The load is lowered until a change reaches all of them within %v.\n", c.size, reachAim)
 	printf("| changes a second | take p50, p99 | in vain | messages a second | arrivals p50, p99 | reached all p50, p99 | merged | cores of the service | memory, MB |\n|---|---|---|---|---|---|---|---|---|")
 	line := func(name string, p phase) {
-		printf("| %s%.1f | %v, %v | %v | %.0f | %v, %v | %v, %v | %v | %.2f | %.0f |", name, p.loaded.rate(), p.takeP50, p.takeP99, p.timeouts, p.messages/p.lasted.Seconds(),
+		printf("| %s%.1f | %v, %v | %v | %.0f | %v, %v | %v, %v | %v | %.2f | %.0f |", name, p.rate(), p.takeP50, p.takeP99, p.timeouts, p.messages/p.lasted.Seconds(),
 			p.reached.toEach(.5), p.reached.toEach(.99), percentile(p.reached.toAll(), .5), p.toAllP99, p.merged, p.cpu, p.memory/megabyte)
 	}
 	line("no subscribers, ", alone)
