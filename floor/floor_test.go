@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,10 +48,20 @@ type process struct {
 // asks for them, unless interval says otherwise.
 func start(t *testing.T, url string, interval time.Duration) *process {
 	t.Helper()
+	return startSeeing(t, url, interval, func(lock.Spool) {})
+}
+
+// startSeeing calls saw with each answer of Redis before the view gets it.
+func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock.Spool)) *process {
+	t.Helper()
 	log := redistest.NewLog(t)
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour,
+		Saw: func(spool lock.Spool) {
+			saw(spool)
+			view.Apply(spool)
+		},
 	}, log.Logger())
 	if err != nil {
 		t.Fatal(err)
@@ -622,4 +633,52 @@ func TestUnfitTags(t *testing.T) {
 	if page, err := p.view.List(floor.Filter{}, 1, ""); err != nil || page.Total != 1 {
 		t.Fatalf("%d locks are counted, %v", page.Total, err)
 	}
+}
+
+// What is released while the first rebuild asks about it does not come back with the
+// answer.
+func TestReleaseDuringTheFirstRebuild(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	other := start(t, server.URL, seldom)
+	other.awaitLive()
+	_, token := other.take("MK-1", time.Hour)
+	asked, answered := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	p := startSeeing(t, server.URL, seldom, func(spool lock.Spool) {
+		if spool.Tag == "MK-1" {
+			first.Do(func() {
+				close(asked)
+				<-answered
+			})
+		}
+	})
+	<-asked
+	other.release("MK-1", token)
+	other.take("MK-2", time.Hour)
+	eventually(t, "the feed was heard", func() bool { return p.view.Status().Held == 1 })
+	close(answered)
+	p.awaitLive()
+	if got := p.listed(); !slices.Equal(got, []string{"MK-2 93"}) {
+		t.Fatalf("listed are %q", got)
+	}
+}
+
+// A Redis that is back with what it had before a release is believed.
+func TestRedisBackFromASnapshot(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	p := start(t, server.URL, time.Second)
+	p.awaitLive()
+	_, token := p.take("MK-1", time.Hour)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	if err := client.Save(newContext(t)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.release("MK-1", token)
+	server.Kill()
+	eventually(t, "the view is stale", func() bool { return !p.view.Status().Live })
+	server.Restart()
+	p.awaitListed("MK-1 93")
 }

@@ -107,13 +107,11 @@ type keeper struct {
 	wanted chan struct{} // holds one wish for a rebuild
 	poked  chan struct{} // holds one wish for a beat
 
-	mu         sync.Mutex
-	id         string               // of this process, which its beats begin with
-	sent       map[string]time.Time // the beats that have not come back
-	connection int64                // of the feed: how many there were
-	connected  bool
-	missed     bool               // the view was said to be cut off
-	cut        context.CancelFunc // ends the connection
+	mu     sync.Mutex
+	id     string               // of this process, which its beats begin with
+	sent   map[string]time.Time // the beats that have not come back
+	missed bool                 // the view was said to be cut off
+	cut    context.CancelFunc   // ends the connection of the feed
 }
 
 // listen keeps the feed connected.
@@ -129,9 +127,6 @@ func (k *keeper) listen(ctx context.Context) {
 			k.subscribed()
 		}, k.heard)
 		cut()
-		k.mu.Lock()
-		k.connected = false
-		k.mu.Unlock()
 		k.view.disconnected()
 		if ctx.Err() != nil {
 			return
@@ -150,10 +145,9 @@ func (k *keeper) listen(ctx context.Context) {
 
 func (k *keeper) subscribed() {
 	k.mu.Lock()
-	k.connection++
-	k.connected = true
 	clear(k.sent) // what went out before is not to be expected here
 	k.mu.Unlock()
+	k.view.subscribed()
 	wish(k.wanted)
 	wish(k.poked)
 }
@@ -222,8 +216,10 @@ func (k *keeper) beat(ctx context.Context) {
 
 // rebuild rebuilds the view when it is wanted, and from time to time.
 func (k *keeper) rebuild(ctx context.Context) {
-	for said := false; ; { // what keeps it from being completed
-		regular := time.NewTimer(k.config.RebuildInterval - jitter(k.config.RebuildInterval/4)) // not all processes at once
+	said := false                     // what keeps it from being completed
+	pause := k.config.RebuildInterval // until the next one that nothing asks for
+	for {
+		regular := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-k.wanted:
@@ -233,15 +229,14 @@ func (k *keeper) rebuild(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		k.mu.Lock()
-		connection, connected := k.connection, k.connected
-		k.mu.Unlock()
 		begun := time.Now()
-		if err := k.rebuildOnce(ctx); err != nil {
+		before, err := k.rebuildOnce(ctx)
+		took := time.Since(begun)
+		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			if connected && !said {
+			if before.connected && !said {
 				k.log.Warn("the floor's view could not be rebuilt, it is tried again", "error", err)
 				said = true
 			}
@@ -250,32 +245,38 @@ func (k *keeper) rebuild(ctx context.Context) {
 			continue
 		}
 		said = false
-		k.mu.Lock() // until it is said, or the feed could be cut in between
-		complete := connected && k.connected && k.connection == connection
-		k.view.rebuiltIn(time.Since(begun), complete)
-		k.mu.Unlock()
-		if complete {
-			wait(ctx, min(rebuildPause, k.config.RebuildInterval))
+		if k.view.rebuiltIn(took, before) {
+			wait(ctx, min(rebuildPause, k.config.RebuildInterval/4))
 		}
+		pause = k.pause(time.Since(begun), took)
 	}
 }
 
-func (k *keeper) rebuildOnce(ctx context.Context) error {
-	generation := k.view.nextGeneration()
+// pause is how long to wait after a rebuild. What another program does right behind one
+// is found at the end of the next, and that is to be within the interval.
+func (k *keeper) pause(since, took time.Duration) time.Duration {
+	interval := k.config.RebuildInterval
+	most := interval - interval/10 - since - took
+	return max(0, most-jitter(interval/4)) // not all processes at once
+}
+
+// rebuildOnce returns how the view was when it began.
+func (k *keeper) rebuildOnce(ctx context.Context) (rebuild, error) {
+	begun := k.view.beginRebuild()
 	err := k.source.Scan(ctx, func(found []Found) error {
 		return k.read(ctx, k.view.compare(found))
 	})
 	if err != nil {
-		return err
+		return begun, err
 	}
 	for after, done := lock.Tag(""), false; !done; {
 		var unseen []lock.Tag
-		unseen, after, done = k.view.unseen(generation, after)
+		unseen, after, done = k.view.unseen(begun.generation, after)
 		if err := k.read(ctx, unseen); err != nil {
-			return err
+			return begun, err
 		}
 	}
-	return nil
+	return begun, nil
 }
 
 // ask asks the store about locks that are due to lapse.
@@ -293,7 +294,7 @@ func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
 	for len(tags) > 0 {
 		part := tags[:min(len(tags), maxAsked)]
 		tags = tags[len(part):]
-		before := k.view.entries(part)
+		before := k.view.known(part)
 		reading, cancel := context.WithTimeout(ctx, k.config.Timeout)
 		results := k.source.Read(reading, part)
 		cancel()

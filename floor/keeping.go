@@ -26,19 +26,34 @@ func (v *View) heard(message Message) (gap bool) {
 	gap = before.connection == now.connection && now.number > before.number+1
 	if gap {
 		v.counters.gaps.Add(1)
-		v.rebuilt = false
-		v.turn(time.Now())
+		v.missed()
 	}
 	return gap
+}
+
+// missed says that a message was missed, or may be from now on: what is being rebuilt
+// is not complete.
+func (v *View) missed() {
+	v.misses++
+	v.rebuilt = false
+	v.turn(time.Now())
 }
 
 // disconnected says that messages may be missed from now on.
 func (v *View) disconnected() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.connected = false
 	v.connection++
-	v.rebuilt, v.beat = false, time.Time{}
-	v.turn(time.Now())
+	v.beat = time.Time{}
+	v.missed()
+}
+
+// subscribed says that no message will be missed from now on.
+func (v *View) subscribed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.connected = true
 }
 
 // beatBack says that a beat came back which was sent at one moment of this
@@ -51,17 +66,19 @@ func (v *View) beatBack(sent, at time.Time) {
 	v.turn(time.Now())
 }
 
-// rebuiltIn says that a rebuild is finished, and whether nothing was missed since
-// it began.
-func (v *View) rebuiltIn(d time.Duration, complete bool) {
+// rebuiltIn says that a rebuild is finished, and reports whether nothing was missed
+// since it began.
+func (v *View) rebuiltIn(d time.Duration, begun rebuild) (complete bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counters.rebuilds.Add(1)
 	v.counters.rebuildTime.Store(int64(d))
+	complete = begun.connected && begun.misses == v.misses
 	if complete {
 		v.rebuilt = true
 		v.turn(time.Now())
 	}
+	return complete
 }
 
 // look notices that the view is no longer live, and forgets what was freed long
@@ -71,10 +88,11 @@ func (v *View) look() {
 	defer v.mu.Unlock()
 	now := time.Now()
 	v.turn(now)
-	for tag, f := range v.freed {
-		if now.Sub(f.at) > freedMemory {
-			delete(v.freed, tag)
+	for len(v.forget) > 0 && now.Sub(v.forget[0].at) > freedMemory {
+		if next := v.forget[0]; v.freed[next.tag].at.Equal(next.at) {
+			delete(v.freed, next.tag)
 		}
+		v.forget = v.forget[1:]
 	}
 }
 
@@ -105,12 +123,19 @@ func (v *View) stop() {
 	}
 }
 
-// nextGeneration begins a rebuild.
-func (v *View) nextGeneration() uint64 {
+// rebuild is how a view was when a rebuild of it began.
+type rebuild struct {
+	generation uint64
+	misses     int64
+	connected  bool
+}
+
+// beginRebuild begins one.
+func (v *View) beginRebuild() rebuild {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.generation++
-	return v.generation
+	return rebuild{v.generation, v.misses, v.connected}
 }
 
 // compare takes in what a rebuild found, and returns the tags of which the store
@@ -137,34 +162,44 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	return unknown
 }
 
-// entries are what the view has of the tags before the store is asked about them;
-// nil where it has nothing.
-func (v *View) entries(tags []lock.Tag) []*entry {
+// known is what the view has of a spool: an entry, or nil and the version at which it
+// was freed.
+type known struct {
+	entry *entry
+	freed lock.Version
+}
+
+// known is what the view has of the tags before the store is asked about them.
+func (v *View) known(tags []lock.Tag) []known {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	entries := make([]*entry, len(tags))
+	all := make([]known, len(tags))
 	for i, tag := range tags {
-		entries[i], _ = v.held.Get(tag)
+		all[i].entry, _ = v.held.Get(tag)
+		all[i].freed = v.freed[tag].version
 	}
-	return entries
+	return all
 }
 
 // settle has the store's word stand where it is no newer than what the view had
 // before the store was asked, and differs: then the store has lost what it said
 // earlier, or is full and does not number what it finds changed. A spool that the
 // store cannot read is left to the rebuilds.
-func (v *View) settle(before []*entry, results []lock.Result[lock.Spool]) {
+func (v *View) settle(before []known, results []lock.Result[lock.Spool]) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
 	for i, result := range results {
-		if before[i] == nil {
+		spool := result.Value
+		if before[i].entry == nil {
+			if _, held := v.held.Get(spool.Tag); spool.Lock != nil && !held && v.freed[spool.Tag].version == before[i].freed {
+				v.hold(spool, nil, now)
+			}
 			continue
 		}
-		spool := result.Value
-		e, held := v.held.Get(before[i].lock.Tag)
+		e, held := v.held.Get(before[i].entry.lock.Tag)
 		switch {
-		case !held || e != before[i] || lock.IsUnavailable(result.Err):
+		case !held || e != before[i].entry || lock.IsUnavailable(result.Err):
 			// What came meanwhile is newer.
 		case result.Err != nil:
 			v.dues.Delete(due{e.due, e.lock.Tag})

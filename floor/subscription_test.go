@@ -121,7 +121,8 @@ func (w *world) held(f Filter) map[lock.Tag]string {
 // live makes the view live, as a feed and a rebuild would.
 func (v *View) makeLive() {
 	v.beatBack(time.Now().Add(time.Hour), time.Now()) // for longer than any test
-	v.rebuiltIn(0, true)
+	v.subscribed()
+	v.rebuiltIn(0, v.beginRebuild())
 }
 
 // Whatever the order in which a view learns, whatever it misses until a rebuild,
@@ -187,7 +188,7 @@ func converge(t *testing.T, seed uint64) {
 			v.Apply(w.said[max(0, len(w.said)-1-w.random.IntN(40))])
 		case r == 16:
 			v.disconnected()
-			w.rebuild(v)
+			w.rebuild(v, func() {})
 			v.makeLive()
 		default: // a subscriber reads; the last is slow
 			if i := w.random.IntN(len(filters)); i < len(filters)-1 || w.random.IntN(50) == 0 {
@@ -195,7 +196,7 @@ func converge(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	w.rebuild(v)
+	w.rebuild(v, func() {})
 	v.makeLive()
 	for i, f := range filters {
 		for read(i) { //nolint:revive // until there is nothing more
@@ -210,21 +211,91 @@ func converge(t *testing.T, seed uint64) {
 	}
 }
 
-// rebuild does what a keeper does, with this world as the store.
-func (w *world) rebuild(v *View) {
-	generation := v.nextGeneration()
+// rebuild does what a keeper does, with this world as the store. Between what it asks
+// and what it does with the answer, it calls meanwhile.
+func (w *world) rebuild(v *View, meanwhile func()) {
+	ask := func(tags []lock.Tag) {
+		var answers []lock.Spool
+		for _, tag := range tags {
+			answers = append(answers, w.spools[tag])
+		}
+		meanwhile()
+		for _, spool := range answers {
+			v.Apply(spool)
+		}
+	}
+	generation := v.beginRebuild().generation
 	var found []Found
 	for _, spool := range w.spools {
 		if l := spool.Lock; l != nil {
 			found = append(found, Found{Tag: l.Tag, Owner: l.Owner.ID, ExpiresAt: l.ExpiresAt, Remaining: time.Hour})
 		}
 	}
-	for _, tag := range v.compare(found) {
-		v.Apply(w.spools[tag])
-	}
+	meanwhile()
+	ask(v.compare(found))
 	unseen, _, _ := v.unseen(generation, "")
-	for _, tag := range unseen {
-		v.Apply(w.spools[tag])
+	ask(unseen)
+}
+
+// What changes while a view is rebuilt, and is said, is in it afterwards.
+func TestRebuildBesideChanges(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		w := newWorld(seed, 60)
+		v := NewView()
+		defer v.stop()
+		for range 100 {
+			w.change() // before anybody listened
+		}
+		for range 20 {
+			w.rebuild(v, func() {
+				for range w.random.IntN(30) {
+					v.Apply(w.change())
+				}
+			})
+			v.makeLive()
+			page, err := v.List(Filter{}, lock.MaxPage, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[lock.Tag]string{}
+			for _, l := range page.Locks {
+				got[l.Tag] = describe(l)
+			}
+			if want := w.held(Filter{}); !maps.Equal(got, want) {
+				t.Fatalf("seed %d: the view has\n%v, want\n%v", seed, got, want)
+			}
+		}
+	}
+}
+
+// A rebuild that began before a gap cannot vouch for what the gap left out.
+func TestGapDuringARebuild(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.makeLive()
+	v.heard(Message{Spool: lock.Spool{Tag: "A", Version: 5, Change: 1}})
+	begun := v.beginRebuild()
+	if gap := v.heard(Message{Spool: lock.Spool{Tag: "A", Version: 6, Change: 3}}); !gap {
+		t.Fatal("a message is left out, and there is no gap")
+	}
+	if complete := v.rebuiltIn(0, begun); complete || v.Status().Live {
+		t.Fatal("the view is live")
+	}
+}
+
+// What another program does right behind a rebuild is found within the interval.
+func TestPauseBetweenRebuilds(t *testing.T) {
+	t.Parallel()
+	for range 1000 {
+		interval := time.Second + rand.N(time.Minute)
+		k := keeper{config: Config{RebuildInterval: interval}}
+		took := rand.N(interval / 4)
+		since := took + interval/4
+		if pause := k.pause(since, took); pause < 0 || since+pause+took > interval*9/10+1 {
+			t.Fatalf("after a rebuild that took %v, %v since it began, the pause is %v of %v", took, since, pause, interval)
+		}
 	}
 }
 
@@ -306,7 +377,8 @@ func TestPause(t *testing.T) {
 	v := NewView()
 	defer v.stop()
 	v.beatBack(time.Now(), time.Now())
-	v.rebuiltIn(0, true)
+	v.subscribed()
+	v.rebuiltIn(0, v.beginRebuild())
 	s := v.Subscribe(Filter{})
 	defer s.Close()
 	if first := next(t, s); !first.Snapshot || first.Stale {
@@ -395,7 +467,7 @@ func TestSubscriberOfAStoreThatForgot(t *testing.T) {
 	}
 
 	l.Version, l.Owner.ID = 7, "94"
-	v.settle(v.entries([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
+	v.settle(v.known([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
 	next()
 	if want := map[lock.Tag]string{"A": describe(l)}; !maps.Equal(follower.held(), want) {
 		t.Fatalf("the subscriber has %v, want %v", follower.held(), want)

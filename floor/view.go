@@ -36,6 +36,7 @@ type View struct {
 	held   btree.Map[lock.Tag, *entry]
 	owners map[lock.WorkerID]*btree.Set[lock.Tag]
 	freed  map[lock.Tag]freed
+	forget []due // what is in freed, in the order in which it came; at is when
 	dues   *btree.BTreeG[due]
 
 	// generation counts the rebuilds; an entry of an older one was not seen since.
@@ -52,9 +53,11 @@ type View struct {
 	beat    time.Time // when the newest beat that came back was sent, here
 	beatAt  time.Time // what the store's clock said then
 	asOf    time.Time // beatAt when the view was live last
-	rebuilt bool      // on the connection of the feed that there is now
+	rebuilt bool      // since a message was missed last
 
+	connected  bool  // the feed
 	connection int64 // of the feed: how many there were
+	misses     int64 // how often messages were missed, or may have been
 
 	wake     chan struct{} // closed to wake the subscribers
 	woken    time.Time
@@ -177,8 +180,10 @@ func (v *View) apply(spool lock.Spool) {
 	old, known := v.held.Get(spool.Tag)
 	switch {
 	case spool.Lock == nil && !known:
-		// Nothing is held, and nothing was. What was freed stays freed at the version
-		// it has: no lock of that version or an older one can come.
+		// An answer that was read before, with a lock in it, may still be on its way.
+		if f := v.freed[spool.Tag]; spool.Version > f.version {
+			v.remember(spool.Tag, freed{spool.Version, f.heard, now})
+		}
 	case spool.Lock == nil:
 		if spool.Version > old.lock.Version {
 			v.free(old, spool.Version, now)
@@ -245,9 +250,14 @@ func (v *View) free(old *entry, version lock.Version, now time.Time) {
 	v.disown(old.lock.Owner.ID, tag)
 	v.dues.Delete(due{old.due, tag})
 	if !old.foreign {
-		v.freed[tag] = freed{version, old.heard, now}
+		v.remember(tag, freed{version, old.heard, now})
 	}
 	v.record(change{tag, old.lock.Owner.ID}, now)
+}
+
+func (v *View) remember(tag lock.Tag, f freed) {
+	v.freed[tag] = f
+	v.forget = append(v.forget, due{f.at, tag})
 }
 
 func (v *View) disown(owner lock.WorkerID, tag lock.Tag) {
