@@ -37,7 +37,7 @@ var (
 	many        = flag.Int("many", 5000, "subscribers of TestManySubscribers")
 	rate        = flag.Int("rate", 50, "changes a second")
 	loadTime    = flag.Duration("load", 2*time.Minute, "how long TestSubscribers changes spools")
-	stepTime    = flag.Duration("step", 15*time.Second, "how long each comparison and each lower rate is measured")
+	stepTime    = flag.Duration("step", 15*time.Second, "how long each comparison and each rate is measured")
 	lapses      = flag.Int("lapses", 2000, "locks of TestLapses")
 	otherKeys   = flag.Int("otherkeys", 100_000, "other keys in Redis in TestLapses")
 	faults      = flag.Int("faults", 20, "faults of TestFaults")
