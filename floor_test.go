@@ -356,7 +356,7 @@ func TestSubscribersConvergeAfterFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t, "--appendonly", "yes")
+			server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 			proxy := redistest.StartProxy(t, server.Addr, nil)
 			b := broken{
 				server: server, proxy: proxy, plain: plainClient(t, server),

@@ -19,7 +19,7 @@ const returnAim = 3 * time.Second
 // TestFaults breaks the feed under load, time and again.
 func TestFaults(t *testing.T) {
 	ctx := scenario(t, "A feed that is cut", time.Duration(*faults)*(*shortFault+20*time.Second)+2*(*longFault)+2*time.Minute)
-	server := redistest.Start(t, "--appendonly", "yes")
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	proxy := redistest.StartProxy(t, server.Addr, nil)
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
