@@ -289,9 +289,9 @@ func TestGapDuringARebuild(t *testing.T) {
 func TestPauseBetweenRebuilds(t *testing.T) {
 	t.Parallel()
 	for range 1000 {
-		interval := time.Second + rand.N(time.Minute)
+		interval := time.Second + jitter(time.Minute)
 		k := keeper{config: Config{RebuildInterval: interval}}
-		took := rand.N(interval / 4)
+		took := jitter(interval / 4)
 		since := took + interval/4
 		if pause := k.pause(since, took); pause < 0 || since+pause+took > interval*9/10+1 {
 			t.Fatalf("after a rebuild that took %v, %v since it began, the pause is %v of %v", took, since, pause, interval)
