@@ -103,8 +103,8 @@ func decodeMessage(payload string) (floor.Message, error) {
 var errOddMessage = errors.New("not a message of the scripts")
 
 const (
-	// maxValue is how many bytes of a lock's value are looked at, and latestExpiry the
-	// latest expiry that is told, as in prologue.lua.
+	// maxValue is in how many bytes of a lock's value its owner is looked for, and
+	// latestExpiry the latest expiry that is told, as in prologue.lua.
 	maxValue     = 256
 	latestExpiry = 253402300799999
 )

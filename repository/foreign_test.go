@@ -426,6 +426,31 @@ func TestHugeForeignValue(t *testing.T) {
 	}
 }
 
+// Whatever can be handed in as a token is told how its lock ended, in any script.
+func TestLongForeignToken(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	for _, value := range []string{"94:" + strings.Repeat("ñ", 157), "94:" + strings.Repeat("🔧", 157), strings.Repeat("🔧", 160)} {
+		s.tag = newTag()
+		s.foreignTake(value)
+		s.wantHeld(0)
+		if !s.foreignRelease(value) {
+			t.Fatal("they could not release")
+		}
+		s.wantFree(0)
+		s.wantRelease(s.token(value), lock.OutcomeAlreadyReleased)
+
+		s.tag = newTag()
+		s.foreignTake(value)
+		s.wantHeld(0)
+		s.must(s.client.PExpire(s.ctx, s.lockKey(), 50*time.Millisecond).Err())
+		s.wantHeld(0)
+		s.waitUntilGone()
+		s.wantFree(0)
+		s.wantRelease(s.token(value), lock.OutcomeExpired)
+	}
+}
+
 // A time to live beyond all calendars ends with the year 9999.
 func TestForeignLockForAges(t *testing.T) {
 	t.Parallel()

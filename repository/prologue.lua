@@ -4,7 +4,7 @@
 -- KEYS[2]  the companion, a hash:
 --            version     fencing version of the spool
 --            token       value of the lock that was last seen; SHA-1 of a value
---                        that is longer than VALUE
+--                        that is longer than TOKEN
 --            expires     its expiry, ms; -1: none; empty: that lock has ended
 --            acquired    when it was taken, ms; empty: not known
 --            name, note  of its owner; empty: none
@@ -24,7 +24,8 @@
 -- them to 14.
 
 local DAY = 86400000
-local VALUE = 256               -- bytes of a lock's value that are looked at
+local VALUE = 256               -- bytes of a lock's value in which its owner is looked for
+local TOKEN = 640               -- bytes of the longest value that can be handed in: 160 characters
 local NEVER = 253402300799999   -- the end of the year 9999: no expiry is later
 local LARGEST = 9007199254740991 -- 2^53-1, the largest version
 local EVENTS = 100              -- of a spool that are kept
@@ -48,7 +49,7 @@ local held = seen[3] and seen[3] ~= ''
 local expiry = held and tonumber(seen[3])
 local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
 local seq = tonumber(seen[7] or 0)
-local mark = value and #value > VALUE and redis.sha1hex(value) or value
+local mark = value and #value > TOKEN and redis.sha1hex(value) or value
 local changed = false           -- whether this run changed the spool, or found it changed
 
 -- Writes to what is kept beside the lock. A Redis that is full, or cannot write to
