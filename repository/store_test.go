@@ -333,11 +333,24 @@ func TestFullRedis(t *testing.T) {
 	s.tag = lapsing.Tag
 	s.wantFree(0)
 	s.tag = foreign
-	if held := s.wantHeld(0); held.Owner.ID != "94" {
-		t.Fatalf("lock is %+v", held)
+	seen := s.wantHeld(0)
+	if seen.Owner.ID != "94" {
+		t.Fatalf("lock is %+v", seen)
 	}
+	s.waitPast(seen.Version)
+	s.wantHeld(seen.Version) // nothing is recorded, so it is found taken at each look
 	s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
 	s.wantRelease(s.token(foreignValue), lock.OutcomeAlreadyReleased)
+
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "0").Err())
+	s.tag = newTag()
+	s.foreignTake(foreignValue)
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+	s.wantHeld(0)
+	s.foreignRelease(foreignValue)
+	if spool := s.read(); spool.Version != 0 {
+		t.Fatalf("spool is %+v, though nothing could be recorded of it", spool)
+	}
 }
 
 // A Redis that cannot write to its disk refuses changes, and still says who holds
