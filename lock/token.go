@@ -66,14 +66,14 @@ func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // OwnerOf returns the worker that a lock's value names: what stands before the
-// first colon, or [UnknownWorker] where nothing does. Bytes that are not UTF-8
-// come out as U+FFFD. It never returns the whole value, which is a secret.
+// first colon, or [UnknownWorker] where nothing does. Each byte that is not UTF-8
+// comes out as U+FFFD. It never returns the whole value, which is a secret.
 func OwnerOf(value string) WorkerID {
 	owner, _, found := strings.Cut(value, ":")
 	if !found || owner == "" {
 		return UnknownWorker
 	}
-	return WorkerID(strings.ToValidUTF8(owner, string(utf8.RuneError)))
+	return WorkerID([]rune(owner))
 }
 
 // RequestID identifies a request, so that sending it again is recognised. It is

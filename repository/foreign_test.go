@@ -198,7 +198,7 @@ func TestOddForeignValues(t *testing.T) {
 		":x":                               lock.UnknownWorker,
 		"a b\n:x":                          "a b\n",
 		"94:\x00\xff\"":                    "94",
-		"\xff:1":                           "\ufffd",
+		"\xff\xfe:1":                       "\ufffd\ufffd",
 		"94:" + strings.Repeat("x", 9):     "94",
 		"94:" + strings.Repeat("y", 1<<16): "94",
 	} {
@@ -210,6 +210,7 @@ func TestOddForeignValues(t *testing.T) {
 		if held.Owner.ID != want {
 			t.Errorf("owner of %.20q is %q, want %q", value, held.Owner.ID, want)
 		}
+		s.wantEvents("TAKEN_EXTERNALLY " + string(want))
 		if again := s.wantHeld(0); again.Version != held.Version {
 			t.Errorf("version of %.20q went from %d to %d without a change", value, held.Version, again.Version)
 		}

@@ -73,6 +73,26 @@ func TestDecodeIsStrict(t *testing.T) {
 	}
 }
 
+// A lock's value is read by Go, or the owner in it by a script, which writes it into
+// JSON as it is: whoever reads it, it is the same worker.
+func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
+	t.Parallel()
+	for _, owner := range []string{"93", "ñ", "\xff", "\xff\xfe", "a\xffb\xfe\xfd", "\xe2\x82", "\xed\xa0\x80", "\xf0\x9f\x94", "\ufffd"} {
+		want := lock.OwnerOf(owner + ":x")
+		message, err := decodeMessage(`["MK-1","1","1795416523706","7","` + owner + `","-1","0","",""]`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := message.Spool.Lock.Owner.ID; got != want {
+			t.Errorf("the owner of %q is %q in a message, want %q", owner, got, want)
+		}
+		events, err := decodeEvents([]any{`["TAKEN_EXTERNALLY","7","1795416523706","` + owner + `","","","-1"]`})
+		if err != nil || len(events) != 1 || events[0].Owner.ID != want {
+			t.Errorf("the owner of %q is in the history as %+v, want %q; %v", owner, events, want, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add("HELD", int64(1795416523706), int64(7), "93:x", int64(1795416524705), int64(1795416520000), "MR(93)", "weld 3", "", uint16(0))
 	f.Add("FREE", int64(1795416523706), int64(0), "", int64(0), int64(0), "", "", "E", uint16(1<<3))
