@@ -19,6 +19,7 @@ func requests[I, R any](items []*I, request func(I) R) []R {
 }
 
 func (r *Resolver) takenAllModel(ctx context.Context, items []*model.TomarSpoolInput, results []lock.Result[lock.Taken]) *model.TomarSpoolsPayload {
+	settle(ctx, r.log, results)
 	payload := &model.TomarSpoolsPayload{}
 	for i, result := range results {
 		m := &model.TomarSpoolResult{TagSpool: r.tag(items[i].TagSpool)}
@@ -35,6 +36,7 @@ func (r *Resolver) takenAllModel(ctx context.Context, items []*model.TomarSpoolI
 }
 
 func (r *Resolver) releasedAllModel(ctx context.Context, items []*model.ReleaseSpoolInput, results []lock.Result[lock.Released]) *model.ReleaseSpoolsPayload {
+	settle(ctx, r.log, results)
 	payload := &model.ReleaseSpoolsPayload{}
 	for i, result := range results {
 		m := &model.ReleaseSpoolResult{TagSpool: r.tag(items[i].TagSpool)}
@@ -53,6 +55,7 @@ func (r *Resolver) releasedAllModel(ctx context.Context, items []*model.ReleaseS
 }
 
 func (r *Resolver) extendedAllModel(ctx context.Context, items []*model.ExtendLockInput, results []lock.Result[lock.Lock]) *model.ExtendLocksPayload {
+	settle(ctx, r.log, results)
 	payload := &model.ExtendLocksPayload{}
 	for i, result := range results {
 		m := &model.ExtendLockResult{TagSpool: r.tag(items[i].TagSpool)}

@@ -80,9 +80,10 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 }
 
 // itemError is what a client sees of an error of one item of several, in the data.
-// It holds the same facts as the extensions that [Presenter] would give.
+// It holds the same facts as the extensions that [Presenter] would give; settle has
+// logged trouble with Redis.
 func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolError {
-	message, extensions := describe(ctx, log, err, nil)
+	message, extensions := describe(ctx, log, settledError{err}, nil)
 	presented := &model.SpoolError{
 		Code:      fmt.Sprint(extensions["code"]),
 		Message:   message,
@@ -123,17 +124,48 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerror.Error) (string, map[string]any) {
 	var (
+		unavailable *lock.UnavailableError
+		wrongType   *scalar.TypeError
+		panicked    *panicError
+		settled     settledError
+	)
+	message, extensions := known(err)
+	switch {
+	case errors.As(err, &panicked):
+		return masked(ctx, log, err)
+	case extensions != nil:
+		// Why the floor is not live, the log has said.
+		if errors.As(err, &unavailable) && !errors.Is(err, floor.ErrNotLive) && !errors.As(err, &settled) {
+			logUnserved(ctx, log, unavailable, 1)
+		}
+		return message, extensions
+	case errors.As(err, &wrongType) && wrapped != nil:
+		return badType(wrapped.Path, wrongType.Error())
+	case wrapped != nil && wrapped.Extensions["code"] != nil:
+		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
+			return badType(wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
+		}
+		return documentError(wrapped)
+	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
+		// Not from the execution: the executor could not make sense of the request.
+		// Its message may quote the request, and with it a token.
+		return "The request is not a GraphQL request that can be served here.",
+			map[string]any{"code": CodeBadRequest}
+	default:
+		return masked(ctx, log, err)
+	}
+}
+
+// known describes the errors of the domain, and says nothing of others.
+func known(err error) (message string, extensions map[string]any) {
+	var (
 		occupied    *lock.OccupiedError
 		conflict    *lock.VersionConflictError
 		expired     *lock.ExpiredError
 		invalid     *lock.InvalidError
 		unavailable *lock.UnavailableError
-		wrongType   *scalar.TypeError
-		panicked    *panicError
 	)
 	switch {
-	case errors.As(err, &panicked):
-		return masked(ctx, log, err)
 	case errors.As(err, &occupied):
 		return sentence(occupied.Error()), occupiedExtensions(lockModel(occupied.Lock))
 	case errors.As(err, &conflict):
@@ -152,32 +184,17 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 	case errors.As(err, &invalid):
 		return invalidInput(invalid)
 	case errors.As(err, &unavailable):
-		message := "Redis cannot be reached, or gave no answer in time. Try again."
-		if errors.Is(unavailable.Err, floor.ErrNotLive) {
-			message = "The floor is not known at the moment. Try again." // the log has said why
-		} else if !errors.Is(ctx.Err(), context.Canceled) { // else the caller is gone, and Redis not to blame
-			log.WarnContext(ctx, "redis did not serve an operation",
-				"path", graphql.GetPath(ctx).String(), "outcome", unavailable.Outcome, "error", unavailable.Err)
+		message = "Redis cannot be reached, or gave no answer in time. Try again."
+		if errors.Is(err, floor.ErrNotLive) {
+			message = "The floor is not known at the moment. Try again."
 		}
 		return message, map[string]any{
 			"code":      CodeServiceUnavailable,
 			"retryable": true,
 			"outcome":   unavailable.Outcome,
 		}
-	case errors.As(err, &wrongType) && wrapped != nil:
-		return badType(wrapped.Path, wrongType.Error())
-	case wrapped != nil && wrapped.Extensions["code"] != nil:
-		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
-			return badType(wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
-		}
-		return documentError(wrapped)
-	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
-		// Not from the execution: the executor could not make sense of the request.
-		// Its message may quote the request, and with it a token.
-		return "The request is not a GraphQL request that can be served here.",
-			map[string]any{"code": CodeBadRequest}
 	default:
-		return masked(ctx, log, err)
+		return "", nil
 	}
 }
 

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -10,9 +11,22 @@ import (
 	"spoollock/lock"
 )
 
+// The outcomes that are no code of an error.
+const (
+	outcomeOK   = "OK"
+	outcomeGone = "CALLER_GONE" // before Redis answered, which says nothing about Redis
+)
+
+// itemsKey is where the context of a root field has the errors of its items, if it
+// has several.
+type itemsKey struct{}
+
+var errUnanswered = errors.New("a panic")
+
 // Observe returns a middleware that calls observe for each root field of a query or
-// mutation: its name in the schema, the code of its error or "OK", and how long it
-// took.
+// mutation, and for each item of one that has several: the field's name in the
+// schema, the code of the error ("OK" where there is none, "CALLER_GONE" where nobody
+// waited for Redis), and how long the field took.
 func Observe(observe func(operation, outcome string, d time.Duration)) graphql.FieldMiddleware {
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		field := graphql.GetFieldContext(ctx)
@@ -20,33 +34,65 @@ func Observe(observe func(operation, outcome string, d time.Duration)) graphql.F
 			return next(ctx)
 		}
 		begun := time.Now()
-		value, err := next(ctx)
-		observe(field.Field.Name, outcome(err), time.Since(begun))
+		var items []error
+		err := errUnanswered
+		defer func() {
+			took := time.Since(begun)
+			if items == nil || err != nil {
+				items = []error{err}
+			}
+			for _, err := range items {
+				observe(field.Field.Name, outcome(ctx, err), took)
+			}
+		}()
+		var value any
+		value, err = next(context.WithValue(ctx, itemsKey{}, &items))
 		return value, err
 	}
 }
 
-func outcome(err error) string {
-	var (
-		occupied *lock.OccupiedError
-		conflict *lock.VersionConflictError
-		expired  *lock.ExpiredError
-		invalid  *lock.InvalidError
-	)
-	switch {
-	case err == nil:
-		return "OK"
-	case errors.As(err, &occupied):
-		return CodeSpoolOccupied
-	case errors.As(err, &conflict):
-		return CodeVersionConflict
-	case errors.As(err, &expired):
-		return CodeLockExpired
-	case errors.As(err, &invalid):
-		return CodeBadUserInput
-	case lock.IsUnavailable(err):
-		return CodeServiceUnavailable
-	default:
-		return CodeInternal
+func outcome(ctx context.Context, err error) string {
+	if err == nil {
+		return outcomeOK
+	}
+	if lock.IsUnavailable(err) && callerGone(ctx) {
+		return outcomeGone
+	}
+	if _, extensions := known(err); extensions != nil {
+		return extensions["code"].(string)
+	}
+	return CodeInternal
+}
+
+func callerGone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
+// settle says what became of the items of a field: to [Observe] of each, and to the
+// log, once, how many of them Redis did not serve.
+func settle[T any](ctx context.Context, log *slog.Logger, results []lock.Result[T]) {
+	var unserved int
+	var last *lock.UnavailableError
+	items, observed := ctx.Value(itemsKey{}).(*[]error)
+	for _, result := range results {
+		if errors.As(result.Err, &last) {
+			unserved++
+		}
+		if observed {
+			*items = append(*items, result.Err)
+		}
+	}
+	if unserved > 0 {
+		logUnserved(ctx, log, last, unserved)
+	}
+}
+
+// settledError is an error of an item that went through settle.
+type settledError struct{ error }
+
+func (e settledError) Unwrap() error { return e.error }
+
+func logUnserved(ctx context.Context, log *slog.Logger, err *lock.UnavailableError, items int) {
+	if !callerGone(ctx) {
+		log.WarnContext(ctx, "redis did not serve an operation",
+			"path", graphql.GetPath(ctx).String(), "items", items, "outcome", err.Outcome, "error", err.Err)
 	}
 }

@@ -41,8 +41,8 @@ type Config struct {
 	// FloorLive reports whether the view of the floor is live.
 	FloorLive func() bool
 
-	// Metrics serves /metrics, and Observe is told of each root field: see
-	// graph.Observe.
+	// Metrics serves /metrics, and Observe is told of each root field and
+	// item: see graph.Observe.
 	Metrics http.Handler
 	Observe func(operation, outcome string, d time.Duration)
 

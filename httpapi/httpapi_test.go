@@ -480,6 +480,55 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// wantCounted fails unless operations of the name with the outcome come to n.
+func (a *api) wantCounted(operation, outcome string, n int) {
+	a.t.Helper()
+	want := fmt.Sprintf("spoollock_operation_duration_seconds_count{operation=%q,outcome=%q} %d\n", operation, outcome, n)
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		_, body := a.send(http.MethodGet, "/metrics", "", "")
+		if strings.Contains(body, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("the metrics have no %s:\n%s", want, body)
+		}
+	}
+}
+
+// An outage is seen in the metrics whatever is asked for, each item of several
+// counted, and is one line in the log for each operation.
+func TestMetricsOfAnOutage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := newAPI(t, server.URL)
+	a.awaitReadiness(200, `{"status":"ready","checks":{"floor":"live","redis":"ok"}}`)
+	items := batch(
+		map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"},
+		map[string]any{"tagSpool": "MK-2", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 0},
+		map[string]any{"tagSpool": "MK-3", "workerId": "93", "workerNombre": "MR(93)"},
+	)
+	const takeAll = `mutation($input: TomarSpoolsInput!){tomarSpools(input: $input){taken}}`
+	a.post(takeAll, items)
+	a.wantCounted("tomarSpools", "OK", 2)
+	a.post(`{spools(tagSpools:[]){version}}`, nil)
+	a.wantCounted("spools", "BAD_USER_INPUT", 1)
+	server.Kill()
+	a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
+	a.wantCounted("spool", "SERVICE_UNAVAILABLE", 1)
+	a.post(takeAll, items)
+	a.wantCounted("tomarSpools", "SERVICE_UNAVAILABLE", 2)
+	a.wantCounted("tomarSpools", "BAD_USER_INPUT", 2)
+	a.wantCounted("tomarSpools", "OK", 2)
+	a.post(`{spools(tagSpools:["MK-1","MK-2","MK-3"]){version}}`, nil)
+	a.wantCounted("spools", "SERVICE_UNAVAILABLE", 3)
+	for _, want := range []string{"path=spool items=1 ", "path=tomarSpools items=2 ", "path=spools items=3 "} {
+		a.log.Find(t, `msg="redis did not serve an operation" `+want)
+	}
+	if log := a.log.String(); strings.Count(log, "redis did not serve an operation") != 3 {
+		t.Fatalf("three operations were not served:\n%s", log)
+	}
+}
+
 // What no client can mend is masked, and logged once under the id it is told.
 func TestInternalErrorsAreMasked(t *testing.T) {
 	t.Parallel()
@@ -513,6 +562,7 @@ func TestInternalErrorsAreMasked(t *testing.T) {
 			if extensions["code"] != "INTERNAL_SERVER_ERROR" || len(extensions) != 2 || strings.Contains(body, test.logged) {
 				t.Fatalf("answer is %s", body)
 			}
+			a.wantCounted("spool", "INTERNAL_SERVER_ERROR", 1)
 			if strings.Count(a.log.String(), extensions["errorId"]) != 1 || strings.Count(a.log.String(), test.logged) != 1 {
 				t.Fatalf("error %s is not in the log once:\n%s", extensions["errorId"], a.log)
 			}

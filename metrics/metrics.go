@@ -36,7 +36,7 @@ func New(sources Sources) *Metrics {
 		registry: prometheus.NewRegistry(),
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spoollock_operation_duration_seconds",
-			Help:    "Time that root fields of the schema took, by the code of their error, OK where there was none.",
+			Help:    "Time that root fields of the schema took, each item of several counted, by the code of the error; OK: none, CALLER_GONE: nobody waited for Redis.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}, []string{"operation", "outcome"}),
 	}
@@ -46,7 +46,7 @@ func New(sources Sources) *Metrics {
 	return m
 }
 
-// Operation counts a root field that was answered.
+// Operation counts a root field that was answered, or an item of one.
 func (m *Metrics) Operation(name, outcome string, d time.Duration) {
 	m.operations.WithLabelValues(name, outcome).Observe(d.Seconds())
 }
