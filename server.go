@@ -187,7 +187,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	serving, served := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
+	serving, served := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered, or cut off
 	defer served()
 	group.Go(func() error { return store.Watch(ctx) })
 	group.Go(func() error {
@@ -203,7 +203,9 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	group.Go(func() error {
 		<-ctx.Done()
 		log.Info("shutting down", "timeout", cfg.ShutdownTimeout.String())
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout+cfg.OperationTimeout)
+		defer cancel()
+		deadline, cancel := context.WithTimeout(end, cfg.ShutdownTimeout)
 		defer cancel()
 		streams := make(chan error, 1)
 		go func() { streams <- handler.Shutdown(deadline) }()
@@ -214,15 +216,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		if err != nil {
 			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
 		}
-		// What was cut off still has its operation's deadline to meet, and may leave a
-		// lock behind that is to be taken back.
-		requests.Wait()
 		served()
-		if end, _ := deadline.Deadline(); time.Until(end) < cfg.OperationTimeout {
-			deadline, cancel = context.WithTimeout(context.WithoutCancel(ctx), cfg.OperationTimeout)
-			defer cancel()
-		}
-		locks.Close(deadline)
+		// What was cut off begins nothing more, but still has its operation's deadline to
+		// meet, and may leave a lock behind that is to be taken back.
+		requests.Wait()
+		locks.Close(end)
 		return err
 	})
 	err = group.Wait()

@@ -608,9 +608,11 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// A shutdown does not wait for ever, and says what it cut off.
+// A shutdown takes no longer than its own time and that of one operation, with a take
+// under way, and its taking back after it. It says what it cut off.
 func TestTerminationIsBounded(t *testing.T) {
 	t.Parallel()
+	const shutdown, operation = time.Second, 15 * time.Second
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr, passOn)
 	ctx, stop := context.WithCancel(context.Background())
@@ -619,7 +621,8 @@ func TestTerminationIsBounded(t *testing.T) {
 	go func() {
 		done <- run(ctx, nil, environment(map[string]string{
 			"REDIS_URL": proxy.URL, "AUTH_MODE": "none", "PORT": "0",
-			"REDIS_OPERATION_TIMEOUT_MS": "5000", "SHUTDOWN_TIMEOUT_SECONDS": "1",
+			"REDIS_OPERATION_TIMEOUT_MS": fmt.Sprint(operation.Milliseconds()), "SHUTDOWN_TIMEOUT_SECONDS": fmt.Sprint(shutdown.Seconds()),
+			"REDIS_RETRY_ATTEMPTS": "1", "REQUEST_TIMEOUT_SECONDS": "60",
 		}), log)
 	}()
 	url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
@@ -637,9 +640,13 @@ func TestTerminationIsBounded(t *testing.T) {
 		cut <- err
 	}()
 	waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
+	begun := time.Now()
 	stop()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "still running") {
 		t.Errorf("run ends with %v", err)
+	}
+	if took := time.Since(begun); took > shutdown+operation+operation/2 {
+		t.Errorf("it took %v", took)
 	}
 	if err := <-cut; err == nil {
 		t.Error("the take under way was not cut off")

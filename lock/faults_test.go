@@ -429,3 +429,29 @@ func TestCloseWithoutRedis(t *testing.T) {
 	server.Kill()
 	// The cleanup of open closes the service; goleak sees that nothing is left.
 }
+
+// Closing ends when it is told to, though Redis owes the answer to an attempt that has
+// longer.
+func TestCloseEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	config := config()
+	config.Timeout = patience
+	_, store := open(t, server.URL, config)
+	service := lock.NewService(store, config, redistest.NewLog(t).Logger())
+	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	brief, cancel := context.WithTimeout(newContext(t), 2*time.Second)
+	defer cancel()
+	_, err := service.Take(brief, takeRequest())
+	wantUnavailable(t, err, lock.OutcomeUnknown)
+	closing, cancel := context.WithTimeout(newContext(t), 100*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	service.Close(closing)
+	if took := time.Since(begun); took > patience/2 {
+		t.Fatalf("closing took %v", took)
+	}
+}

@@ -59,15 +59,28 @@ func (o *orphans) add(added orphan) {
 	}
 }
 
-// close lets the goroutine go on until ctx is done.
+// close lets the goroutine go on until ctx is done. A try that is under way then is
+// waited for no longer: it ends with its own time, or with the store.
 func (o *orphans) close(ctx context.Context) {
-	unregister := context.AfterFunc(ctx, func() { close(o.stopped) })
-	defer unregister()
-	o.running.Wait()
+	idle := make(chan struct{})
+	go func() {
+		o.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		close(o.stopped)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if left := len(o.waiting); left > 0 {
+			o.log.Error("unconfirmed takes are left to lapse", "number", left)
+		}
+	}
 }
 
 func (o *orphans) run() {
-	pause := firstOrphanPause
+	pause := time.Duration(0)
 	for {
 		o.mu.Lock()
 		next := o.waiting[0]
@@ -86,14 +99,13 @@ func (o *orphans) run() {
 			return
 		}
 		if done {
-			pause = firstOrphanPause
-			continue
+			pause = 0
+		} else {
+			pause = min(max(2*pause, firstOrphanPause), maxOrphanPause)
 		}
 		select {
 		case <-time.After(pause):
-			pause = min(2*pause, maxOrphanPause)
 		case <-o.stopped:
-			o.log.Error("unconfirmed takes are left to lapse", "number", left)
 			return
 		}
 	}

@@ -50,8 +50,9 @@ func NewService(store Store, config Config, log *slog.Logger) *Service {
 	return &Service{store: store, config: config, orphans: newOrphans(store, config.Timeout, log)}
 }
 
-// Close goes on taking back what is still to be taken back, until ctx is done. No
-// other method may be called afterwards.
+// Close goes on taking back what is still to be taken back, until ctx is done. An
+// attempt that the store has not answered then is waited for no longer. No other
+// method may be called afterwards.
 func (s *Service) Close(ctx context.Context) { s.orphans.close(ctx) }
 
 // Retries is how many attempts there were that were not the first of their

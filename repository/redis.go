@@ -26,8 +26,9 @@ type Config struct {
 	// TLS, or [EmbeddedURL].
 	URL string
 
-	// MaxConnections is the most connections that are open at a time. An operation
-	// that finds them all in use waits, within its deadline.
+	// MaxConnections is the most connections of the pool that are open at a time; the
+	// feed of the floor has one more. An operation that finds them all in use waits,
+	// within its deadline.
 	MaxConnections int
 
 	// Timeout bounds dialing, and every command whose context has no deadline.
