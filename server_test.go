@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -27,6 +28,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/joho/godotenv"
 	"go.uber.org/goleak"
 
 	"spoollock/repository/redistest"
@@ -524,6 +526,69 @@ func TestLimitsOfStreams(t *testing.T) {
 				t.Fatalf("the socket ends with %v", err)
 			}
 		})
+	}
+}
+
+// What the README sets for load tests is every limit of .env.example, and lets
+// through what is beyond all defaults at once.
+func TestLimitsLifted(t *testing.T) {
+	t.Parallel()
+	read := func(file string) string {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	block := regexp.MustCompile("(?s)For load tests, .*?```sh\n(.*?)```").FindStringSubmatch(read("README.md"))
+	if block == nil {
+		t.Fatal("the README has no such set")
+	}
+	lifted, err := godotenv.Unmarshal(block[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range regexp.MustCompile(`(?m)^(\w*(MAX|LIMIT|REQUEST_TIMEOUT)_\w+)=`).FindAllStringSubmatch(read(".env.example"), -1) {
+		if name := limit[1]; lifted[name] == "" && !strings.HasPrefix(name, "REDIS_") {
+			t.Errorf("%s is not lifted", name)
+		}
+	}
+	env := map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"}
+	maps.Copy(env, lifted)
+	url, _ := start(t, env)
+	awaitFloor(t, url)
+
+	var fields strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&fields, "a%d:spoolLocks(first:100)@include(if:true){edges{cursor}}", i)
+	}
+	if got := post(t, url, `{"query":"{`+fields.String()+`}"`+strings.Repeat(" ", 1<<17)+`}`); strings.Contains(got, "error") || strings.Count(got, "edges") != 200 {
+		t.Errorf("the document is answered %.300s", got)
+	}
+	within, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var socket *websocket.Conn
+	for range 450 {
+		if socket, _, err = websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}}); err != nil {
+			t.Fatal(err)
+		}
+		defer socket.CloseNow() //nolint:errcheck // the test is over
+	}
+	message := `{"type":"connection_init"}`
+	for i := range 250 {
+		if err := socket.Write(within, websocket.MessageText, []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+		message = fmt.Sprintf(`{"type":"subscribe","id":"%d","payload":{"query":"subscription{floorUpdates{snapshot}}"}}`, i)
+	}
+	for snapshots := 0; snapshots < 249; {
+		_, text, err := socket.Read(within)
+		if err != nil || bytes.Contains(text, []byte(`"error"`)) {
+			t.Fatalf("after %d snapshots comes %s, %v", snapshots, text, err)
+		}
+		if bytes.Contains(text, []byte(`"snapshot":true`)) {
+			snapshots++
+		}
 	}
 }
 
