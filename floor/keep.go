@@ -28,7 +28,8 @@ type Source interface {
 	Beat(ctx context.Context, id string) error
 
 	// Scan goes through all locks, in parts and no order, without holding up the
-	// store. Each lock that is there from beginning to end is found at least once.
+	// store. Each lock that is there from beginning to end is found at least once, if
+	// its tag can be shown.
 	Scan(ctx context.Context, found func([]Found) error) error
 }
 

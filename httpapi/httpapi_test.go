@@ -456,7 +456,15 @@ func (a *api) awaitReadiness(status int, body string) {
 // What was done is to be read off the metrics, and nothing of a request.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, redistest.Start(t).URL)
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	for _, tag := range []string{" MK-2", "", strings.Repeat("x", 257)} { // the floor has the first
+		if err := client.Set(t.Context(), "spool_lock:"+tag, "94:x", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := newAPI(t, server.URL)
 	a.awaitReadiness(200, `{"status":"ready","checks":{"floor":"live","redis":"ok"}}`)
 	a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
 	a.post(tomar, input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"}))
@@ -467,7 +475,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`spoollock_operation_duration_seconds_count{operation="tomarSpool",outcome="OK"} 1`,
 		`spoollock_operation_duration_seconds_count{operation="tomarSpool",outcome="SPOOL_OCCUPIED"} 1`,
-		"spoollock_floor_live 1", "spoollock_floor_locks 1", "spoollock_floor_rebuilds_total 1",
+		"spoollock_floor_live 1", "spoollock_floor_locks 2", "spoollock_floor_foreign_tags 3", "spoollock_floor_rebuilds_total 1",
 		"spoollock_redis_connections ", "spoollock_redis_round_trips_total ", "go_build_info{", "spoollock_floor_subscribers 0",
 		"spoollock_websockets 0", "spoollock_event_streams 0", "spoollock_subscriptions 0", "spoollock_streams_refused_total 0",
 	} {

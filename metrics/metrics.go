@@ -90,7 +90,7 @@ func (s Sources) samples() []sample {
 		{"spoollock_floor_live", "Whether the view of the floor is complete up to its time: 1 or 0.", gauge, live},
 		{"spoollock_floor_age_seconds", "How old the view of the floor is, by the clocks of this machine and Redis; 0: it was never live.", gauge, age},
 		{"spoollock_floor_locks", "Locks on the floor.", gauge, float64(f.Held)},
-		{"spoollock_floor_foreign_tags", "Locks whose tags are not canonical: no operation can reach them.", gauge, float64(f.Foreign)},
+		{"spoollock_floor_foreign_tags", "Locks whose tags are not canonical, on the floor or too long for it: no operation can reach them.", gauge, float64(f.Foreign) + float64(r.UnfitTags)},
 		{"spoollock_floor_changes_total", "Changes of the view of the floor.", counter, float64(f.Changes)},
 		{"spoollock_floor_gaps_total", "Gaps in the feed's messages.", counter, float64(f.Gaps)},
 		{"spoollock_floor_odd_messages_total", "Messages on the feed's channel that are not the service's.", counter, float64(r.OddMessages)},

@@ -114,19 +114,22 @@ const scanCount = 1000
 
 // Scan implements [floor.Source].
 func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error {
+	unfit := int64(0)
 	for cursor := uint64(0); ; {
 		keys, next, err := r.client.Scan(ctx, cursor, lockPrefix+"*", scanCount).Result()
 		if err != nil {
 			return fmt.Errorf("scan the locks: %w", withoutAddress(err))
 		}
-		part, err := r.lookAt(ctx, keys)
+		part, more, err := r.lookAt(ctx, keys)
 		if err != nil {
 			return fmt.Errorf("look at the locks: %w", withoutAddress(err))
 		}
 		if err := found(part); err != nil {
 			return err
 		}
+		unfit += more
 		if cursor = next; cursor == 0 {
+			r.unfit.Store(unfit)
 			return nil
 		}
 	}
@@ -137,11 +140,11 @@ func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error
 const maxRawTag = 256
 
 // lookAt reads the keys of locks, without the scripts. One that has gone is left
-// out, and so is one that is no text, as nobody can hold it, and one whose tag is
-// empty or too long to be shown.
-func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error) {
+// out, and so is one that is no text, as nobody can hold it; one whose tag is empty or
+// too long to be shown is only counted, as unfit.
+func (r *Redis) lookAt(ctx context.Context, keys []string) (part []floor.Found, unfit int64, err error) {
 	if len(keys) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	pipe := r.client.Pipeline()
 	values := make([]*redis.StringCmd, len(keys))
@@ -152,13 +155,13 @@ func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error
 	}
 	clock := pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil && !isAnswer(err) {
-		return nil, err
+		return nil, 0, err
 	}
 	now, err := clock.Result()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	part := make([]floor.Found, 0, len(keys))
+	part = make([]floor.Found, 0, len(keys))
 	for i, key := range keys {
 		value, err := values[i].Result()
 		expires, expiryErr := expiries[i].Int64()
@@ -167,6 +170,7 @@ func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error
 		}
 		f := floor.Found{Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value)}
 		if f.Tag == "" || len(f.Tag) > maxRawTag {
+			unfit++
 			continue
 		}
 		if canonical, err := r.tags.Parse(string(f.Tag)); err != nil || canonical != f.Tag {
@@ -178,5 +182,5 @@ func (r *Redis) lookAt(ctx context.Context, keys []string) ([]floor.Found, error
 		}
 		part = append(part, f)
 	}
-	return part, nil
+	return part, unfit, nil
 }

@@ -54,6 +54,7 @@ type Redis struct {
 	tags     lock.TagParser
 	channel  string // of the floor
 	odd      atomic.Int64
+	unfit    atomic.Int64 // tags, at the last scan
 	trips    trips
 	saw      func(lock.Spool)
 	log      *slog.Logger

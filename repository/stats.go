@@ -22,6 +22,7 @@ type Stats struct {
 	Timeouts          int64 // waits in vain
 
 	OddMessages int64 // on the feed that were not of the scripts
+	UnfitTags   int64 // of locks, empty or too long for the floor, at the last scan
 }
 
 // Stats answers them.
@@ -31,7 +32,7 @@ func (r *Redis) Stats() Stats {
 		RoundTrips: r.trips.done.Load(), Failed: r.trips.failed.Load(), Time: time.Duration(r.trips.time.Load()),
 		Connections: int(pool.TotalConns), Idle: int(pool.IdleConns),
 		Waits: int64(pool.WaitCount), WaitTime: time.Duration(pool.WaitDurationNs), Timeouts: int64(pool.Timeouts),
-		OddMessages: r.odd.Load(),
+		OddMessages: r.odd.Load(), UnfitTags: r.unfit.Load(),
 	}
 }
 
