@@ -84,8 +84,8 @@
 // [UnavailableError], whose outcome says whether it may have been applied. A take
 // that may have been applied and whose token nobody knows is taken back: the
 // Service goes on releasing that token for as long as its lock could last, and
-// the release also bars the token for an hour (the newest 128 of a spool), so a
-// take that the store executes late does not come into force afterwards. A client
+// the release also bars the token for at least an hour (the newest 128 of a spool),
+// so a take that the store executes late does not come into force afterwards. A client
 // that sent a request id gets its lock by sending the request again, and nothing
 // is taken back.
 //

@@ -104,7 +104,7 @@ func (s Sources) samples() []sample {
 		{"spoollock_websockets", "Open WebSockets.", gauge, float64(streams.WebSockets)},
 		{"spoollock_event_streams", "Open streams of Server-Sent Events.", gauge, float64(streams.EventStreams)},
 		{"spoollock_subscriptions", "Subscriptions that run, over either.", gauge, float64(streams.Subscriptions)},
-		{"spoollock_streams_refused_total", "WebSockets and subscriptions refused as there were too many.", counter, float64(streams.Refused)},
+		{"spoollock_streams_refused_total", "WebSockets, operations over streams, and messages of WebSockets that were refused, as they were beyond a limit.", counter, float64(streams.Refused)},
 	}
 }
 

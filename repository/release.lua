@@ -9,8 +9,8 @@
 -- afterwards.
 
 -- BAR: 53 bytes, when (13 digits) and SHA-1 of the token. Bars have a list of their
--- own, so that they push no ended token out; a take that Redis runs later than an
--- hour after its bar is not to be expected.
+-- own, so that they push no ended token out. They last until the next bar after an
+-- hour: a take that Redis runs later than that is not to be expected.
 local BAR, BARS, HOUR = 53, 128, 3600000
 
 if value == ARGV[3] then

@@ -1370,7 +1370,9 @@ type Subscription {
   version and an earlier expiry) it ignores. Nothing else is needed to be right.
 
   A client that hears nothing for seven seconds should connect anew. Fails with
-  ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  ` + "`" + `BAD_USER_INPUT` + "`" + `; with ` + "`" + `RATE_LIMITED` + "`" + ` while too many subscriptions run; and with
+  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the service is shutting down. Without Redis it goes on, as
+  ` + "`" + `stale` + "`" + `.
   """
   floorUpdates(
     """
@@ -1420,7 +1422,8 @@ type SpoolLockConnection {
   totalCount: Int!
 
   """
-  Up to when this is complete, by Redis' clock.
+  Up to when it has what other processes did, by Redis' clock; what other programs did,
+  up to ` + "`" + `FLOOR_REBUILD_SECONDS` + "`" + ` before.
   """
   asOf: DateTime!
 }
@@ -1471,8 +1474,9 @@ type FloorUpdate {
   stale: Boolean!
 
   """
-  Up to when the client's set is complete, by Redis' clock; the beginning of 1970: Redis
-  was not seen yet.
+  Up to when the client's set has what other processes did, by Redis' clock, and with it
+  what other programs did up to ` + "`" + `FLOOR_REBUILD_SECONDS` + "`" + ` before; the beginning of 1970:
+  Redis was not seen yet.
   """
   asOf: DateTime!
 }

@@ -74,8 +74,9 @@ type FloorUpdate struct {
 	Gone []string `json:"gone"`
 	// Redis is not seen at the moment, and `asOf` stands still.
 	Stale bool `json:"stale"`
-	// Up to when the client's set is complete, by Redis' clock; the beginning of 1970: Redis
-	// was not seen yet.
+	// Up to when the client's set has what other processes did, by Redis' clock, and with it
+	// what other programs did up to `FLOOR_REBUILD_SECONDS` before; the beginning of 1970:
+	// Redis was not seen yet.
 	AsOf time.Time `json:"asOf"`
 }
 
@@ -297,7 +298,8 @@ type SpoolLockConnection struct {
 	PageInfo *PageInfo `json:"pageInfo"`
 	// How many locks match, on all pages.
 	TotalCount int `json:"totalCount"`
-	// Up to when this is complete, by Redis' clock.
+	// Up to when it has what other processes did, by Redis' clock; what other programs did,
+	// up to `FLOOR_REBUILD_SECONDS` before.
 	AsOf time.Time `json:"asOf"`
 }
 
