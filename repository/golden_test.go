@@ -38,6 +38,7 @@ type recording struct {
 	ReleaseID string            `json:"release_id"`
 	Expires   int64             `json:"lock_expires_ms"`
 	Companion map[string]string `json:"companion"`
+	History   []string          `json:"history,omitempty"` // newest first
 }
 
 // record makes the state that the golden file holds, with the scripts as they
@@ -61,6 +62,7 @@ func (s *stand) record() recording {
 		ReleaseID: releaseID.Reveal(),
 		Expires:   extended.ExpiresAt.UnixMilli(),
 		Companion: s.client.HGetAll(s.ctx, s.companionKey()).Val(),
+		History:   s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(),
 	}
 }
 
@@ -98,6 +100,19 @@ func (s *stand) restore(r recording) {
 		}
 		s.must(s.client.HSet(s.ctx, s.companionKey(), field, text).Err())
 	}
+	for _, text := range r.History {
+		var event []string
+		s.must(json.Unmarshal([]byte(text), &event))
+		for _, i := range []int{1, 2, 6} { // version, when, until when
+			if n, err := strconv.ParseInt(event[i], 10, 64); err != nil || n > 0 {
+				s.must(err)
+				event[i] = fmt.Sprint(n + shift)
+			}
+		}
+		shifted, err := json.Marshal(event)
+		s.must(err)
+		s.must(s.client.RPush(s.ctx, s.historyKey(), shifted).Err())
+	}
 	s.must(s.client.Set(s.ctx, s.lockKey(), r.Held, 0).Err())
 	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), time.UnixMilli(r.Expires+shift)).Err())
 }
@@ -117,6 +132,9 @@ func TestGoldenCompanionIsComplete(t *testing.T) {
 	golden := s.load(newest)
 	if got, want := slices.Sorted(maps.Keys(fresh.Companion)), slices.Sorted(maps.Keys(golden.Companion)); !slices.Equal(got, want) {
 		t.Fatalf("the companion has the fields %v, the golden one %v", got, want)
+	}
+	if len(golden.History) != len(fresh.History) {
+		t.Fatalf("the history is %v, the golden one %v", fresh.History, golden.History)
 	}
 }
 
@@ -151,6 +169,9 @@ func testGolden(s *stand, golden recording) {
 		s.t.Fatalf("the lock lasts %v, want an hour and a minute", got)
 	}
 
+	if golden.History != nil {
+		testGoldenHistory(s, held)
+	}
 	first := s.command()
 	first.Token = s.token(golden.Released)
 	_, _, err := s.store.Take(s.ctx, first)
@@ -176,4 +197,30 @@ func testGolden(s *stand, golden recording) {
 	}
 	s.wantRelease(s.token(golden.Held), lock.OutcomeReleased)
 	s.wantFree(held.Version)
+}
+
+// testGoldenHistory compares the events with what record did to the spool. Their times
+// and versions differ from recording to recording, but for those that the lock has.
+func testGoldenHistory(s *stand, held lock.Lock) {
+	s.t.Helper()
+	history, err := s.store.History(s.ctx, s.tag)
+	s.must(err)
+	if len(history) != 4 {
+		s.t.Fatalf("history is %+v", history)
+	}
+	worker := lock.Worker{ID: "93", Name: "MR(93)"}
+	for i, want := range []lock.Event{
+		{Type: lock.EventExtended, Version: held.Version, At: history[0].At, ExpiresAt: held.ExpiresAt},
+		{Type: lock.EventTaken, Version: held.Version, At: held.AcquiredAt, ExpiresAt: held.AcquiredAt.Add(time.Hour)},
+		{Type: lock.EventReleased, Version: history[2].Version, At: history[2].At},
+		{Type: lock.EventTaken, Version: history[3].Version, At: history[3].At, ExpiresAt: history[3].At.Add(time.Hour)},
+	} {
+		want.Owner, want.Note = worker, "weld 3"
+		if history[i] != want {
+			s.t.Errorf("event %d is %+v, want %+v", i, history[i], want)
+		}
+		if i > 0 && (history[i].At.After(history[i-1].At) || history[i].Version > history[i-1].Version) {
+			s.t.Errorf("event %d is newer than the one before: %+v", i, history)
+		}
+	}
 }

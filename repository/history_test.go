@@ -75,7 +75,7 @@ func TestHistoryHoldsNoToken(t *testing.T) {
 	s.wantRelease(cmd.Token, lock.OutcomeReleased)
 	s.foreignTake(foreignValue)
 	s.read()
-	text := strings.Join(s.client.LRange(s.ctx, "spool_history:{"+s.lockKey()+"}", 0, -1).Val(), "\n")
+	text := strings.Join(s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(), "\n")
 	for _, secret := range []string{cmd.Token.Reveal(), foreignValue, extension.Token.Reveal()} {
 		if _, id, _ := strings.Cut(secret, ":"); strings.Contains(text, id) {
 			t.Fatalf("a token is in the history:\n%s", text)
@@ -96,7 +96,7 @@ func TestDamagedHistory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t)
-			damage(s, "spool_history:{"+s.lockKey()+"}")
+			damage(s, s.historyKey())
 			cmd := s.command()
 			s.take(cmd)
 			_, err := s.extend(cmd.Token)
@@ -113,7 +113,7 @@ func TestHistoryLivesAsLongAsTheCompanion(t *testing.T) {
 	s := newStand(t)
 	s.take(s.command())
 	companion := s.client.PExpireTime(s.ctx, s.companionKey()).Val()
-	if history := s.client.PExpireTime(s.ctx, "spool_history:{"+s.lockKey()+"}").Val(); companion <= 0 || history != companion {
+	if history := s.client.PExpireTime(s.ctx, s.historyKey()).Val(); companion <= 0 || history != companion {
 		t.Fatalf("the history lives until %v, the companion until %v", history, companion)
 	}
 }

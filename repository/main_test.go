@@ -68,6 +68,7 @@ func newTag() lock.Tag { return lock.Tag("MK-" + uuid.NewString()) }
 
 func (s *stand) lockKey() string      { return "spool_lock:" + string(s.tag) }
 func (s *stand) companionKey() string { return "spool_meta:{spool_lock:" + string(s.tag) + "}" }
+func (s *stand) historyKey() string   { return "spool_history:{" + s.lockKey() + "}" }
 
 func (s *stand) must(err error) {
 	s.t.Helper()
