@@ -384,7 +384,10 @@ func TestTermination(t *testing.T) {
 			process := exec.Command(binary)
 			process.Dir = t.TempDir()
 			proxy := redistest.StartProxy(t, server.Addr, passOn)
-			process.Env = []string{"REDIS_URL=" + proxy.URL, "AUTH_MODE=none", "PORT=0"}
+			process.Env = []string{
+				"REDIS_URL=" + proxy.URL, "AUTH_MODE=none", "PORT=0",
+				"REDIS_OPERATION_TIMEOUT_MS=30000", "REQUEST_TIMEOUT_SECONDS=60", "SHUTDOWN_TIMEOUT_SECONDS=60",
+			}
 			process.Stderr = log
 			if err := process.Start(); err != nil {
 				t.Fatal(err)

@@ -373,9 +373,9 @@ func TestWebSocketDeadPeer(t *testing.T) {
 // A peer that says anything is alive.
 func TestWebSocketLivePeer(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: time.Second}))
+	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Init: patience, KeepAlive: 5 * time.Second}))
 	s := a.acknowledged()
-	for range 3 {
+	for range 2 {
 		s.want(`{"type":"ping"}`)
 		s.send(hello)
 		s.want(helped, `{"type":"complete","id":"1"}`)
