@@ -92,12 +92,13 @@ func awaitReady(t *testing.T, url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if response.StatusCode == http.StatusOK {
+		if err == nil && strings.Contains(string(body), `"floor":"live"`) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the service is not ready")
+			t.Fatalf("readiness is %s, %v", body, err)
 		}
 	}
 }
