@@ -36,6 +36,7 @@ fuzz: ## each fuzz test for ten seconds
 	go test -run '^$$' -fuzz '^FuzzRequestID$$' -fuzztime 10s ./lock
 	go test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime 10s ./lock
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 10s ./repository
+	go test -run '^$$' -fuzz '^FuzzDecodeMessage$$' -fuzztime 10s ./repository
 
 packages: ## install the npm packages that tests and the schema's lint use
 	cd examples/apollo && npm ci --no-audit --no-fund

@@ -36,14 +36,7 @@ const noExpiry = -1
 // decode returns an error for anything but the ten values that prologue.lua
 // promises, and the history behind them.
 func decode(tag lock.Tag, values []any) (reply, error) {
-	if len(values) == 11 {
-		answer, err := decode(tag, values[:10])
-		if err == nil {
-			answer.events, err = decodeEvents(values[10])
-		}
-		return answer, err
-	}
-	if len(values) != 10 {
+	if len(values) != 10 && len(values) != 11 {
 		return reply{}, fmt.Errorf("decode script reply: %d values", len(values))
 	}
 	d := decoder{values: values}
@@ -71,7 +64,11 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 		}
 		setTimes(spool.Lock, now, acquired, expires)
 	}
-	return reply{decision: decision, spool: spool, ended: ended}, nil
+	answer := reply{decision: decision, spool: spool, ended: ended}
+	if len(values) == 11 {
+		answer.events, d.err = decodeEvents(values[10])
+	}
+	return answer, d.err
 }
 
 // setTimes sets the times of a lock, from milliseconds on Redis' clock.

@@ -94,22 +94,31 @@ func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("HELD", int64(1795416523706), int64(7), "93:x", int64(1795416524705), int64(1795416520000), "MR(93)", "weld 3", "", uint16(0))
-	f.Add("FREE", int64(1795416523706), int64(0), "", int64(0), int64(0), "", "", "E", uint16(1<<3))
-	f.Add("OCCUPIED", int64(1), int64(1), "", int64(-1), int64(0), "", "", "X", uint16(0))
-	f.Add("", int64(-1), int64(-1), "\xff:", int64(-2), int64(-1), "\x00", "\xff", "ZZ", uint16(0xffff))
-	f.Fuzz(func(t *testing.T, decision string, now, version int64, value string, expires, acquired int64, name, note, ended string, nils uint16) {
+	const withoutTenth, withHistory = 1 << 10, 1 << 11
+	const history = `["EXTENDED","1795561046931","1795561046930","93","MR(93)","weld 3","1795564706929"]
+["RELEASED","1795561046930","1795561046929","93","MR(93)","weld 3","0"]
+["TAKEN_EXTERNALLY","1795561046928","1795561046928","","","","-1"]`
+	f.Add("HELD", int64(1795416523706), int64(7), "93:x", int64(1795416524705), int64(1795416520000), "MR(93)", "weld 3", "", "", uint16(0))
+	f.Add("HELD", int64(1795561046931), int64(1795561046931), "93:x", int64(1795564706929), int64(1795561046929), "MR(93)", "weld 3", "", history, uint16(withHistory))
+	f.Add("FREE", int64(1795416523706), int64(0), "", int64(0), int64(0), "", "", "E", history, uint16(1<<3|withHistory))
+	f.Add("OCCUPIED", int64(1), int64(1), "", int64(-1), int64(0), "", "", "X", "", uint16(0))
+	f.Add("", int64(-1), int64(-1), "\xff:", int64(-2), int64(-1), "\x00", "\xff", "ZZ", `["TAKEN","0x7","1","\xff"]`, uint16(0xffff))
+	f.Fuzz(func(t *testing.T, decision string, now, version int64, value string, expires, acquired int64, name, note, ended, events string, flags uint16) {
 		values := []any{decision, now, version, value, expires, acquired, name, note, ended, version}
 		for i := range values {
-			if nils&(1<<i) != 0 {
+			if flags&(1<<i) != 0 {
 				values[i] = nil
 			}
 		}
-		if nils&(1<<10) != 0 {
+		if flags&withoutTenth != 0 {
 			values = values[:9]
 		}
-		if nils&(1<<11) != 0 {
-			values = append(values, []any{name, note, nil})
+		if flags&withHistory != 0 {
+			list := []any{nil}
+			for event := range strings.Lines(events) {
+				list = append(list, event)
+			}
+			values = append(values, list)
 		}
 		got, err := decode("MK-1", values)
 		if err != nil {
@@ -122,6 +131,43 @@ func FuzzDecode(f *testing.F) {
 			if held.Version != got.spool.Version || held.Owner.ID == "" || held.Remaining < 0 {
 				t.Fatalf("lock is %+v", held)
 			}
+		}
+		for _, event := range got.events {
+			if !eventTypes[event.Type] || event.Version < 1 || event.Version > lock.MaxVersion || event.Owner.ID == "" || event.At.IsZero() {
+				t.Fatalf("event is %+v", event)
+			}
+		}
+	})
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	for _, payload := range []string{
+		`["6e0a1b0e-8f3c-4f0e-9d1c-8d2f5b7f8a11-17","1795561046931"]`,
+		`["MK-1335-CW-25238-011","2","1795561046931","1795561046931","93","1795564706929","1795561046929","MR(93)","weld 3"]`,
+		`["MK-1335-CW-25238-011","3","1795561046931","1795561046932","","0","0","",""]`,
+		`["6\"-P-12001-A1A SP-01","1","1795561046931","1795561046931","94","-1","0","",""]`,
+		"[\"MK-1\",\"0\",\"1\",\"9007199254740991\",\"\xff\xfe\",\"253402300799999\",\"0\",\"\\u0000\",\"\"]",
+		`["","1"]`, `[]`, `null`, `["MK-1",2]`,
+	} {
+		f.Add(payload)
+	}
+	f.Fuzz(func(t *testing.T, payload string) {
+		got, err := decodeMessage(payload)
+		if err != nil {
+			return
+		}
+		spool := got.Spool
+		if got.At.UnixMilli() <= 0 || (got.Beat == "") == (spool.Tag == "") {
+			t.Fatalf("message is %+v", got)
+		}
+		if got.Beat != "" {
+			return
+		}
+		if spool.Version < 1 || spool.Version > lock.MaxVersion || spool.Change < 0 {
+			t.Fatalf("spool is %+v", spool)
+		}
+		if held := spool.Lock; held != nil && (held.Tag != spool.Tag || held.Version != spool.Version || held.Owner.ID == "" || held.Remaining < 0) {
+			t.Fatalf("lock is %+v", held)
 		}
 	})
 }
