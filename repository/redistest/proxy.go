@@ -4,27 +4,36 @@ import (
 	"bytes"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Proxy stands between the service and a Redis, on a loopback port of its own,
-// and loses what it is told to lose.
+// and loses what it is told to lose. What servers of [Sentinels] say
+// to each other is no matter of the methods here.
 type Proxy struct {
 	URL string
 
-	target    string
-	dropReply func(request []byte) bool
-	listener  net.Listener
-	dropped   atomic.Int64
+	target   string
+	listener net.Listener
+	network  *network // of the server behind it, if it is one of several
+	source   string   // the address that this server connects from
+	dropped  atomic.Int64
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	cut   bool
-	seen  []byte // all requests
-	done  sync.WaitGroup
+	mu        sync.Mutex
+	conns     map[net.Conn]bool
+	cut       bool
+	delay     time.Duration
+	dropReply func(request []byte) bool
+	seen      []byte // the newest requests
+	done      sync.WaitGroup
 }
+
+// seenMost bounds what a proxy remembers in bytes, for it may run for hours.
+const seenMost = 1 << 20
 
 // ReplyPart is the most bytes of a reply that a [Proxy] passes on at once.
 const ReplyPart = 1 << 10
@@ -36,33 +45,61 @@ const ReplyPart = 1 << 10
 // nil, none is dropped.
 func StartProxy(t testing.TB, target string, dropReply func(request []byte) bool) *Proxy {
 	t.Helper()
+	p := listen(t)
+	p.dropReply = dropReply
+	p.start(target)
+	return p
+}
+
+// listen makes a proxy whose clients wait until [Proxy.start] says for what.
+func listen(t testing.TB) *Proxy {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dropReply == nil {
-		dropReply = func([]byte) bool { return false }
-	}
-	p := &Proxy{
-		URL:    "redis://" + listener.Addr().String(),
-		target: target, dropReply: dropReply, listener: listener, conns: map[net.Conn]bool{},
-	}
-	p.done.Go(p.accept)
+	p := &Proxy{URL: "redis://" + listener.Addr().String(), listener: listener, conns: map[net.Conn]bool{}}
 	t.Cleanup(p.stop)
 	return p
+}
+
+func (p *Proxy) start(target string) {
+	p.target = target
+	p.done.Go(p.accept)
+}
+
+func (p *Proxy) addr() string { return p.listener.Addr().String() }
+
+func (p *Proxy) port() string {
+	_, port, _ := strings.Cut(p.addr(), ":")
+	return port
 }
 
 // Dropped is how many replies were dropped.
 func (p *Proxy) Dropped() int { return int(p.dropped.Load()) }
 
-// Seen reports whether a request with the text in it was passed on.
+// DropReplies has the proxy ask another function, as [StartProxy] describes it.
+func (p *Proxy) DropReplies(dropReply func(request []byte) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropReply = dropReply
+}
+
+// Delay has each request reach the server later by as much, 0 being the default.
+func (p *Proxy) Delay(delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = delay
+}
+
+// Seen reports whether a request with the text in it was passed on lately.
 func (p *Proxy) Seen(text string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return bytes.Contains(p.seen, []byte(text))
 }
 
-// Cut cuts all connections, and each new one, until [Proxy.Mend].
+// Cut cuts all connections of clients, and each new one, until [Proxy.Mend].
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,6 +119,9 @@ func (p *Proxy) Mend() {
 func (p *Proxy) stop() {
 	_ = p.listener.Close()
 	p.Cut()
+	if p.network != nil {
+		p.network.end()
+	}
 	p.done.Wait()
 }
 
@@ -90,6 +130,10 @@ func (p *Proxy) accept() {
 		client, err := p.listener.Accept()
 		if err != nil {
 			return
+		}
+		if from, _, _ := net.SplitHostPort(client.RemoteAddr().String()); p.network != nil && from != "127.0.0.1" {
+			p.done.Go(func() { p.network.relay(client, from, p) })
+			continue
 		}
 		server, err := net.Dial("tcp", p.target)
 		if err != nil {
@@ -128,10 +172,17 @@ func (p *Proxy) serve(client, server net.Conn) {
 			mu.Lock()
 			request = append(request[:0], buffer[:n]...)
 			mu.Unlock()
+			p.mu.Lock()
+			delay := p.delay
+			p.mu.Unlock()
+			time.Sleep(delay)
 			if _, err := server.Write(buffer[:n]); err != nil {
 				return
 			}
 			p.mu.Lock()
+			if len(p.seen) > seenMost {
+				p.seen = p.seen[:0]
+			}
 			p.seen = append(p.seen, buffer[:n]...)
 			p.mu.Unlock()
 		}
@@ -145,7 +196,10 @@ func (p *Proxy) serve(client, server net.Conn) {
 		mu.Lock()
 		answered := slices.Clone(request)
 		mu.Unlock()
-		if p.dropReply(answered) {
+		p.mu.Lock()
+		dropReply := p.dropReply
+		p.mu.Unlock()
+		if dropReply != nil && dropReply(answered) {
 			p.dropped.Add(1)
 			break
 		}

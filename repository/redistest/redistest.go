@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,15 +23,19 @@ import (
 const patience = 30 * time.Second
 
 // Server is a redis-server process on a free loopback port, with its data in a
-// directory of the test's own.
+// directory of the test's own. It is broken and mended by one goroutine at a time.
 type Server struct {
 	Addr    string
 	URL     string
-	TLSAddr string // empty without an option of the value FreePort
+	TLSAddr string // empty without "--tls-port", FreePort
+	Proxy   *Proxy // in front of a server of [Sentinels], else nil
 
 	t       testing.TB
 	dir     string
-	options []string
+	source  string        // the address that it connects from, where not the usual one
+	args    []string      // besides the file
+	started func()        // called after each start
+	control *redis.Client // closed where it does not run
 	process *exec.Cmd
 	exited  chan struct{}
 }
@@ -38,36 +43,63 @@ type Server struct {
 // FreePort stands for a free port in an option of [Start]: "--tls-port", FreePort.
 const FreePort = "free port"
 
-// Start starts redis-server with the options given ("--appendonly", "yes") and
-// stops it when the test ends. Where there is no redis-server on PATH, it skips
+// Start starts redis-server with the options given ("--appendonly", "yes")
+// and stops it when the test ends. Where there is no redis-server on PATH, it skips
 // the test and says so; with CI=true it fails the test instead.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	NeedProgram(t, "redis-server", remedy)
-	s := &Server{t: t, dir: t.TempDir()}
-	t.Cleanup(func() {
+	s := &Server{t: t}
+	s.start(options)
+	return s
+}
+
+func (s *Server) start(options []string) {
+	s.t.Helper()
+	NeedProgram(s.t, "redis-server", remedy)
+	s.dir = s.t.TempDir()
+	s.t.Cleanup(func() {
 		if s.process != nil {
 			s.Kill()
 		}
 	})
 	// The port found free can be taken by another process before Redis has it.
 	for range 5 {
-		s.Addr = freeAddr(t)
-		s.options = slices.Clone(options)
-		for i, option := range s.options {
-			if option == FreePort {
-				s.TLSAddr = freeAddr(t)
-				_, s.options[i], _ = strings.Cut(s.TLSAddr, ":")
-			}
-		}
+		s.Addr = freeAddr(s.t)
+		s.configure(options)
 		if s.launch() {
 			s.URL = "redis://" + s.Addr
-			return s
+			return
 		}
 	}
-	t.Fatal("redis-server did not start")
-	return nil
+	s.t.Fatal("redis-server did not start")
 }
+
+// configure writes the options into a file of the server's own, for Sentinel and
+// CONFIG REWRITE keep there what a server has become.
+func (s *Server) configure(options []string) {
+	s.t.Helper()
+	_, port, _ := strings.Cut(s.Addr, ":")
+	all := append([]string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--loglevel", "warning",
+	}, options...)
+	var file strings.Builder
+	for _, word := range all {
+		if name, isName := strings.CutPrefix(word, "--"); isName {
+			file.WriteString("\n" + name)
+			continue
+		}
+		if word == FreePort {
+			s.TLSAddr = freeAddr(s.t)
+			_, word, _ = strings.Cut(s.TLSAddr, ":")
+		}
+		fmt.Fprintf(&file, " %q", word)
+	}
+	if err := os.WriteFile(s.file(), []byte(file.String()), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) file() string { return filepath.Join(s.dir, "redis.conf") }
 
 // NeedProgram skips the test where the program is not on PATH, as [Need] does.
 func NeedProgram(t testing.TB, program, remedy string) {
@@ -92,6 +124,19 @@ func Need(t testing.TB, missing error, remedy string) {
 // remedy is where to get what this package needs.
 const remedy = "needs a real Redis, install redis-server 7"
 
+// await waits until the condition holds, and fails the test where it never does.
+// It may be called by the test's own goroutine only, as [testing.TB.Fatal] may.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,15 +150,9 @@ func freeAddr(t testing.TB) string {
 // launch reports whether the server runs and answers at s.Addr.
 func (s *Server) launch() bool {
 	s.t.Helper()
-	_, port, err := net.SplitHostPort(s.Addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	args := append([]string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--loglevel", "warning",
-	}, s.options...)
 	//nolint:gosec // the arguments are the tests' own
-	process := exec.Command("redis-server", args...)
+	process := exec.Command("redis-server", append([]string{s.file()}, s.args...)...)
+	dieWithTest(process)
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -123,17 +162,24 @@ func (s *Server) launch() bool {
 		close(exited)
 	}()
 	s.process, s.exited = process, exited
-	client := s.Client()
-	defer client.Close() //nolint:errcheck // a client of the moment
+	// A server that hangs is not waited for as long as by [Server.Client].
+	s.control = redis.NewClient(&redis.Options{
+		Addr: s.Addr, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true,
+		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
+	})
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		// A server that lost the race for the port has exited; the one that
 		// answers there is somebody else's.
-		if got, err := processID(client); err == nil && got == strconv.Itoa(process.Process.Pid) {
+		if got, err := s.processID(); err == nil && got == strconv.Itoa(process.Process.Pid) {
+			if s.started != nil {
+				s.started()
+			}
 			return true
 		}
 		select {
 		case <-exited:
+			s.Kill()
 			return false
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -142,14 +188,12 @@ func (s *Server) launch() bool {
 	return false
 }
 
-func processID(client *redis.Client) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+func (s *Server) processID() (string, error) {
 	// While a server loads its data, it says who it is and serves nothing.
-	if err := client.Ping(ctx).Err(); err != nil {
+	if err := s.control.Ping(context.Background()).Err(); err != nil {
 		return "", err
 	}
-	info, err := client.InfoMap(ctx, "server").Result()
+	info, err := s.control.InfoMap(context.Background(), "server").Result()
 	if err != nil {
 		return "", err
 	}
@@ -162,6 +206,27 @@ func (s *Server) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DisableIdentity: true})
 }
 
+// info is the server's INFO of replication, and empty where it does not answer.
+func (s *Server) info() map[string]string {
+	return s.control.InfoMap(context.Background(), "replication").Val()["Replication"]
+}
+
+// follows reports whether the server is a replica that the master's writes reach.
+func (s *Server) follows(master *Server) bool {
+	info := s.info()
+	return info["role"] == "slave" && info["master_port"] == master.Proxy.port() && info["master_link_status"] == "up"
+}
+
+// acceptsWrites asks by a write that changes nothing.
+func (s *Server) acceptsWrites() bool {
+	return s.control.Del(context.Background(), "redistest").Err() == nil
+}
+
+// others are the servers but one.
+func others(servers []*Server, but *Server) []*Server {
+	return slices.DeleteFunc(slices.Clone(servers), func(s *Server) bool { return s == but })
+}
+
 // Kill ends the server at once, as kill -9 does, and waits until it is gone.
 func (s *Server) Kill() {
 	s.t.Helper()
@@ -170,11 +235,12 @@ func (s *Server) Kill() {
 		s.t.Error(err)
 	}
 	<-s.exited
+	_ = s.control.Close()
 	s.process = nil
 }
 
-// Restart starts the server again, at the same address and with the same data
-// directory.
+// Restart starts the server again, at the same address, with the same data
+// directory and what Redis itself wrote into its configuration.
 func (s *Server) Restart() {
 	s.t.Helper()
 	if !s.launch() {
