@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// network is what the servers of [Sentinels] reach each other by.
+// network is what the servers of [Sentinels] and of a [Cluster] reach each other by.
 // Each connects from a loopback address of its own (bind-source-addr), and all know
 // it by the address of a [Proxy] in front of it, which thus tells servers from
 // clients.

@@ -12,7 +12,7 @@ import (
 )
 
 // Proxy stands between the service and a Redis, on a loopback port of its own,
-// and loses what it is told to lose. What servers of [Sentinels] say
+// and loses what it is told to lose. What servers of [Sentinels] or of a [Cluster] say
 // to each other is no matter of the methods here.
 type Proxy struct {
 	URL string

@@ -28,10 +28,12 @@ type Server struct {
 	Addr    string
 	URL     string
 	TLSAddr string // empty without "--tls-port", FreePort
-	Proxy   *Proxy // in front of a server of [Sentinels], else nil
+	Proxy   *Proxy // in front of a server of [Sentinels] or of a [Cluster], else nil
 
 	t       testing.TB
 	dir     string
+	busAddr string        // of the Cluster's bus
+	bus     *Proxy        // in front of it
 	source  string        // the address that it connects from, where not the usual one
 	args    []string      // besides the file
 	started func()        // called after each start
@@ -83,14 +85,19 @@ func (s *Server) configure(options []string) {
 		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--loglevel", "warning",
 	}, options...)
 	var file strings.Builder
-	for _, word := range all {
+	for i, word := range all {
 		if name, isName := strings.CutPrefix(word, "--"); isName {
 			file.WriteString("\n" + name)
 			continue
 		}
 		if word == FreePort {
-			s.TLSAddr = freeAddr(s.t)
-			_, word, _ = strings.Cut(s.TLSAddr, ":")
+			addr := freeAddr(s.t)
+			_, word, _ = strings.Cut(addr, ":")
+			if all[i-1] == "--cluster-port" {
+				s.busAddr = addr
+			} else {
+				s.TLSAddr = addr
+			}
 		}
 		fmt.Fprintf(&file, " %q", word)
 	}
