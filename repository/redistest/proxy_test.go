@@ -10,7 +10,7 @@ import (
 
 func TestClientsLoseWhatServersDoNot(t *testing.T) {
 	t.Parallel()
-	set := redistest.StartSentinels(t)
+	set := redistest.StartSentinels(t, redistest.Clock)
 	master := set.Master()
 	client := connect(t, master)
 	master.Proxy.DropReplies(func(request []byte) bool { return bytes.Contains(request, []byte("lost")) })

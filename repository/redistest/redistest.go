@@ -36,6 +36,7 @@ type Server struct {
 	bus     *Proxy        // in front of it
 	source  string        // the address that it connects from, where not the usual one
 	args    []string      // besides the file
+	env     []string      // besides the test's
 	started func()        // called after each start
 	control *redis.Client // closed where it does not run
 	process *exec.Cmd
@@ -45,7 +46,7 @@ type Server struct {
 // FreePort stands for a free port in an option of [Start]: "--tls-port", FreePort.
 const FreePort = "free port"
 
-// Start starts redis-server with the options given ("--appendonly", "yes")
+// Start starts redis-server with the options given ("--appendonly", "yes", [Clock])
 // and stops it when the test ends. Where there is no redis-server on PATH, it skips
 // the test and says so; with CI=true it fails the test instead.
 func Start(t testing.TB, options ...string) *Server {
@@ -59,6 +60,7 @@ func (s *Server) start(options []string) {
 	s.t.Helper()
 	NeedProgram(s.t, "redis-server", remedy)
 	s.dir = s.t.TempDir()
+	options = s.takeClock(options)
 	s.t.Cleanup(func() {
 		if s.process != nil {
 			s.Kill()
@@ -159,6 +161,7 @@ func (s *Server) launch() bool {
 	s.t.Helper()
 	//nolint:gosec // the arguments are the tests' own
 	process := exec.Command("redis-server", append([]string{s.file()}, s.args...)...)
+	process.Env = append(os.Environ(), s.env...)
 	dieWithTest(process)
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
