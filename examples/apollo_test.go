@@ -33,11 +33,11 @@ import (
 // patience is a guard against hanging, not a measurement.
 const patience = time.Minute
 
-// build builds the service and returns the program.
-func build(t *testing.T) (program string) {
+// build builds what is in the folder and returns the program.
+func build(t *testing.T, folder string) (program string) {
 	t.Helper()
-	program = filepath.Join(t.TempDir(), "spoollock")
-	if out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
+	program = filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("go", "build", "-o", program, folder).CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return program
@@ -123,7 +123,7 @@ func TestApollo(t *testing.T) {
 	_, err := os.Stat("apollo/node_modules")
 	redistest.Need(t, err, "needs make packages")
 	npm(t, "build")
-	program := build(t)
+	program := build(t, "..")
 	t.Run("tomar", func(t *testing.T) {
 		t.Parallel()
 		testTomar(t, program)
@@ -270,6 +270,20 @@ func follow(t *testing.T, script, url string) (see func(line string)) {
 // mutate does a mutation whose answer has one text, and returns that.
 func mutate(t *testing.T, url, mutation string) string {
 	t.Helper()
+	var answer struct{ Data map[string]map[string]string }
+	ask(t, url, mutation, &answer)
+	for _, payload := range answer.Data {
+		for _, text := range payload {
+			return text
+		}
+	}
+	t.Fatalf("%s is refused", mutation)
+	return ""
+}
+
+// ask does a mutation, and decodes its answer.
+func ask(t *testing.T, url, mutation string, answer any) {
+	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": "mutation{" + mutation + "}"})
 	if err != nil {
 		t.Fatal(err)
@@ -279,17 +293,9 @@ func mutate(t *testing.T, url, mutation string) string {
 		t.Fatal(err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read
-	var answer struct{ Data map[string]map[string]string }
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		t.Fatal(err)
 	}
-	for _, payload := range answer.Data {
-		for _, text := range payload {
-			return text
-		}
-	}
-	t.Fatalf("%s is refused", mutation)
-	return ""
 }
 
 // Every code that the service has is met, and the extensions beside it are read.
