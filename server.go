@@ -98,12 +98,16 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	tags := lock.TagParser{UpperCase: cfg.UpperCaseTags}
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL:            cfg.RedisURL,
-		Tags:           tags,
-		Saw:            view.Apply,
-		MaxConnections: cfg.MaxConnections,
-		Timeout:        cfg.OperationTimeout,
-		Memory:         cfg.SpoolMemory,
+		URL:              cfg.RedisURL,
+		TLS:              cfg.RedisTLS,
+		SentinelUsername: cfg.SentinelUsername,
+		SentinelPassword: cfg.SentinelPassword,
+		Replicas:         cfg.ReplicasAck,
+		Tags:             tags,
+		Saw:              view.Apply,
+		MaxConnections:   cfg.MaxConnections,
+		Timeout:          cfg.OperationTimeout,
+		Memory:           cfg.SpoolMemory,
 	}, log)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@
 package config
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +26,10 @@ const DotEnv = ".env"
 // Config is a complete and valid configuration.
 type Config struct {
 	RedisURL         string         // REDIS_URL
+	RedisTLS         *tls.Config    // REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE; nil: none is set
+	SentinelUsername string         // REDIS_SENTINEL_USERNAME
+	SentinelPassword string         // REDIS_SENTINEL_PASSWORD
+	ReplicasAck      int            // LOCK_REPLICAS_ACK
 	LockTTL          time.Duration  // REDIS_LOCK_TTL_SECONDS
 	LockMaxTTL       time.Duration  // REDIS_LOCK_MAX_TTL_SECONDS
 	MaxConnections   int            // REDIS_MAX_CONNECTIONS
@@ -68,7 +75,7 @@ type Streams struct {
 var notSupported = []string{
 	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
 	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE",
-	"LOCK_REPLICAS_ACK", "MAX_LOCKS_PER_WORKER", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
+	"MAX_LOCKS_PER_WORKER", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -90,6 +97,10 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	}
 	c := Config{
 		RedisURL:         r.redisURL(dev),
+		RedisTLS:         r.redisTLS(),
+		SentinelUsername: r.get("REDIS_SENTINEL_USERNAME", ""),
+		SentinelPassword: r.get("REDIS_SENTINEL_PASSWORD", ""),
+		ReplicasAck:      r.number("LOCK_REPLICAS_ACK", 0, 0, 10),
 		LockTTL:          r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second),
 		LockMaxTTL:       r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second),
 		MaxConnections:   r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000),
@@ -139,6 +150,15 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	c.Addr = net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
 	if c.LockTTL > c.LockMaxTTL {
 		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
+	}
+	if c.RedisTLS != nil && !strings.HasPrefix(c.RedisURL, "rediss") {
+		r.problem("REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE go with a REDIS_URL that begins with rediss")
+	}
+	if (c.SentinelUsername != "" || c.SentinelPassword != "") && !strings.Contains(c.RedisURL, "+sentinel://") {
+		r.problem("REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD go with a REDIS_URL of redis+sentinel://")
+	}
+	if c.ReplicasAck > 0 && c.RedisURL == "embedded://" {
+		r.problem("LOCK_REPLICAS_ACK must be 0 with REDIS_URL=embedded://, which has no replicas")
 	}
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
@@ -275,33 +295,81 @@ func isHostName(s string) bool {
 	return s != "" && !strings.HasSuffix(s, ".")
 }
 
-// redisURL checks what can be checked without connecting.
+// redisURL checks what can be checked without connecting. No problem quotes the URL,
+// which may hold a password.
 func (r *reader) redisURL(dev bool) string {
 	fallback := "redis://localhost:6379"
 	if dev {
 		fallback = "embedded://"
 	}
 	value := r.get("REDIS_URL", fallback)
-	u, err := url.Parse(value)
-	switch {
-	case err != nil:
-		// The parser's error quotes the URL, which may hold a password.
-		r.problem("REDIS_URL is not a URL")
-	case value == "embedded://":
-	case u.Scheme == "redis+sentinel", u.Scheme == "redis+cluster":
-		r.problem("not supported yet: REDIS_URL with %s://", u.Scheme)
-	case u.Scheme != "redis" && u.Scheme != "rediss":
-		r.problem("REDIS_URL must begin with redis:// or rediss://, or be embedded://")
-	case u.Hostname() == "" || strings.Contains(u.Host, ","):
-		r.problem("REDIS_URL must name one host")
-	case !isNumber(u.Port()):
-		r.problem("REDIS_URL must have a port from 0 to 65535")
-	case u.RawQuery != "" || u.Fragment != "":
+	if value == "embedded://" {
+		return value
+	}
+	scheme, rest, _ := strings.Cut(value, "://")
+	secure, form, _ := strings.Cut(scheme, "+")
+	if secure != "redis" && secure != "rediss" || form != "" && form != "sentinel" && form != "cluster" || strings.HasSuffix(scheme, "+") {
+		r.problem("REDIS_URL must begin with redis://, redis+sentinel://, redis+cluster:// or the same with rediss, or be embedded://")
+		return value
+	}
+	at := strings.LastIndex(rest, "@") + 1
+	hosts, path, _ := strings.Cut(rest[at:], "/")
+	if strings.ContainsAny(hosts+path, "?#") {
 		r.problem("REDIS_URL must have no parameters, the other variables set the options")
-	case !isNumber(strings.TrimPrefix(u.Path, "/")):
+		return value
+	}
+	list := strings.Split(hosts, ",")
+	if form == "" && len(list) > 1 {
+		r.problem("REDIS_URL must name one host; several go with redis+sentinel:// and redis+cluster://")
+		return value
+	}
+	for _, host := range list {
+		u, err := url.Parse("redis://" + rest[:at] + host)
+		switch {
+		case err != nil:
+			r.problem("REDIS_URL is not a URL")
+		case u.Hostname() == "":
+			r.problem("REDIS_URL must name one host, or several with commas between them")
+		case !isNumber(u.Port()):
+			r.problem("REDIS_URL must have a port from 0 to 65535")
+		default:
+			continue
+		}
+		return value
+	}
+	switch master, db, _ := strings.Cut(path, "/"); {
+	case form == "sentinel" && (master == "" || !isNumber(db)):
+		r.problem("REDIS_URL must end in the name of the master, and in nothing or the number of a database after it")
+	case form == "cluster" && path != "":
+		r.problem("REDIS_URL must end in nothing after the hosts of a Cluster, which has one database")
+	case form == "" && !isNumber(path):
 		r.problem("REDIS_URL must end in nothing or in the number of a database")
 	}
 	return value
+}
+
+// redisTLS reads the files that say whom to trust, and who the service is.
+func (r *reader) redisTLS() *tls.Config {
+	ca, cert, key := r.get("REDIS_TLS_CA_FILE", ""), r.get("REDIS_TLS_CERT_FILE", ""), r.get("REDIS_TLS_KEY_FILE", "")
+	if ca+cert+key == "" {
+		return nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca) //nolint:gosec // the file that the operator names
+		c.RootCAs = x509.NewCertPool()
+		if err != nil || !c.RootCAs.AppendCertsFromPEM(pem) {
+			r.problem("REDIS_TLS_CA_FILE must be a file of certificates in PEM")
+		}
+	}
+	if cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			r.problem("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE must be a certificate and its key in PEM")
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c
 }
 
 // isNumber accepts 0 to 65535, and nothing at all.

@@ -1,7 +1,12 @@
 package config_test
 
 import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"log/slog"
+	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -199,16 +204,28 @@ func TestMalformed(t *testing.T) {
 		"nothing to trust":      {map[string]string{"TRUSTED_DOCUMENTS_ONLY": "true"}, "TRUSTED_DOCUMENTS must be set"},
 		"a port in a host":      {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
 		"limit to come":         {map[string]string{"RATE_LIMIT": "off"}, "not supported yet: RATE_LIMIT"},
-		"sentinel to come":      {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b/m"}, "not supported yet: REDIS_URL with redis+sentinel://"},
-		"cluster to come":       {map[string]string{"REDIS_URL": "redis+cluster://a,b"}, "not supported yet: REDIS_URL with redis+cluster://"},
 		"unknown scheme":        {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
 		"no URL":                {map[string]string{"REDIS_URL": "redis://:hunter2@a:b:c"}, "REDIS_URL is not a URL"},
+		"unknown form":          {map[string]string{"REDIS_URL": "redis+ring://:hunter2@a"}, "REDIS_URL must begin with"},
+		"no form":               {map[string]string{"REDIS_URL": "redis+://:hunter2@a"}, "REDIS_URL must begin with"},
 		"two hosts":             {map[string]string{"REDIS_URL": "redis://:hunter2@a,b"}, "REDIS_URL must name one host"},
+		"no host in a list":     {map[string]string{"REDIS_URL": "redis+cluster://:hunter2@a,,b"}, "REDIS_URL must name one host, or several"},
+		"no port in a list":     {map[string]string{"REDIS_URL": "redis+cluster://:hunter2@a:1,b:65536"}, "REDIS_URL must have a port"},
+		"no URL in a list":      {map[string]string{"REDIS_URL": "redis+cluster://:hunter2@a,b:b:c"}, "REDIS_URL is not a URL"},
+		"no master":             {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b"}, "REDIS_URL must end in the name of the master"},
+		"no database of it":     {map[string]string{"REDIS_URL": "redis+sentinel://:hunter2@a,b/spools/x"}, "REDIS_URL must end in the name of the master"},
+		"database of a Cluster": {map[string]string{"REDIS_URL": "redis+cluster://:hunter2@a,b/1"}, "REDIS_URL must end in nothing"},
+		"options in a list":     {map[string]string{"REDIS_URL": "rediss+cluster://:hunter2@a,b?skip_verify=true"}, "REDIS_URL must have no parameters"},
+		"no CA":                 {map[string]string{"REDIS_URL": "rediss://a", "REDIS_TLS_CA_FILE": "testdata/none.pem"}, "REDIS_TLS_CA_FILE must be"},
+		"a CA that is none":     {map[string]string{"REDIS_URL": "rediss://a", "REDIS_TLS_CA_FILE": "testdata/dotenv"}, "REDIS_TLS_CA_FILE must be"},
+		"no key":                {map[string]string{"REDIS_URL": "rediss://a", "REDIS_TLS_CERT_FILE": "testdata/dotenv"}, "REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE must be"},
+		"Sentinels of none":     {map[string]string{"REDIS_SENTINEL_PASSWORD": "hunter2"}, "go with a REDIS_URL of redis+sentinel"},
+		"replicas of none":      {map[string]string{"REDIS_URL": "embedded://", "LOCK_REPLICAS_ACK": "1"}, "LOCK_REPLICAS_ACK must be 0"},
 		"no such port":          {map[string]string{"REDIS_URL": "redis://:hunter2@a:65536"}, "REDIS_URL must have a port"},
 		"no host":               {map[string]string{"REDIS_URL": "redis://:6379"}, "REDIS_URL must name one host"},
 		"verification off":      {map[string]string{"REDIS_URL": "rediss://:hunter2@a?skip_verify=true"}, "REDIS_URL must have no parameters"},
 		"no database number":    {map[string]string{"REDIS_URL": "redis://:hunter2@a/main"}, "REDIS_URL must end in"},
-		"two numbers in it":     {map[string]string{"REDIS_URL": "redis://a/1/2"}, "REDIS_URL must end in"},
+		"two numbers in it":     {map[string]string{"REDIS_URL": "redis://:hunter2@a/1/2"}, "REDIS_URL must end in"},
 		"timeout far too long":  {map[string]string{"REDIS_OPERATION_TIMEOUT_MS": "3600000"}, "REDIS_OPERATION_TIMEOUT_MS must be"},
 	}
 	for name, test := range tests {
@@ -228,6 +245,55 @@ func TestMalformed(t *testing.T) {
 				t.Fatalf("error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+// A certificate of the test's own is trusted, and shown, and only over TLS.
+func TestRedisTLS(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "both.pem")
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	if err := os.WriteFile(file, both, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"AUTH_MODE": "none", "REDIS_URL": "rediss+sentinel://:hunter2@a,b:1/spools/2",
+		"REDIS_TLS_CA_FILE": file, "REDIS_TLS_CERT_FILE": file, "REDIS_TLS_KEY_FILE": file,
+		"REDIS_SENTINEL_USERNAME": "watcher", "REDIS_SENTINEL_PASSWORD": "hunter3", "LOCK_REPLICAS_ACK": "1",
+	}
+	got, err := config.Load(lookup(env), false, noFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(parsed)
+	if c := got.RedisTLS; c == nil || !c.RootCAs.Equal(trusted) || len(c.Certificates) != 1 || c.InsecureSkipVerify || c.MinVersion < tls.VersionTLS12 {
+		t.Errorf("TLS is %+v", c)
+	}
+	if got.SentinelUsername != "watcher" || got.SentinelPassword != "hunter3" || got.ReplicasAck != 1 {
+		t.Errorf("configuration is %+v", got)
+	}
+	env["REDIS_URL"] = "redis+sentinel://a,b/spools"
+	if _, err := config.Load(lookup(env), false, noFile); err == nil || !strings.Contains(err.Error(), "go with a REDIS_URL that begins with rediss") {
+		t.Errorf("without TLS, the error is %v", err)
 	}
 }
 

@@ -682,3 +682,44 @@ func TestRedisBackFromASnapshot(t *testing.T) {
 	server.Restart()
 	p.awaitListed("MK-1 93")
 }
+
+// A view of a Cluster has what any of its masters keeps, and one that Sentinels watch
+// goes on with the next master.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	sentinels, cluster := redistest.StartSentinels(t), redistest.StartCluster(t)
+	for name, form := range map[string]struct {
+		url      string
+		failover func()
+	}{
+		"Sentinel": {sentinels.URL, func() { sentinels.Failover() }},
+		"Cluster":  {cluster.URL, func() { cluster.Failover(cluster.Masters()[0]) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, other := start(t, form.url, seldom), start(t, form.url, seldom)
+			held := 0
+			takeSome := func() {
+				t.Helper()
+				for range 20 { // so many that each master has some
+					eventually(t, "a take", func() bool {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+						defer cancel()
+						_, _, err := other.store.Take(ctx, lock.TakeCommand{
+							Tag: lock.Tag("MK-" + uuid.NewString()), Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", newID(t)),
+						})
+						return err == nil
+					})
+					held++
+				}
+				eventually(t, "the view is live, and has them", func() bool {
+					status := p.view.Status()
+					return status.Live && status.Held >= held
+				})
+			}
+			takeSome()
+			form.failover()
+			takeSome()
+		})
+	}
+}

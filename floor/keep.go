@@ -29,7 +29,8 @@ type Source interface {
 
 	// Scan goes through all locks, in parts and no order, without holding up the
 	// store. Each lock that is there from beginning to end is found at least once, if
-	// its tag can be shown.
+	// its tag can be shown, and unless the store moves it from one of its servers to
+	// another meanwhile.
 	Scan(ctx context.Context, found func([]Found) error) error
 }
 

@@ -10,10 +10,12 @@ import (
 // answers come in the order of the commands, one for each, whatever becomes of the
 // others. Package locktest holds the suite that every implementation must pass.
 //
-// A command fails with *UnavailableError where the store could not be reached or
-// did not answer within ctx's deadline; the same command may then be sent again,
-// and one that had been applied already is recognised and applied once. Any other
-// error that is not of this package means that the store is broken.
+// A command fails with *UnavailableError where the store could not be reached or did
+// not answer within ctx's deadline; the same command may then be sent again, and one
+// that had been applied already is recognised and applied once. A store that has
+// replicas may fail so, too, where it cannot tell in time that they have what a take
+// or an extension changed. Any other error that is not of this package means that
+// the store is broken.
 type Store interface {
 	// Take occupies a free spool. A command whose token holds the spool already
 	// gets that lock, as replayed, with nothing changed.

@@ -21,7 +21,8 @@ func classify(tag lock.Tag, err error) error {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
 		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
-		redis.HasErrorPrefix(err, "MISCONF "), neverSent(err):
+		redis.HasErrorPrefix(err, "MISCONF "), redis.HasErrorPrefix(err, "MOVED "), redis.HasErrorPrefix(err, "ASK "),
+		neverSent(err):
 		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
 		return fmt.Errorf("spool %s: %w", tag, err)
@@ -45,7 +46,7 @@ func neverSent(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &certificate) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, redis.ErrPoolTimeout)
+		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent)
 }
 
 // withoutAddress is err for the log, which is not to hold the address of Redis.

@@ -28,6 +28,7 @@ end
 local at = string.find(applied, ARGV[6], 17, true)
 if at then
   publish() -- the spool as it stands, if the look at it found it changed
+  touch()
   changed, expires = false, tonumber(string.sub(applied, at + 36, at + 48))
   seq = 0 -- as it stood once: older than every change
   return reply('EXTENDED')

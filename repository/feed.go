@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"spoollock/floor"
 	"spoollock/lock"
@@ -27,12 +29,76 @@ var _ floor.Source = (*Redis)(nil)
 // beats.
 const silence = 4 * time.Second
 
-// Beat implements [floor.Source].
+// beats are those that are under way: how many masters' are still to come back, and
+// the earliest time that one of them told.
+type beats struct {
+	mu    sync.Mutex
+	under map[string]beat
+}
+
+type beat struct {
+	left int
+	at   time.Time
+}
+
+// Beat implements [floor.Source]. In a Cluster each master sends it, as each has a way
+// of its own to the feed.
 func (r *Redis) Beat(ctx context.Context, id string) error {
-	if err := beatScript.Run(ctx, r.client, nil, r.channel, id).Err(); err != nil {
+	masters, err := r.masters(ctx)
+	if err == nil {
+		r.beats.begin(id, len(masters))
+		var sending errgroup.Group
+		for _, node := range masters {
+			sending.Go(func() error { return beatScript.Run(ctx, node, nil, r.channel, id).Err() })
+		}
+		err = sending.Wait()
+	}
+	if err != nil {
+		r.beats.forget(id)
 		return fmt.Errorf("publish a beat: %w", withoutAddress(err))
 	}
 	return nil
+}
+
+func (b *beats) begin(id string, masters int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.under[id] = beat{left: masters}
+}
+
+func (b *beats) forget(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.under, id)
+}
+
+// clear forgets all, which are not to be expected on a connection that is new.
+func (b *beats) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.under)
+}
+
+// back takes in what one master sent, and reports whether that was the last of the
+// beat.
+func (b *beats) back(message floor.Message) (floor.Message, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one, own := b.under[message.Beat]
+	if !own {
+		return message, false // of another process
+	}
+	one.left--
+	if one.at.IsZero() || message.At.Before(one.at) {
+		one.at = message.At
+	}
+	b.under[message.Beat] = one
+	if one.left > 0 {
+		return message, false
+	}
+	delete(b.under, message.Beat)
+	message.At = one.at
+	return message, true
 }
 
 // Listen implements [floor.Source]. It holds a connection that is not of the pool.
@@ -57,12 +123,19 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 				return errors.New("listen to the feed: the client connected again by itself")
 			}
 			confirmed = true
+			r.beats.clear()
 			subscribed()
 		case *redis.Message:
 			message, err := decodeMessage(received.Payload)
 			if err != nil {
 				r.odd.Add(1)
 				continue
+			}
+			if message.Beat != "" {
+				complete := false
+				if message, complete = r.beats.back(message); !complete {
+					continue
+				}
 			}
 			heard(message)
 		}
@@ -112,25 +185,41 @@ const (
 // scanCount is about how many keys Redis looks at in one step of a scan.
 const scanCount = 1000
 
-// Scan implements [floor.Source].
+// Scan implements [floor.Source]. In a Cluster it goes through one master after the
+// other; what moves to another one meanwhile may be left out, so that whoever misses
+// something has to ask for it.
 func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error {
-	unfit := int64(0)
+	var one sync.Mutex
+	all := int64(0)
+	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		one.Lock()
+		defer one.Unlock()
+		unfit, err := r.scan(ctx, node, found)
+		all += unfit
+		return err
+	})
+	if err == nil {
+		r.unfit.Store(all)
+	}
+	return err
+}
+
+func (r *Redis) scan(ctx context.Context, node *redis.Client, found func([]floor.Found) error) (unfit int64, err error) {
 	for cursor := uint64(0); ; {
-		keys, next, err := r.client.Scan(ctx, cursor, lockPrefix+"*", scanCount).Result()
+		keys, next, err := node.Scan(ctx, cursor, lockPrefix+"*", scanCount).Result()
 		if err != nil {
-			return fmt.Errorf("scan the locks: %w", withoutAddress(err))
+			return 0, fmt.Errorf("scan the locks: %w", withoutAddress(err))
 		}
-		part, more, err := r.lookAt(ctx, keys)
+		part, more, err := r.lookAt(ctx, node, keys)
 		if err != nil {
-			return fmt.Errorf("look at the locks: %w", withoutAddress(err))
+			return 0, fmt.Errorf("look at the locks: %w", withoutAddress(err))
 		}
 		if err := found(part); err != nil {
-			return err
+			return 0, err
 		}
 		unfit += more
 		if cursor = next; cursor == 0 {
-			r.unfit.Store(unfit)
-			return nil
+			return unfit, nil
 		}
 	}
 }
@@ -142,11 +231,11 @@ const maxRawTag = 256
 // lookAt reads the keys of locks, without the scripts. One that has gone is left
 // out, and so is one that is no text, as nobody can hold it; one whose tag is empty or
 // too long to be shown is only counted, as unfit.
-func (r *Redis) lookAt(ctx context.Context, keys []string) (part []floor.Found, unfit int64, err error) {
+func (r *Redis) lookAt(ctx context.Context, node *redis.Client, keys []string) (part []floor.Found, unfit int64, err error) {
 	if len(keys) == 0 {
 		return nil, 0, nil
 	}
-	pipe := r.client.Pipeline()
+	pipe := node.Pipeline()
 	values := make([]*redis.StringCmd, len(keys))
 	expiries := make([]*redis.Cmd, len(keys))
 	for i, key := range keys {

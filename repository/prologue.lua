@@ -148,6 +148,12 @@ local function open(kind)
     'acquired', acquired, 'name', name, 'note', note)
 end
 
+-- Changes nothing. What replicas are to confirm has to be a write of the connection that
+-- asks them, also where an earlier one made the change.
+local function touch()
+  write('HSET', KEYS[2], 'version', version)
+end
+
 -- How a token ended within the last day, and the release that ended it; false if
 -- nothing is remembered of it.
 local function fate(token, ended)

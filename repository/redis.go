@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,22 +18,37 @@ import (
 	"spoollock/lock"
 )
 
-// EmbeddedURL asks [Open] for a Redis inside this process.
-const EmbeddedURL = "embedded://"
-
-// Config configures a [Redis]. Every field but Saw is required.
+// Config configures a [Redis]. URL, MaxConnections, Timeout and Memory are required.
 type Config struct {
-	// URL is redis://[user:password@]host[:port][/db], the same with rediss:// for
-	// TLS, or [EmbeddedURL].
+	// URL is one of
+	//
+	//	redis://[user:password@]host[:port][/db]
+	//	redis+sentinel://[user:password@]host[:port],…/master[/db]
+	//	redis+cluster://[user:password@]host[:port],…
+	//
+	// the same with rediss for TLS, or [EmbeddedURL]. The hosts of the second are
+	// Sentinels, which say where the master of that name is; those of the third are
+	// some of the nodes. User and password are those of the Redis.
 	URL string
 
-	// MaxConnections is the most connections of the pool that are open at a time; the
-	// feed of the floor has one more. An operation that finds them all in use waits,
-	// within its deadline.
+	// TLS, if it is set, replaces what rediss:// trusts by itself, the roots of the
+	// system.
+	TLS *tls.Config
+
+	// SentinelUsername and SentinelPassword are for Sentinels that ask for them.
+	SentinelUsername, SentinelPassword string
+
+	// MaxConnections is the most connections of the pool that are open at a time, in a
+	// Cluster to each node; the feed of the floor has one more. An operation that finds
+	// them all in use waits, within its deadline.
 	MaxConnections int
 
 	// Timeout bounds dialing, and every command whose context has no deadline.
 	Timeout time.Duration
+
+	// Replicas is how many replicas must have a take or an extension before it is
+	// confirmed; 0: none.
+	Replicas int
 
 	// Tags tells canonical tags from others.
 	Tags lock.TagParser
@@ -49,10 +65,14 @@ type Config struct {
 // Redis is a pool of connections to one Redis and the locks kept there. It
 // implements [lock.Store] and is safe for concurrent use.
 type Redis struct {
-	client   *redis.Client
+	client   redis.UniversalClient // a *redis.Client, or for a Cluster a *redis.ClusterClient
+	timeout  time.Duration
+	replicas int
 	memory   time.Duration
 	tags     lock.TagParser
 	channel  string // of the floor
+	circuit  circuit
+	beats    beats
 	odd      atomic.Int64
 	unfit    atomic.Int64 // tags, at the last scan
 	trips    trips
@@ -66,26 +86,32 @@ type Redis struct {
 // [Redis.Watch], and the pool recovers by itself. It fails on a malformed URL,
 // whose text it keeps out of the error.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
-	r := &Redis{memory: config.Memory, tags: config.Tags, saw: config.Saw, log: log}
+	r := &Redis{
+		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, saw: config.Saw, log: log,
+		beats: beats{under: map[string]beat{}},
+	}
 	if r.saw == nil {
 		r.saw = func(lock.Spool) {}
 	}
-	options := &redis.Options{}
+	options := &redis.UniversalOptions{}
 	if config.URL == EmbeddedURL {
 		server, err := startEmbedded()
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded redis: %w", err)
 		}
 		r.embedded = server
-		options.Addr = server.addr()
+		options.Addrs = []string{server.addr()}
 	} else {
-		parsed, err := redis.ParseURL(config.URL)
+		parsed, err := parseURL(config.URL)
 		if err != nil {
-			// The error of ParseURL can contain the password.
-			return nil, errors.New("the redis URL is malformed")
+			return nil, err
 		}
 		options = parsed
 	}
+	if options.TLSConfig != nil && config.TLS != nil {
+		options.TLSConfig = config.TLS
+	}
+	options.SentinelUsername, options.SentinelPassword = config.SentinelUsername, config.SentinelPassword
 	// lock.Service retries, and nothing below it: an attempt made here would be
 	// one that it does not know of.
 	options.MaxRetries = -1
@@ -102,8 +128,12 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	// The client's own messages would double what Watch and the callers say.
 	redis.SetLogger(&logging.VoidLogger{})
-	r.client = redis.NewClient(options)
-	r.client.AddHook(&r.trips)
+	r.client = redis.NewUniversalClient(options)
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&r.trips) })
+	} else {
+		r.client.AddHook(&r.trips)
+	}
 	r.channel = floorChannel(options.DB)
 	return r, nil
 }
@@ -117,12 +147,39 @@ func (r *Redis) Close() error {
 	return err
 }
 
-// Ping reports whether Redis answers within ctx's deadline.
+// Ping reports whether Redis, in a Cluster each master, answers within ctx's
+// deadline.
 func (r *Redis) Ping(ctx context.Context) error {
-	if err := r.client.Ping(ctx).Err(); err != nil {
+	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() })
+	if err != nil {
 		return fmt.Errorf("ping redis: %w", withoutAddress(err))
 	}
 	return nil
+}
+
+// eachMaster calls do with the Redis, or with each master of a Cluster at the same
+// time, and returns the first error.
+func (r *Redis) eachMaster(ctx context.Context, do func(context.Context, *redis.Client) error) error {
+	switch client := r.client.(type) {
+	case *redis.ClusterClient:
+		return client.ForEachMaster(ctx, do)
+	case *redis.Client:
+		return do(ctx, client)
+	default:
+		return fmt.Errorf("a client of type %T", client)
+	}
+}
+
+// masterOf is where a key is.
+func (r *Redis) masterOf(ctx context.Context, key string) (*redis.Client, error) {
+	switch client := r.client.(type) {
+	case *redis.ClusterClient:
+		return client.MasterForKey(ctx, key)
+	case *redis.Client:
+		return client, nil
+	default:
+		return nil, fmt.Errorf("a client of type %T", client)
+	}
 }
 
 // ErrTooOld says that the Redis found cannot run the scripts.
@@ -135,7 +192,11 @@ func (r *Redis) inspect(ctx context.Context) error {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
 	}
-	info, err := r.info(ctx, "server", "memory", "persistence")
+	return r.eachMaster(ctx, r.inspectNode)
+}
+
+func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
+	info, err := infoOf(ctx, node, "server", "memory", "persistence")
 	if err != nil {
 		return err
 	}
@@ -155,11 +216,11 @@ func (r *Redis) inspect(ctx context.Context) error {
 	return nil
 }
 
-// info asks for one section at a time: a Redis that is too old knows no more.
-func (r *Redis) info(ctx context.Context, sections ...string) (map[string]string, error) {
+// infoOf asks for one section at a time: a Redis that is too old knows no more.
+func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[string]string, error) {
 	fields := map[string]string{}
 	for _, section := range sections {
-		text, err := r.client.Info(ctx, section).Result()
+		text, err := node.Info(ctx, section).Result()
 		if err != nil {
 			return nil, fmt.Errorf("ask redis for its %s: %w", section, withoutAddress(err))
 		}
@@ -214,7 +275,7 @@ func (r *Redis) Watch(ctx context.Context) error {
 }
 
 func (r *Redis) within(ctx context.Context, look func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, r.client.Options().DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	return look(ctx)
 }

@@ -126,26 +126,11 @@ func keepUntilLive(t *testing.T, url string) {
 // the rule is needed.
 func TestACL(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../docs/redis.acl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rule []any
-	for line := range strings.Lines(string(text)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			for word := range strings.FieldsSeq(line) {
-				rule = append(rule, word)
-			}
-		}
-	}
-	rule[1] = "spools" // "user NAME …" in a file, "ACL SETUSER NAME …" as a command
+	rule := aclRule(t)
 	server := redistest.Start(t)
+	url := withUser(t, server.URL, rule, server)
 	admin := server.Client()
 	t.Cleanup(func() { _ = admin.Close() })
-	if err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER"}, append(rule[1:], ">hunter2")...)...).Err(); err != nil {
-		t.Fatal(err)
-	}
-	url := "redis://spools:hunter2@" + server.Addr
 	if log := watch(t, url, "redis found"); strings.Contains(log.String(), "refuses") || strings.Contains(log.String(), "does not say") {
 		t.Fatalf("the user is refused:\n%s", log)
 	}
@@ -173,6 +158,43 @@ func TestACL(t *testing.T) {
 			t.Errorf("%v is answered %v", command, err)
 		}
 	}
+}
+
+// aclRule is what docs/redis.acl says of the user; on a Cluster, with the words that
+// its comment adds for one.
+func aclRule(t *testing.T, more ...any) (rule []any) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		for word := range strings.FieldsSeq(line) {
+			rule = append(rule, word)
+		}
+	}
+	for _, word := range more {
+		if !strings.Contains(string(text), " "+word.(string)) {
+			t.Errorf("docs/redis.acl does not say %s", word)
+		}
+	}
+	return append(rule[2:], more...) // without "user NAME"
+}
+
+// withUser makes the user on each server, and returns the URL with it.
+func withUser(t *testing.T, url string, rule []any, servers ...*redistest.Server) string {
+	t.Helper()
+	for _, server := range servers {
+		admin := server.Client()
+		err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER", "spools", ">hunter2"}, rule...)...).Err()
+		if err = errors.Join(err, admin.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.Replace(url, "://", "://spools:hunter2@", 1)
 }
 
 // oldRedis answers INFO as Redis 6.2 does, and everything else with an error. No
@@ -291,7 +313,11 @@ func TestWrongPasswordIsNotShown(t *testing.T) {
 
 func TestMalformedURLIsNotShown(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"redis://:hunter2@a:b:c", "hunter2", "http://:hunter2@a", "redis://:hunter2@a/x"} {
+	for _, url := range []string{
+		"redis://:hunter2@a:b:c", "hunter2", "http://:hunter2@a", "redis://:hunter2@a/x", "redis://:hunter2@a,b",
+		"redis://:hunter2@a?skip_verify=true", "rediss+cluster://:hunter2@a,b?skip_verify=true", "redis+ring://:hunter2@a",
+		"redis+sentinel://:hunter2@a,b", "redis+sentinel://:hunter2@a/spools/x", "redis+cluster://:hunter2@a,b/1",
+	} {
 		_, err := repository.Open(repository.Config{URL: url}, redistest.NewLog(t).Logger())
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("a malformed URL gives %v", err)
@@ -328,4 +354,24 @@ func TestEmbeddedIsReachable(t *testing.T) {
 			t.Errorf("redis-cli %s says %q, %v", name, out, err)
 		}
 	}
+}
+
+// Once Redis has not answered time and again, operations fail without asking it; once it
+// answers, they do not.
+func TestCircuitOpensAndCloses(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	read := func() error {
+		ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
+		defer cancel()
+		_, err := s.store.Read(ctx, s.tag)
+		return err
+	}
+	s.server.Pause()
+	await(t, "the circuit opens", func() bool {
+		err := read()
+		return err != nil && strings.Contains(err.Error(), "is not asked")
+	})
+	s.server.Resume()
+	await(t, "the circuit closes", func() bool { return read() == nil })
 }

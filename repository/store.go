@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -37,7 +36,7 @@ var _ lock.Store = (*Redis)(nil)
 
 // Take implements [lock.Store].
 func (r *Redis) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
-	return run(ctx, r, takeScript, cmds, takeCall, takeAnswer)
+	return run(ctx, r, takeScript, r.replicas, cmds, takeCall, takeAnswer)
 }
 
 func takeCall(cmd lock.TakeCommand) (lock.Tag, []any) {
@@ -79,7 +78,7 @@ var releaseOutcomes = map[lock.End]lock.ReleaseOutcome{
 
 // Release implements [lock.Store].
 func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.Result[lock.Released] {
-	return run(ctx, r, releaseScript, cmds, releaseCall, releaseAnswer)
+	return run(ctx, r, releaseScript, 0, cmds, releaseCall, releaseAnswer)
 }
 
 func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
@@ -114,7 +113,7 @@ func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
 
 // Extend implements [lock.Store].
 func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Result[lock.Lock] {
-	return run(ctx, r, extendScript, cmds, extendCall, extendAnswer)
+	return run(ctx, r, extendScript, r.replicas, cmds, extendCall, extendAnswer)
 }
 
 func extendCall(cmd lock.ExtendCommand) (lock.Tag, []any) {
@@ -149,7 +148,7 @@ func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {
 
 // Read implements [lock.Store].
 func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
-	return run(ctx, r, readScript, tags, readCall, readAnswer)
+	return run(ctx, r, readScript, 0, tags, readCall, readAnswer)
 }
 
 func readCall(tag lock.Tag) (lock.Tag, []any) { return tag, nil }
@@ -163,60 +162,48 @@ func readAnswer(_ lock.Tag, answer reply) (lock.Spool, error) {
 
 // History implements [lock.Store].
 func (r *Redis) History(ctx context.Context, tag lock.Tag) ([]lock.Event, error) {
-	result := run(ctx, r, historyScript, []lock.Tag{tag}, readCall, historyAnswer)[0]
+	result := run(ctx, r, historyScript, 0, []lock.Tag{tag}, readCall, historyAnswer)[0]
 	return result.Value, result.Err
 }
 
 func historyAnswer(_ lock.Tag, answer reply) ([]lock.Event, error) { return answer.events, nil }
 
-// run executes one script for each command, all in one round trip. On a Redis that
-// does not have the script, after a restart or a failover, that costs a second
-// one, which sends the source.
-func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, cmds []C,
-	call func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+// run executes one script for each command, all in one round trip, in a Cluster in
+// one to each master that has any of the keys. On a Redis that does not have the
+// script, after a restart or a failover, that costs a second one, which sends the
+// source. What the script did is to be on so many replicas as well.
+func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmds []C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
 ) []lock.Result[T] {
-	answers := make([]*redis.Cmd, len(cmds))
-	tags := make([]lock.Tag, len(cmds))
-	all := make([]int, len(cmds))
-	for i := range cmds {
-		all[i] = i
+	calls := make([]*call, len(cmds))
+	for i, cmd := range cmds {
+		tag, args := arguments(cmd)
+		calls[i] = &call{tag: tag, args: append([]any{r.memory.Milliseconds(), r.channel}, args...)}
 	}
-	send := func(places []int, eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
-		if len(places) == 0 {
-			return
-		}
-		pipe := r.client.Pipeline()
-		for _, i := range places {
-			var args []any
-			tags[i], args = call(cmds[i])
-			answers[i] = eval(ctx, pipe, keys(tags[i]), append([]any{r.memory.Milliseconds(), r.channel}, args...)...)
-		}
-		_, err := pipe.Exec(ctx)
-		for _, i := range places {
-			if answers[i].Err() == nil && answers[i].Val() == nil {
-				answers[i].SetErr(err) // Redis refused the connection, and was asked nothing
-			}
-		}
-	}
-	send(all, script.EvalSha)
-	send(slices.DeleteFunc(all, func(i int) bool { return !redis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") }), script.Eval)
+	r.ask(ctx, calls, script, replicas)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
 		// The value counts even beside an error: to go-redis, a connection that broke
 		// after this answer is an error of all.
-		values, _ := answers[i].Val().([]any)
+		values, _ := calls[i].answer.Val().([]any)
 		if values == nil {
-			_, err := answers[i].Slice()
-			results[i].Err = classify(tags[i], err)
+			_, err := calls[i].answer.Slice()
+			results[i].Err = classify(calls[i].tag, err)
 			continue
 		}
-		reply, err := decode(tags[i], values)
+		reply, err := decode(calls[i].tag, values)
 		if err != nil {
 			results[i].Err = err
 			continue
 		}
 		r.saw(reply.spool)
 		results[i].Value, results[i].Err = answer(cmd, reply)
+		if results[i].Err == nil && calls[i].unconfirmed {
+			results[i].Err = &lock.UnavailableError{
+				Outcome: lock.OutcomeUnknown,
+				Err:     fmt.Errorf("spool %s: fewer than %d replicas have it", calls[i].tag, replicas),
+			}
+		}
 	}
 	return results
 }

@@ -10,6 +10,7 @@
 -- has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version.
 
 if value == ARGV[3] then
+  touch()
   return reply('REPLAYED')
 end
 local lists = redis.call('HMGET', KEYS[2], 'ended', 'barred')

@@ -1,0 +1,79 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// tripAfter is how many round trips in a row have to fail until the circuit opens.
+	tripAfter = 5
+
+	// An open circuit lets one round trip through after firstProbe, and after each that
+	// fails waits twice as long for the next, up to maxProbe, and up to a half longer.
+	firstProbe = 50 * time.Millisecond
+	maxProbe   = time.Second
+
+	// maxUnder is how many operations may be under way at a time, most of them waiting
+	// for a connection. Redis serves so many well within the time of one.
+	maxUnder = 4096
+)
+
+var (
+	errCircuitOpen = errors.New("redis does not answer, and is not asked until it may again")
+	errTooMany     = errors.New("too many operations wait for redis")
+)
+
+// circuit keeps operations from a Redis that does not answer, so that they fail at once
+// and neither they nor their connections pile up. It is closed, and lets all through,
+// until [tripAfter] round trips have failed in a row.
+type circuit struct {
+	mu     sync.Mutex
+	under  int           // operations under way
+	failed int           // in a row
+	pause  time.Duration // to the next probe
+	probe  time.Time     // when it may be; zero: the circuit is closed
+}
+
+// enter asks whether an operation may go to Redis; if so, leave says what came of it.
+func (c *circuit) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	switch {
+	case c.under == maxUnder:
+		return errTooMany
+	case !c.probe.IsZero() && now.Before(c.probe):
+		return errCircuitOpen
+	case !c.probe.IsZero():
+		c.wait(now) // for this one, which is the probe
+	}
+	c.under++
+	return nil
+}
+
+func (c *circuit) leave(results ...error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under--
+	for _, err := range results {
+		switch {
+		case err == nil || isAnswer(err):
+			c.failed, c.pause, c.probe = 0, 0, time.Time{}
+			return
+		case errors.Is(err, context.Canceled):
+			return // it says nothing of Redis
+		}
+	}
+	if c.failed++; c.failed >= tripAfter && c.probe.IsZero() {
+		c.wait(time.Now())
+	}
+}
+
+func (c *circuit) wait(now time.Time) {
+	c.pause = min(max(2*c.pause, firstProbe), maxProbe)
+	c.probe = now.Add(c.pause + rand.N(c.pause/2)) //nolint:gosec // no secret
+}

@@ -1,0 +1,67 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// through has an operation end in result, and returns why it may not go to Redis.
+func (c *circuit) through(result error) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	c.leave(result)
+	return nil
+}
+
+func TestCircuit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var c circuit
+		pass := func(result error, times int) {
+			t.Helper()
+			for range times {
+				if err := c.through(result); err != nil {
+					t.Fatalf("the circuit answers %v", err)
+				}
+			}
+		}
+		pass(io.EOF, tripAfter-1)
+		pass(nil, 1)
+		pass(context.Canceled, 2*tripAfter) // which says nothing of Redis
+		pass(io.EOF, tripAfter)
+		if err := c.through(nil); !errors.Is(err, errCircuitOpen) {
+			t.Fatalf("after %d failures in a row, the circuit answers %v", tripAfter, err)
+		}
+		for pause := firstProbe; pause < 4*maxProbe; pause *= 2 {
+			time.Sleep(min(pause, maxProbe) * 3 / 2)
+			pass(io.EOF, 1)
+			if err := c.through(nil); !errors.Is(err, errCircuitOpen) {
+				t.Fatalf("beside a probe, the circuit answers %v", err)
+			}
+		}
+		time.Sleep(maxProbe * 3 / 2)
+		pass(nil, 2)
+	})
+}
+
+func TestCircuitBoundsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	var c circuit
+	for range maxUnder {
+		if err := c.enter(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.enter(); !errors.Is(err, errTooMany) {
+		t.Fatalf("one more is answered %v", err)
+	}
+	c.leave(nil)
+	if err := c.enter(); err != nil {
+		t.Fatal(err)
+	}
+}

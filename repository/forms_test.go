@@ -1,0 +1,172 @@
+package repository_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+	"spoollock/lock/locktest"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestSentinels(t *testing.T) {
+	t.Parallel()
+	sentinels := redistest.StartSentinels(t)
+	store := open(t, sentinels.URL)
+	t.Run("conformance", func(t *testing.T) { locktest.Run(t, store) })
+	t.Run("failover", func(t *testing.T) {
+		failOver(t, store, func(string) { sentinels.Failover() })
+	})
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	store := open(t, cluster.URL)
+	t.Run("conformance", func(t *testing.T) { locktest.Run(t, store) })
+	t.Run("user", func(t *testing.T) {
+		rule := aclRule(t, "+wait", "+cluster|slots", "+asking")
+		url := withUser(t, cluster.URL, rule, cluster.Nodes...)
+		store, err := repository.Open(repository.Config{
+			URL: url, MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
+		}, redistest.NewLog(t).Logger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		locktest.Run(t, store)
+		followKeys(t, store, cluster)
+		keepUntilLive(t, url)
+	})
+	t.Run("moving slot", func(t *testing.T) {
+		followKeys(t, store, cluster)
+		moveSlot(t, store, cluster)
+	})
+	t.Run("failover", func(t *testing.T) {
+		failOver(t, store, func(key string) { cluster.Failover(cluster.MasterOf(key)) })
+	})
+}
+
+// failOver sees that a store which found the master of a key finds the next one, and
+// that what the replicas had is there.
+func failOver(t *testing.T, all lock.Store, failover func(key string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	store := locktest.One{Store: all}
+	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
+	cmd := s.command()
+	taken := s.take(cmd)
+	failover(s.lockKey())
+	await(t, "the lock is read from the next master", func() bool {
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		spool, err := store.Read(attempt, s.tag)
+		return err == nil && spool.Lock != nil && spool.Version == taken.Version
+	})
+	var outcome lock.ReleaseOutcome
+	await(t, "the next master releases it", func() bool {
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		var err error
+		outcome, _, err = store.Release(attempt, lock.ReleaseCommand{Tag: s.tag, Token: cmd.Token, ID: s.id()})
+		return err == nil
+	})
+	if !outcome.Released() {
+		t.Errorf("the release is %s", outcome)
+	}
+}
+
+// followKeys sees that a lock is read and released while its slot is on its way to
+// another master, and its keys are there already.
+func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s := &stand{t: t, ctx: ctx, store: locktest.One{Store: all}, tag: newTag()}
+	cmd := s.command()
+	taken := s.take(cmd)
+	slot := redistest.Slot(s.lockKey())
+	from := cluster.MasterOf(s.lockKey())
+	to := cluster.Masters()[0]
+	if to == from {
+		to = cluster.Masters()[1]
+	}
+	run := func(server *redistest.Server, command ...any) any {
+		client := server.Client()
+		defer client.Close() //nolint:errcheck // a client of the moment
+		value, err := client.Do(ctx, command...).Result()
+		s.must(err)
+		return value
+	}
+	fromID, toID := run(from, "CLUSTER", "MYID"), run(to, "CLUSTER", "MYID")
+	run(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	run(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	host, port, _ := strings.Cut(to.Addr, ":")
+	run(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", s.lockKey(), s.companionKey(), "spool_history:{"+s.lockKey()+"}")
+	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
+		t.Errorf("the spool is %+v", spool)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	for _, server := range []*redistest.Server{to, from} {
+		run(server, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased) // the former master says where it is
+}
+
+// moveSlot sees that operations on a spool whose slot moves to and fro are answered,
+// each one.
+func moveSlot(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	store := locktest.One{Store: all}
+	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
+	key := s.lockKey()
+	moving, moved := context.WithCancel(ctx)
+	var operations sync.WaitGroup
+	operations.Go(func() {
+		for n := 0; moving.Err() == nil || n < 10; n++ {
+			// While some of its keys have moved, a script on all of them has to wait.
+			again := func(operation func() error) {
+				for {
+					err := operation()
+					if err == nil {
+						return
+					}
+					if unavailable := (*lock.UnavailableError)(nil); !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied || ctx.Err() != nil {
+						t.Errorf("while the slot moves, the error is %v", err)
+						return
+					}
+				}
+			}
+			cmd := s.command()
+			again(func() error {
+				_, replayed, err := store.Take(ctx, cmd)
+				if replayed {
+					t.Error("a take that was not applied is there")
+				}
+				return err
+			})
+			again(func() error {
+				outcome, _, err := store.Release(ctx, lock.ReleaseCommand{Tag: s.tag, Token: cmd.Token, ID: s.id()})
+				if err == nil && outcome != lock.OutcomeReleased {
+					t.Errorf("the release is %s", outcome)
+				}
+				return err
+			})
+		}
+	})
+	for range 2 {
+		for _, master := range cluster.Masters() {
+			cluster.MoveSlot(redistest.Slot(key), master)
+		}
+	}
+	moved()
+	operations.Wait()
+}
