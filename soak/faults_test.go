@@ -11,6 +11,7 @@ import (
 
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // returnAim is how soon all is to be right again.
@@ -25,8 +26,8 @@ func TestFaults(t *testing.T) {
 	defer plain.Close() //nolint:errcheck // the test is over
 	// What breaks is between this one and Redis; the other one makes the changes.
 	s, other := launch(ctx, t, proxy.URL), launch(ctx, t, server.URL)
-	s.awaitLive(ctx)
-	other.awaitLive(ctx)
+	s.AwaitLive(ctx)
+	other.AwaitLive(ctx)
 	const many = 50
 	followers := follow(ctx, t, s, many)
 	stop := load{service: other, prefix: "L", rate: *rate, keep: 50}.start(ctx)
@@ -37,7 +38,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"the connections to Redis are cut", proxy.Cut, proxy.Mend},
 		{"Redis is killed, and started again", server.Kill, server.Restart},
-		{"the process is stopped (SIGSTOP)", s.signal(syscall.SIGSTOP), s.signal(syscall.SIGCONT)},
+		{"the process is stopped (SIGSTOP)", func() { s.Signal(syscall.SIGSTOP) }, func() { s.Signal(syscall.SIGCONT) }},
 	}
 	took := make([][]time.Duration, len(kinds))
 	slowest := make([][]time.Duration, len(kinds))
@@ -75,14 +76,6 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func (s *service) signal(signal syscall.Signal) func() {
-	return func() {
-		if err := s.cmd.Process.Signal(signal); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-}
-
 // broken lets one fault happen for a while, and returns how long after its end each
 // subscriber was right again about the spools of the prefix, which are changed during
 // the fault and not after it.
@@ -97,7 +90,7 @@ func broken(
 	if redisIsGone {
 		ttl = max(time.Second, length/2).Truncate(time.Second) // nobody can change them; they lapse
 	}
-	await(ctx, t, "the other process takes spools", func() bool {
+	servicetest.Await(ctx, t, "the other process takes spools", func() bool {
 		_, _, err := other.take(ctx, prefix, note, time.Hour)
 		return err == nil
 	})
@@ -123,8 +116,8 @@ func broken(
 	again()
 	since := time.Now()
 	if redisIsGone {
-		await(ctx, t, "short locks have lapsed", func() bool {
-			return len(must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))) == 21
+		servicetest.Await(ctx, t, "short locks have lapsed", func() bool {
+			return len(servicetest.Must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))) == 21
 		})
 	}
 	return converge(ctx, t, followers, plain, prefix, since)

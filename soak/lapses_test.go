@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // lapseAim is how soon a lapse is to be told.
@@ -34,7 +35,7 @@ func (h *heard) listen(ctx context.Context, t *testing.T, plain *redis.Client) {
 	t.Helper()
 	feed := plain.Subscribe(ctx, "spool_floor:0")
 	t.Cleanup(func() { _ = feed.Close() })
-	must[any](t)(feed.Receive(ctx)) // it is subscribed
+	servicetest.Must[any](t)(feed.Receive(ctx)) // it is subscribed
 	go func() {
 		for {
 			message, err := feed.ReceiveMessage(ctx)
@@ -74,7 +75,7 @@ func TestLapses(t *testing.T) {
 	var services []*service
 	for range 3 {
 		s := launch(ctx, t, server.URL)
-		s.awaitLive(ctx)
+		s.AwaitLive(ctx)
 		services = append(services, s)
 	}
 	printf("%d locks, each for 1 to 20 seconds at random. Delay: from the expiry to the message on the feed.\n", *lapses)
@@ -85,7 +86,7 @@ func TestLapses(t *testing.T) {
 			pipe.Set(ctx, fmt.Sprintf("other:%07d", i), "x", time.Hour)
 		}
 		if others > 0 {
-			must[[]redis.Cmder](t)(pipe.Exec(ctx))
+			servicetest.Must[[]redis.Cmder](t)(pipe.Exec(ctx))
 		}
 		lapse(ctx, t, services, plain, others)
 	}
@@ -115,19 +116,19 @@ func lapse(ctx context.Context, t *testing.T, services []*service, plain *redis.
 	}
 	progress(t, "%d locks are taken beside %d other keys", len(tags), others)
 	for _, s := range services {
-		await(ctx, t, "no lock is on the floor", func() bool { return s.metrics()["spoollock_floor_locks"] == 0 })
+		servicetest.Await(ctx, t, "no lock is on the floor", func() bool { return s.Metrics()["spoollock_floor_locks"] == 0 })
 	}
 	told := func() int {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return len(h.delays)
 	}
-	await(ctx, t, "each lapse is told", func() bool { return told() == len(tags) })
+	servicetest.Await(ctx, t, "each lapse is told", func() bool { return told() == len(tags) })
 	// Read as it is in Redis: an operation would record what nobody had yet.
 	events, twice := 0, 0
 	for _, tag := range tags {
 		expired := 0
-		for _, event := range must[[]string](t)(plain.LRange(ctx, "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()) {
+		for _, event := range servicetest.Must[[]string](t)(plain.LRange(ctx, "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()) {
 			if strings.HasPrefix(event, `["EXPIRED",`) {
 				expired++
 			}

@@ -17,6 +17,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // TestForeignLocks has another program take and release spools.
@@ -27,7 +28,7 @@ func TestForeignLocks(t *testing.T) {
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
 	often := launch(ctx, t, server.URL, fmt.Sprintf("FLOOR_REBUILD_SECONDS=%.0f", rebuild.Seconds()))
-	often.awaitLive(ctx)
+	often.AwaitLive(ctx)
 	untouched := follow(ctx, t, often, 1)[0]
 	shows := func(f *follower, tag string, held bool) func() bool {
 		return func() bool {
@@ -48,13 +49,13 @@ func TestForeignLocks(t *testing.T) {
 			for m := n; m < min(n+20, *foreign); m++ {
 				another(ctx, t, plain, fmt.Sprintf("FOREIGN-%05d", m), held)
 			}
-			await(ctx, t, "the next rebuild", shows(untouched, fmt.Sprintf("FOREIGN-%05d", n), held))
+			servicetest.Await(ctx, t, "the next rebuild", shows(untouched, fmt.Sprintf("FOREIGN-%05d", n), held))
 			rebuilt[i] = append(rebuilt[i], time.Since(begun))
 		}
 	}
-	often.stop() // from here on nothing is rebuilt
+	often.Stop() // from here on nothing is rebuilt
 	seldom := launch(ctx, t, server.URL, "FLOOR_REBUILD_SECONDS=86400")
-	seldom.awaitLive(ctx)
+	seldom.AwaitLive(ctx)
 	asked := follow(ctx, t, seldom, 1)[0]
 	for i, held := range []bool{true, false} {
 		for n := range *foreign {
@@ -65,7 +66,7 @@ func TestForeignLocks(t *testing.T) {
 			if err := seldom.post(ctx, `query($tag:ID!){spoolLock(tagSpool:$tag){ownerId}}`, map[string]any{"tag": tag}, &answer); err != nil {
 				t.Fatal(err)
 			}
-			await(ctx, t, "a spool that was asked for", shows(asked, tag, held))
+			servicetest.Await(ctx, t, "a spool that was asked for", shows(asked, tag, held))
 			touched[i] = append(touched[i], time.Since(begun))
 		}
 	}
@@ -84,13 +85,13 @@ func another(ctx context.Context, t *testing.T, plain *redis.Client, tag string,
 	t.Helper()
 	key := "spool_lock:" + tag
 	if take {
-		if !must[bool](t)(plain.SetNX(ctx, key, anothersValue, time.Hour).Result()) {
+		if !servicetest.Must[bool](t)(plain.SetNX(ctx, key, anothersValue, time.Hour).Result()) {
 			t.Fatalf("%s is held", tag)
 		}
 		return
 	}
 	const compareAndDelete = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`
-	if n := must[int](t)(plain.Eval(ctx, compareAndDelete, []string{key}, anothersValue).Int()); n != 1 {
+	if n := servicetest.Must[int](t)(plain.Eval(ctx, compareAndDelete, []string{key}, anothersValue).Int()); n != 1 {
 		t.Fatalf("%s is not released", tag)
 	}
 }
@@ -118,7 +119,7 @@ func largeTag(i int) string { return fmt.Sprintf("MK-%07d", i) }
 
 func fillByTakes(ctx context.Context, t *testing.T, server *redistest.Server, n int) {
 	t.Helper()
-	store := must[*repository.Redis](t)(repository.Open(repository.Config{
+	store := servicetest.Must[*repository.Redis](t)(repository.Open(repository.Config{
 		URL: server.URL, MaxConnections: 1, Timeout: time.Minute, Memory: 30 * 24 * time.Hour,
 	}, slog.New(slog.DiscardHandler)))
 	defer store.Close() //nolint:errcheck // it was used
@@ -126,7 +127,7 @@ func fillByTakes(ctx context.Context, t *testing.T, server *redistest.Server, n 
 		var cmds []lock.TakeCommand
 		for j := i; j < min(i+batch, n); j++ {
 			worker := lock.WorkerID(fmt.Sprint(j % owners))
-			id := must[lock.RequestID](t)(lock.NewRequestID())
+			id := servicetest.Must[lock.RequestID](t)(lock.NewRequestID())
 			cmds = append(cmds, lock.TakeCommand{
 				Tag: lock.Tag(largeTag(j)), Owner: lock.Worker{ID: worker, Name: "MR(93)"}, Note: "weld 3 of 5",
 				TTL: time.Hour, Token: lock.NewToken(worker, id),
@@ -149,7 +150,7 @@ func fillBySets(ctx context.Context, t *testing.T, server *redistest.Server, n i
 		for j := i; j < min(i+batch, n); j++ {
 			pipe.SetNX(ctx, "spool_lock:"+largeTag(j), fmt.Sprintf("%d:%s", j%owners, uuid.NewString()), time.Hour)
 		}
-		must[[]redis.Cmder](t)(pipe.Exec(ctx))
+		servicetest.Must[[]redis.Cmder](t)(pipe.Exec(ctx))
 	}
 }
 
@@ -171,11 +172,11 @@ func measureFloor(ctx context.Context, t *testing.T, server *redistest.Server, w
 	begun := time.Now()
 	s := launch(ctx, t, server.URL, "FLOOR_REBUILD_SECONDS=2")
 	stop := load{service: s, prefix: "LOAD-" + start, rate: *rate, keep: 20}.start(ctx)
-	s.awaitLive(ctx)
+	s.AwaitLive(ctx)
 	ready := time.Since(begun)
 	meanwhile := stop()
 	meanwhile.check(t)
-	metrics := s.metrics()
+	metrics := s.Metrics()
 	first := seconds(metrics["spoollock_floor_last_rebuild_seconds"])
 	if locks := int(metrics["spoollock_floor_locks"]); locks < n {
 		t.Errorf("%d of %d locks are on the floor", locks, n)
@@ -186,7 +187,7 @@ func measureFloor(ctx context.Context, t *testing.T, server *redistest.Server, w
 	// Through one rebuild from its beginning to its end, at least.
 	until := metrics["spoollock_floor_rebuilds_total"] + 2
 	lists := [4][]time.Duration{}
-	for i := 0; i < 100 || s.metrics()["spoollock_floor_rebuilds_total"] < until; i++ {
+	for i := 0; i < 100 || s.Metrics()["spoollock_floor_rebuilds_total"] < until; i++ {
 		for j, filter := range []map[string]any{
 			nil, {"ownerId": fmt.Sprint(i % owners)}, {"tagPrefix": largeTag(i % n)[:8]}, {"tagPrefix": "MK-"},
 		} {
@@ -198,15 +199,15 @@ func measureFloor(ctx context.Context, t *testing.T, server *redistest.Server, w
 	}
 	later := stop()
 	later.check(t)
-	rebuild := seconds(s.metrics()["spoollock_floor_last_rebuild_seconds"])
-	memory := s.memory()
+	rebuild := seconds(s.Metrics()["spoollock_floor_last_rebuild_seconds"])
+	memory := s.Memory()
 	row := fmt.Sprintf("| %d %s | %s | %v | %v | %v, %v | %v | %v, %v |", n, whose, start, ready.Round(time.Millisecond), first,
 		percentile(meanwhile.takes, .5), percentile(meanwhile.takes, .99), rebuild, percentile(later.takes, .5), percentile(later.takes, .99))
 	for _, took := range lists {
 		row += fmt.Sprintf(" %v, %v |", percentile(took, .5), percentile(took, .99))
 	}
 	printf("%s %.0f | %.0f |", row, memory/megabyte, redisMemory(ctx, t, server)/megabyte)
-	s.stop()
+	s.Stop()
 }
 
 func seconds(s float64) time.Duration {
@@ -247,7 +248,7 @@ func redisMemory(ctx context.Context, t *testing.T, server *redistest.Server) fl
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // a client of the moment
 	var bytes float64
-	for line := range strings.Lines(must[string](t)(plain.Info(ctx, "memory").Result())) {
+	for line := range strings.Lines(servicetest.Must[string](t)(plain.Info(ctx, "memory").Result())) {
 		if _, err := fmt.Sscanf(line, "used_memory:%f", &bytes); err == nil {
 			return bytes
 		}

@@ -13,6 +13,7 @@ import (
 	"spoollock/floor/floortest"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // TestSlowSubscribers has some subscribers stop reading while others go on.
@@ -25,21 +26,21 @@ func TestSlowSubscribers(t *testing.T) {
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
 	s := launch(ctx, t, server.URL)
-	s.awaitLive(ctx)
+	s.AwaitLive(ctx)
 	c := gather(ctx, t, s, many)
 	before := measure(ctx, t, s, c, "ALONE", long, faster**rate, *stepTime)
 
 	var silent []*floortest.Client
 	for range slow {
-		subscriber := must[*floortest.Client](t)(floortest.Dial(ctx, s.url))
+		subscriber := servicetest.Must[*floortest.Client](t)(floortest.Dial(ctx, s.URL))
 		defer subscriber.Close()
-		must[floortest.Update](t)(subscriber.Next(ctx))
+		servicetest.Must[floortest.Update](t)(subscriber.Next(ctx))
 		silent = append(silent, subscriber)
 	}
 	largest := watchMemory(ctx, s)
 	beside := measure(ctx, t, s, c, "MK", long, faster**rate, *silence)
 	peak := largest()
-	left := s.metrics()["spoollock_floor_subscribers"]
+	left := s.Metrics()["spoollock_floor_subscribers"]
 
 	// They read again, or connect anew: a little more happens, so that what they are
 	// sent is not the past alone.
@@ -47,7 +48,7 @@ func TestSlowSubscribers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	truth := must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, ""))
+	truth := servicetest.Must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, ""))
 	begun := time.Now()
 	var cut atomic.Int64
 	var reading sync.WaitGroup
@@ -77,7 +78,7 @@ func TestSlowSubscribers(t *testing.T) {
 // readAgain reads until the subscriber shows what it should, on a new connection if
 // the old one was cut off.
 func readAgain(ctx context.Context, s *service, subscriber *floortest.Client, truth map[string]floortest.Held) (anew bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, servicetest.Patience)
 	defer cancel()
 	for {
 		_, err := subscriber.Next(ctx)
@@ -85,7 +86,7 @@ func readAgain(ctx context.Context, s *service, subscriber *floortest.Client, tr
 		case err != nil && anew:
 			return anew, err
 		case err != nil:
-			if subscriber, err = floortest.Dial(ctx, s.url); err != nil {
+			if subscriber, err = floortest.Dial(ctx, s.URL); err != nil {
 				return anew, err
 			}
 			defer subscriber.Close()
@@ -109,7 +110,7 @@ func watchMemory(ctx context.Context, s *service) (largest func() float64) {
 	go func() {
 		most := 0.
 		for ctx.Err() == nil {
-			most = max(most, s.memory())
+			most = max(most, s.Memory())
 			during(ctx, 200*time.Millisecond)
 		}
 		result <- most

@@ -6,22 +6,15 @@
 package soak_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +22,7 @@ import (
 
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // The sizes, each with its full measure.
@@ -50,9 +44,6 @@ var (
 	reportFile  = flag.String("report", "", "where the report is kept if nothing failed")
 )
 
-// patience is a guard against hanging, never a measurement.
-const patience = time.Minute
-
 var (
 	binary string
 	report strings.Builder // of the tests, which run one after the other
@@ -69,10 +60,8 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the system clears it, too
-	binary = filepath.Join(dir, "spoollock")
-	build := exec.Command("go", "build", "-o", binary, "spoollock")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Printf("build: %v\n%s", err, out)
+	if binary, err = servicetest.Build(dir); err != nil {
+		fmt.Println(err)
 		return 1
 	}
 	fmt.Fprintf(&report, "# The live floor, measured\n\nPrinted and kept by `make soak`: the built program with its limits lifted, a real Redis,\n"+
@@ -124,27 +113,6 @@ func aim(d, most time.Duration) string {
 	return fmt.Sprintf("aim of %v not met", most)
 }
 
-func must[T any](t *testing.T) func(T, error) T {
-	return func(v T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
-
-// await polls until the condition holds.
-func await(ctx context.Context, t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for !condition() {
-		if ctx.Err() != nil {
-			t.Fatalf("in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // during waits while something else goes on.
 func during(ctx context.Context, d time.Duration) {
 	select {
@@ -154,115 +122,17 @@ func during(ctx context.Context, d time.Duration) {
 }
 
 // service is the program under test.
-type service struct {
-	t   *testing.T
-	url string
-	cmd *exec.Cmd
-}
+type service struct{ *servicetest.Service }
 
 // launch starts the program on the Redis at redisURL, and stops it when the test
 // ends. The environment is given as NAME=value.
 func launch(ctx context.Context, t *testing.T, redisURL string, env ...string) *service {
 	t.Helper()
-	log := redistest.NewLog(t)
-	cmd := exec.CommandContext(ctx, binary)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append([]string{
-		"REDIS_URL=" + redisURL, "AUTH_MODE=none", "PORT=0", "MAX_CONNECTIONS_PER_ADDRESS=100000",
-		"MAX_SUBSCRIPTIONS=100000", "MAX_SUBSCRIPTIONS_PER_ADDRESS=100000", "MAX_MESSAGES_PER_SECOND=100000",
-	}, env...)
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s := &service{t: t, cmd: cmd}
-	t.Cleanup(s.stop)
-	s.url = log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
-	return s
+	return &service{servicetest.Launch(ctx, t, binary, redisURL, redistest.NewLog(t), env...)}
 }
 
-// stop ends the program by SIGTERM, which has to do. It may be called twice.
-func (s *service) stop() {
-	if s.cmd.ProcessState != nil {
-		return
-	}
-	_ = s.cmd.Process.Signal(syscall.SIGCONT)
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	killed := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
-	defer killed.Stop()
-	if err := s.cmd.Wait(); err != nil {
-		s.t.Errorf("the service ends with %v", err)
-	}
-}
-
-func (s *service) awaitLive(ctx context.Context) {
-	s.t.Helper()
-	await(ctx, s.t, "the view is live", func() bool { return s.metrics()["spoollock_floor_live"] == 1 })
-}
-
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: patience}
-
-// metrics are those without labels.
-func (s *service) metrics() map[string]float64 {
-	s.t.Helper()
-	response := must[*http.Response](s.t)(client.Get(s.url + "/metrics"))
-	defer response.Body.Close() //nolint:errcheck // it was read
-	text := must[[]byte](s.t)(io.ReadAll(response.Body))
-	values := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if v, err := strconv.ParseFloat(value, 64); err == nil {
-			values[name] = v
-		}
-	}
-	return values
-}
-
-// memory is what is resident, in bytes (proc(5), statm).
-func (s *service) memory() float64 {
-	s.t.Helper()
-	fields := strings.Fields(string(must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid)))))
-	return must[float64](s.t)(strconv.ParseFloat(fields[1], 64)) * float64(os.Getpagesize())
-}
-
-// cpu is the time that all cores have spent on it (proc(5), stat): user and system,
-// in hundredths of a second.
-func (s *service) cpu() time.Duration {
-	s.t.Helper()
-	text := string(must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))))
-	fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
-	user, system := must[int](s.t)(strconv.Atoi(fields[11])), must[int](s.t)(strconv.Atoi(fields[12]))
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-// post sends a document with its input, and decodes the data into answer.
 func (s *service) post(ctx context.Context, query string, variables map[string]any, answer any) error {
-	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/graphql", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close() //nolint:errcheck // it was read
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	var decoded struct {
-		Data   json.RawMessage
-		Errors json.RawMessage
-	}
-	if err := json.Unmarshal(text, &decoded); err != nil || decoded.Errors != nil {
-		return fmt.Errorf("%s is answered %s", query, text)
-	}
-	return json.Unmarshal(decoded.Data, answer)
+	return servicetest.Post(ctx, s.URL, query, variables, answer)
 }
 
 // take takes a spool and answers the version of the change.
@@ -444,7 +314,7 @@ func follow(ctx context.Context, t *testing.T, s *service, n int) []*follower {
 		})
 	}
 	for _, f := range followers {
-		await(ctx, t, "a first message", func() bool {
+		servicetest.Await(ctx, t, "a first message", func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.held != nil
@@ -455,7 +325,7 @@ func follow(ctx context.Context, t *testing.T, s *service, n int) []*follower {
 
 // connect follows until the connection ends.
 func (f *follower) connect(ctx context.Context) {
-	c, err := floortest.Dial(ctx, f.service.url)
+	c, err := floortest.Dial(ctx, f.service.URL)
 	if err != nil {
 		return
 	}
@@ -502,11 +372,11 @@ func (f *follower) shows(prefix string, want map[string]floortest.Held) bool {
 // meanwhile, and returns how long after the given moment each of them did.
 func converge(ctx context.Context, t *testing.T, followers []*follower, plain *redis.Client, prefix string, since time.Time) []time.Duration {
 	t.Helper()
-	truth := must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	truth := servicetest.Must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))
+	ctx, cancel := context.WithTimeout(ctx, servicetest.Patience)
 	defer cancel()
 	took := make([]time.Duration, len(followers))
-	await(ctx, t, fmt.Sprintf("all show the %d spools that Redis has", len(truth)), func() bool {
+	servicetest.Await(ctx, t, fmt.Sprintf("all show the %d spools that Redis has", len(truth)), func() bool {
 		all := true
 		for i, f := range followers {
 			if took[i] != 0 {

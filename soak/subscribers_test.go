@@ -16,6 +16,7 @@ import (
 
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // reachAim is how soon a change is to have reached all subscribers.
@@ -116,7 +117,7 @@ func gather(ctx context.Context, t *testing.T, s *service, n int) *crowd {
 		places <- struct{}{}
 		dialing.Go(func() {
 			defer func() { <-places }()
-			subscriber, err := floortest.Dial(ctx, s.url)
+			subscriber, err := floortest.Dial(ctx, s.URL)
 			if err != nil {
 				c.failed.Store(&err)
 				return
@@ -133,7 +134,7 @@ func gather(ctx context.Context, t *testing.T, s *service, n int) *crowd {
 		}
 	}
 	dialing.Wait()
-	await(ctx, t, "each subscriber has its first message", func() bool {
+	servicetest.Await(ctx, t, "each subscriber has its first message", func() bool {
 		c.check(t)
 		return c.begun.Load() == int64(n)
 	})
@@ -202,13 +203,13 @@ type phase struct {
 func measure(ctx context.Context, t *testing.T, s *service, c *crowd, prefix, note string, rate int, d time.Duration) phase {
 	t.Helper()
 	var p phase
-	p.reached = newCount(d + 2*patience)
+	p.reached = newCount(d + 2*servicetest.Patience)
 	size := 0
 	if c != nil {
 		size = c.size
 		c.counting.Store(p.reached)
 	}
-	before, cpu := s.metrics(), s.cpu()
+	before, cpu := s.Metrics(), s.CPU()
 	stop := load{service: s, prefix: prefix, rate: rate, keep: 50, note: note, changed: p.reached.changed}.start(ctx)
 	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
 		during(ctx, min(20*time.Second, time.Until(end)))
@@ -216,14 +217,14 @@ func measure(ctx context.Context, t *testing.T, s *service, c *crowd, prefix, no
 	}
 	p.loaded = stop()
 	p.check(t)
-	after := s.metrics()
-	p.cpu = (s.cpu() - cpu).Seconds() / p.lasted.Seconds()
+	after := s.Metrics()
+	p.cpu = (s.CPU() - cpu).Seconds() / p.lasted.Seconds()
 	for last, since := int64(-1), time.Now(); size > 0 && p.reached.missing(size) > 0 && time.Since(since) < 10*time.Second; during(ctx, 20*time.Millisecond) {
 		if now := p.reached.total.Load(); now != last {
 			last, since = now, time.Now()
 		}
 	}
-	p.memory = s.memory()
+	p.memory = s.Memory()
 	difference := func(name string) float64 { return after[name] - before[name] }
 	p.trips = difference("spoollock_redis_round_trips_total")
 	p.waits = difference("spoollock_redis_connection_waits_total")
@@ -253,11 +254,11 @@ const pool = 5 // connections
 // checkConnections sees to it that subscribers cost Redis one connection in all.
 func checkConnections(ctx context.Context, t *testing.T, s *service, plain *redis.Client) (feeds int64) {
 	t.Helper()
-	feeds = must[map[string]int64](t)(plain.PubSubNumSub(ctx, "spool_floor:0").Result())["spool_floor:0"]
+	feeds = servicetest.Must[map[string]int64](t)(plain.PubSubNumSub(ctx, "spool_floor:0").Result())["spool_floor:0"]
 	if feeds != 1 {
 		t.Errorf("%d connections listen to the feed", feeds)
 	}
-	if n := s.metrics()["spoollock_redis_connections"]; n > pool {
+	if n := s.Metrics()["spoollock_redis_connections"]; n > pool {
 		t.Errorf("the pool has %v connections, of %d", n, pool)
 	}
 	return feeds
@@ -272,7 +273,7 @@ func TestSubscribers(t *testing.T) {
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
 	s := launch(ctx, t, server.URL, "REDIS_MAX_CONNECTIONS=5")
-	s.awaitLive(ctx)
+	s.AwaitLive(ctx)
 	measure(ctx, t, s, nil, "WARM", note, *rate, min(*stepTime, 5*time.Second))
 	alone := measure(ctx, t, s, nil, "ALONE", note, *rate, *stepTime)
 	c := gather(ctx, t, s, *subscribers)
@@ -315,7 +316,7 @@ func TestManySubscribers(t *testing.T) {
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
 	s := launch(ctx, t, server.URL, "REDIS_MAX_CONNECTIONS=5")
-	s.awaitLive(ctx)
+	s.AwaitLive(ctx)
 	alone := measure(ctx, t, s, nil, "ALONE", note, *rate, *stepTime)
 	c := gather(ctx, t, s, *many)
 	sample := follow(ctx, t, s, sampled)

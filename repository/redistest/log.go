@@ -10,16 +10,19 @@ import (
 	"time"
 )
 
-// Log collects what is logged, and shows it in the output of go test -v. It may be
-// written and read at the same time.
+// Log collects what is logged, and passes it on. It may be written and read at the
+// same time.
 type Log struct {
 	out  io.Writer
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// NewLog returns an empty log of the test.
-func NewLog(t testing.TB) *Log { return &Log{out: t.Output()} }
+// NewLog returns an empty log of the test, which shows it in the output of go test -v.
+func NewLog(t testing.TB) *Log { return NewLogTo(t.Output()) }
+
+// NewLogTo returns an empty log that is passed on to out.
+func NewLogTo(out io.Writer) *Log { return &Log{out: out} }
 
 // Logger returns a logger that writes every level to the log.
 func (l *Log) Logger() *slog.Logger {

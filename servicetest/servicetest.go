@@ -1,0 +1,221 @@
+// Package servicetest builds the program, and runs and asks it as it is deployed.
+package servicetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"spoollock/repository/redistest"
+)
+
+// Patience is a guard against hanging, never a measurement.
+const Patience = time.Minute
+
+// Build builds the program in dir, and returns its path.
+func Build(dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "spoollock")
+	build := exec.Command("go", "build", "-o", binary, "spoollock")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Await polls until the condition holds.
+func Await(ctx context.Context, t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for !condition() {
+		if ctx.Err() != nil {
+			t.Fatalf("in vain: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Service is the program in a process of its own, on a free loopback port. Its
+// requests may be sent while it is killed and started again.
+type Service struct {
+	URL string
+
+	t      testing.TB
+	binary string
+	env    []string
+	log    *redistest.Log
+	cmd    *exec.Cmd
+}
+
+// Launch starts the program with its limits lifted, on the Redis at redisURL, and
+// stops it when the test ends, or kills it when ctx does. The log is its own, the
+// environment is given as NAME=value.
+func Launch(ctx context.Context, t testing.TB, binary, redisURL string, log *redistest.Log, env ...string) *Service {
+	t.Helper()
+	s := &Service{t: t, binary: binary, log: log, env: append([]string{
+		"REDIS_URL=" + redisURL, "AUTH_MODE=none", "PORT=0", "MAX_CONNECTIONS_PER_ADDRESS=100000",
+		"MAX_SUBSCRIPTIONS=100000", "MAX_SUBSCRIPTIONS_PER_ADDRESS=100000", "MAX_MESSAGES_PER_SECOND=100000",
+	}, env...)}
+	s.start(ctx)
+	t.Cleanup(s.Stop)
+	s.URL = log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+	s.env = append(s.env, "PORT="+s.URL[strings.LastIndex(s.URL, ":")+1:])
+	return s
+}
+
+func (s *Service) start(ctx context.Context) {
+	s.t.Helper()
+	s.cmd = exec.CommandContext(ctx, s.binary)
+	s.cmd.Dir = s.t.TempDir()
+	s.cmd.Env = s.env
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Restart starts the program again after [Service.Stop] or [Service.Kill], at the
+// same address, and waits until it answers.
+func (s *Service) Restart(ctx context.Context) {
+	s.t.Helper()
+	s.start(ctx)
+	Await(ctx, s.t, "the program answers again", func() bool {
+		response, err := client.Get(s.URL + "/healthz")
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err == nil
+	})
+}
+
+// Stop ends the program by SIGTERM, which has to do. It may be called twice.
+func (s *Service) Stop() {
+	if s.cmd.ProcessState != nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	killed := time.AfterFunc(Patience, func() { _ = s.cmd.Process.Kill() })
+	defer killed.Stop()
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Errorf("the service ends with %v", err)
+	}
+}
+
+// Kill ends the program at once, as kill -9 does, and waits until it is gone.
+func (s *Service) Kill() {
+	s.Signal(syscall.SIGKILL)
+	_ = s.cmd.Wait() // it was killed
+}
+
+// Signal sends the program a signal.
+func (s *Service) Signal(signal syscall.Signal) {
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// AwaitLive waits until the view of the floor is live.
+func (s *Service) AwaitLive(ctx context.Context) {
+	s.t.Helper()
+	Await(ctx, s.t, "the view is live", func() bool { return s.Metrics()["spoollock_floor_live"] == 1 })
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: Patience}
+
+// Metrics are those without labels.
+func (s *Service) Metrics() map[string]float64 {
+	s.t.Helper()
+	response := Must[*http.Response](s.t)(client.Get(s.URL + "/metrics"))
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text := Must[[]byte](s.t)(io.ReadAll(response.Body))
+	values := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			values[name] = v
+		}
+	}
+	return values
+}
+
+// Memory is what is resident, in bytes (proc(5), statm).
+func (s *Service) Memory() float64 {
+	s.t.Helper()
+	fields := strings.Fields(string(Must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid)))))
+	return Must[float64](s.t)(strconv.ParseFloat(fields[1], 64)) * float64(os.Getpagesize())
+}
+
+// CPU is the time that all cores have spent on it (proc(5), stat): user and system,
+// in hundredths of a second.
+func (s *Service) CPU() time.Duration {
+	s.t.Helper()
+	text := string(Must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))))
+	fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
+	user, system := Must[int](s.t)(strconv.Atoi(fields[11])), Must[int](s.t)(strconv.Atoi(fields[12]))
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// Must fails the test on an error.
+func Must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// RefusedError is an answer of the service with errors in it.
+type RefusedError struct {
+	Extensions json.RawMessage // of the first error
+	text       string
+}
+
+func (e *RefusedError) Error() string { return e.text }
+
+// Post sends a document with its variables to the service at url, and decodes the
+// data into answer. It returns *[RefusedError] where the service answers errors, and any
+// other error where it does not answer.
+func Post(ctx context.Context, url, query string, variables map[string]any, answer any) error {
+	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/graphql", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	var decoded struct {
+		Data   json.RawMessage
+		Errors []struct{ Extensions json.RawMessage }
+	}
+	if err := json.Unmarshal(text, &decoded); err != nil {
+		return errors.Join(fmt.Errorf("%s is answered %s", query, text), err)
+	}
+	if len(decoded.Errors) > 0 {
+		return &RefusedError{Extensions: decoded.Errors[0].Extensions, text: fmt.Sprintf("%s is answered %s", query, text)}
+	}
+	return json.Unmarshal(decoded.Data, answer)
+}
