@@ -79,6 +79,7 @@ func (s *Service) start(ctx context.Context) {
 	s.cmd.Dir = s.t.TempDir()
 	s.cmd.Env = s.env
 	s.cmd.Stderr = s.log
+	redistest.DieWithTest(s.cmd)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

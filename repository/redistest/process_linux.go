@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// dieWithTest has the process end with this one, however this one ends.
-func dieWithTest(process *exec.Cmd) {
+// DieWithTest has the process end with this one, however this one ends.
+func DieWithTest(process *exec.Cmd) {
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

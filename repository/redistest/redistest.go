@@ -162,7 +162,7 @@ func (s *Server) launch() bool {
 	//nolint:gosec // the arguments are the tests' own
 	process := exec.Command("redis-server", append([]string{s.file()}, s.args...)...)
 	process.Env = append(os.Environ(), s.env...)
-	dieWithTest(process)
+	DieWithTest(process)
 	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
