@@ -1,4 +1,4 @@
-.PHONY: help run generate lint test e2e race fuzz packages bench soak verify
+.PHONY: help run generate lint test e2e race fuzz packages bench soak faults verify
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .bin/golangci-lint
@@ -16,6 +16,7 @@ lint: $(LINT) packages ## check style and import directions, and the schema
 	$(LINT) run ./...
 	$(LINT) run --build-tags bench ./bench/...
 	$(LINT) run --build-tags soak ./soak/...
+	$(LINT) run --build-tags faults ./faults/...
 	cd graph/schema && npm run --silent lint
 
 $(LINT):
@@ -50,6 +51,9 @@ bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
 
 soak: ## measure the live floor on a real Redis, with nothing beside it (twenty-five minutes)
 	go test -tags soak -count=1 -v -timeout 60m ./soak -report $(CURDIR)/docs/measurements/floor.md
+
+faults: ## break servers under load, and have every history judged (an hour)
+	go test -tags faults -count=1 -v -timeout 120m ./faults -report $(CURDIR)/docs/measurements/faults.md
 
 verify: ## what CI runs
 	.ci/run

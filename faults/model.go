@@ -125,6 +125,8 @@ func (b Bounds) moves(operations []*Operation) (moves []porcupine.Operation, lat
 			}
 		case o.Kind == Extend && o.Outcome != Extended:
 			add(o, Extend, end)
+		case o.Kind == ForeignTake && o.Sent > 1:
+			add(o, ForeignTake, end) // and lapsed, before it was sent again
 		case o.Kind == Take && (o.Outcome == Occupied || o.Outcome == Conflict) && o.Sent > 1 && holders[o.Owner()]:
 			add(o, Take, forever*1e6)
 			late++
@@ -159,12 +161,14 @@ type extension struct {
 type ending struct {
 	owner, cause string
 	expires      int64
+	unseen       bool // perhaps: nobody was told of it
 }
 
 const (
 	causeReleased = "RELEASED"
 	causeExpired  = "EXPIRED"
 	causeForeign  = "RELEASED_EXTERNALLY"
+	causeUnseen   = "NOT_HELD"
 )
 
 func (s state) equal(other state) bool {
@@ -267,6 +271,9 @@ func (b Bounds) certain(s state, m move) []state {
 	switch m.Outcome {
 	case Taken:
 		if m.Kind == ForeignTake {
+			if own && m.Sent > 1 { // an earlier sending took it
+				return []state{s}
+			}
 			ok = s.free()
 			s = b.held(s, m)
 			break
@@ -320,8 +327,16 @@ func (b Bounds) certain(s state, m move) []state {
 		ok = b.ended(s, m, causeReleased) || b.ended(s, m, causeForeign)
 	case Expired:
 		ok = b.ended(s, m, causeExpired)
+	case NotOwner:
+		ok = !s.free() && !own && b.ended(s, m, causeUnseen)
 	case NotHeld:
-		ok = m.Kind == ForeignRelease && !own // nothing of the service's is forgotten in a run
+		if m.Kind == Release {
+			ok = s.free() && b.ended(s, m, causeUnseen)
+			break
+		}
+		if ok = !own; own && m.Sent > 1 { // by an earlier sending
+			ok, s = true, s.end(causeForeign)
+		}
 	}
 	if !ok {
 		return nil
@@ -364,7 +379,7 @@ func (s state) extend(id string, earliest, latest int64) state {
 // end is the spool without its lock. The version grows when it is next looked at, if
 // there was a look while the lock was there.
 func (s state) end(cause string) state {
-	s.ended = append(slices.Clip(s.ended), ending{s.lock.OwnerID, cause, s.lock.Expires})
+	s.ended = append(slices.Clip(s.ended), ending{s.lock.OwnerID, cause, s.lock.Expires, s.lock.Version == 0})
 	s.exact = false
 	if s.lock.Version != 0 {
 		s.version = s.lock.Version + 1
@@ -381,7 +396,7 @@ func (s state) knows(owner string) bool {
 // What another program released counts as lapsed where nobody looked before that.
 func (b Bounds) ended(s state, m move, cause string) bool {
 	return slices.ContainsFunc(s.ended, func(e ending) bool {
-		return e.owner == m.Owner() && (e.cause == cause ||
+		return e.owner == m.Owner() && (e.cause == cause || e.unseen && cause == causeUnseen ||
 			e.cause == causeForeign && cause == causeExpired && e.expires <= m.end()+b.Ahead+rounding ||
 			// By a clock that was put back, it had time left.
 			e.cause == causeExpired && cause == causeForeign && b.Ahead+b.Behind > 0)

@@ -161,6 +161,10 @@ func TestCheck(t *testing.T) {
 		{"another program's take of unknown outcome holds", true, faults.Bounds{}, []*faults.Operation{with(at{10, 20}.foreign("f", 1000), unknown), at{500, 510}.held("f", 7, 1400)}},
 		{"another program's take of unknown outcome does not", true, faults.Bounds{}, []*faults.Operation{with(at{10, 20}.foreign("f", 1000), unknown), at{500, 510}.free(0), at{520, 530}.take("a", 7, 1520)}},
 
+		{"another program's lock that nobody saw is released late", true, faults.Bounds{}, []*faults.Operation{at{10, 20}.foreign("f", 1000), at{30, 40}.operation(faults.ForeignRelease, "f", faults.Released), at{50, 60}.release("f", faults.NotHeld)}},
+		{"another program's lock that somebody saw is forgotten", false, faults.Bounds{}, []*faults.Operation{at{10, 20}.foreign("f", 1000), at{21, 22}.held("f", 7, 1015), at{30, 40}.operation(faults.ForeignRelease, "f", faults.Released), at{50, 60}.release("f", faults.NotHeld)}},
+		{"another program's take that was sent twice", true, faults.Bounds{}, []*faults.Operation{with(at{10, 1500}.foreign("f", 1000), resent), at{100, 110}.held("f", 7, 1090), at{1200, 1210}.free(8), at{1600, 1610}.held("f", 9, 2400)}},
+
 		{"a release that a failover undid", true, faults.Bounds{}, []*faults.Operation{taken, with(at{30, 40}.release("a", faults.Released), inDoubt), at{50, 60}.held("a", 7, 1010)}},
 		{"a release that no failover undid", true, faults.Bounds{}, []*faults.Operation{taken, with(at{30, 40}.release("a", faults.Released), inDoubt), at{50, 60}.take("b", 9, 1050)}},
 		{"a take that a failover undid", false, faults.Bounds{}, []*faults.Operation{with(at{10, 20}.take("a", 7, 1010), inDoubt), at{50, 60}.take("b", 9, 1050)}},
