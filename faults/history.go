@@ -75,6 +75,10 @@ type Operation struct {
 	Call   int64 // ns, Unix
 	Return int64 // ns, of the last answer; without an outcome it means nothing
 
+	// Disturbed says that something was broken meanwhile, so that a request may have been
+	// tried again in the service, and what was given up may arrive after the answer.
+	Disturbed bool `json:",omitempty"`
+
 	// InDoubt says that a failover may have come between: what was read may be of a
 	// master that is none any more, and what was released may come back.
 	InDoubt bool `json:",omitempty"`

@@ -89,9 +89,8 @@ type move struct {
 	maybe Kind // empty: the operation itself
 }
 
-// moves are what is to be put in an order. late is how many takes were refused after
-// a sending whose fate was not known, and seen to hold later: such a sending may
-// arrive at any time.
+// moves are what is to be put in an order. late is how many takes were refused, and
+// seen to hold later: what was sent before, and given up, may arrive at any time.
 func (b Bounds) moves(operations []*Operation) (moves []porcupine.Operation, late int) {
 	holders, taken, clients := map[string]bool{}, map[string]bool{}, 0
 	for _, o := range operations {
@@ -127,7 +126,7 @@ func (b Bounds) moves(operations []*Operation) (moves []porcupine.Operation, lat
 			add(o, Extend, end)
 		case o.Kind == ForeignTake && o.Sent > 1:
 			add(o, ForeignTake, end) // and lapsed, before it was sent again
-		case o.Kind == Take && (o.Outcome == Occupied || o.Outcome == Conflict) && o.Sent > 1 && holders[o.Owner()]:
+		case o.Kind == Take && (o.Outcome == Occupied || o.Outcome == Conflict) && (o.Sent > 1 || o.Disturbed) && holders[o.Owner()]:
 			add(o, Take, forever*1e6)
 			late++
 		}

@@ -68,9 +68,10 @@ func with(o *faults.Operation, change func(*faults.Operation)) *faults.Operation
 	return o
 }
 
-func resent(o *faults.Operation)  { o.Sent = 2 }
-func inDoubt(o *faults.Operation) { o.InDoubt = true }
-func unknown(o *faults.Operation) { o.Outcome, o.Lock = faults.Unknown, nil }
+func resent(o *faults.Operation)    { o.Sent = 2 }
+func disturbed(o *faults.Operation) { o.Disturbed = true }
+func inDoubt(o *faults.Operation)   { o.InDoubt = true }
+func unknown(o *faults.Operation)   { o.Outcome, o.Lock = faults.Unknown, nil }
 
 func lasting(ttl int64) func(*faults.Operation) {
 	return func(o *faults.Operation) { o.TTL = ttl }
@@ -121,6 +122,7 @@ func TestCheck(t *testing.T) {
 		{"in the way after its lapse", false, faults.Bounds{}, []*faults.Operation{taken, with(at{1020, 1030}.take("b", 0, 2020), occupied("a", 7, 1010))}},
 		{"a refused take that holds", false, faults.Bounds{}, []*faults.Operation{taken, with(at{30, 40}.take("b", 0, 1030), occupied("a", 7, 1010)), at{50, 60}.release("a", faults.Released), at{70, 80}.held("b", 9, 1075)}},
 		{"a refused take that was sent before, and holds late", true, faults.Bounds{}, []*faults.Operation{taken, with(with(at{30, 40}.take("b", 0, 1030), occupied("a", 7, 1010)), resent), at{50, 60}.release("a", faults.Released), at{70, 80}.held("b", 9, 1075)}},
+		{"a refused take that was disturbed, and holds late", true, faults.Bounds{}, []*faults.Operation{taken, with(with(at{30, 40}.take("b", 0, 1030), occupied("a", 7, 1010)), disturbed), at{50, 60}.release("a", faults.Released), at{70, 80}.held("b", 9, 1075)}},
 
 		{"the version that was expected", true, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 9, 1070), expecting(8))}},
 		{"another version than was expected", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 9, 1070), expecting(7))}},

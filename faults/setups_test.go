@@ -25,8 +25,8 @@ type system struct {
 	urls     []string // of Redis, for each process of ours
 	env      []string // of these
 	services []*servicetest.Service
-	plain    []*redis.Client // of every server that may have locks
-	foreign  carry           // nil: no other program
+	plain    func() []*redis.Client // of the servers that have locks, each another part
+	foreign  carry                  // nil: no other program
 	bounds   faults.Bounds
 	breaks   []fault
 	mayLose  bool // locks that were acknowledged, in a failover
@@ -52,7 +52,14 @@ type nemesis struct {
 
 	left   []fault // before all of them come again
 	struck map[string]int
-	doubts [][2]int64 // ns, between which a failover may have lost something
+	spans  []span
+}
+
+// span is when something was broken, ns, with a second before, in which something was
+// answered that was yet to be replicated, and one after, in which something arrives late.
+type span struct {
+	from, to int64
+	inDoubt  bool
 }
 
 // strike breaks something for a while, after another while.
@@ -72,23 +79,29 @@ func (n *nemesis) strike(ctx context.Context) {
 	heal()
 	healed := time.Now()
 	_, _ = fmt.Fprintf(n.log, "%s healed: %s\n", healed.Format(time.RFC3339Nano), fault.name)
-	if fault.inDoubt {
-		// Before it, something was answered that was yet to be replicated.
-		n.doubts = append(n.doubts, [2]int64{begun.Add(-time.Second).UnixNano(), healed.Add(time.Second).UnixNano()})
-	}
+	n.spans = append(n.spans, span{begun.Add(-time.Second).UnixNano(), healed.Add(time.Second).UnixNano(), fault.inDoubt})
 }
 
-// mark marks what is in doubt.
+// mark notes in the history what was under way while something was broken.
 func (n *nemesis) mark(history []*faults.Operation) {
 	for _, o := range history {
-		o.InDoubt = slices.ContainsFunc(n.doubts, func(doubt [2]int64) bool { return o.Call < doubt[1] && doubt[0] < o.Return })
+		for _, span := range n.spans {
+			if o.Call < span.to && span.from < o.Return {
+				o.Disturbed = true
+				o.InDoubt = o.InDoubt || span.inDoubt
+			}
+		}
 	}
 }
 
 // setups build a system without its services.
 var setups = map[string]func(t *testing.T, random *rand.Rand) *system{
-	"clock":      clock,
-	"standalone": func(t *testing.T, random *rand.Rand) *system { s, _ := standalone(t, random); return s },
+	"clock":         clock,
+	"cluster":       func(t *testing.T, random *rand.Rand) *system { return cluster(t, random, 1) },
+	"cluster-ack0":  func(t *testing.T, random *rand.Rand) *system { return cluster(t, random, 0) },
+	"sentinel":      func(t *testing.T, random *rand.Rand) *system { return sentinel(t, random, 1) },
+	"sentinel-ack0": func(t *testing.T, random *rand.Rand) *system { return sentinel(t, random, 0) },
+	"standalone":    func(t *testing.T, random *rand.Rand) *system { s, _ := standalone(t, random); return s },
 }
 
 // operationTimeout is the deadline of our processes' operations.
@@ -154,7 +167,7 @@ func standalone(t *testing.T, random *rand.Rand, options ...string) (*system, *r
 	t.Helper()
 	server := redistest.Start(t, append([]string{"--appendonly", "yes", "--appendfsync", "always"}, options...)...)
 	plain := server.Client()
-	s := &system{plain: []*redis.Client{plain}, foreign: foreign(func(string) *redis.Client { return plain })}
+	s := &system{plain: func() []*redis.Client { return []*redis.Client{plain} }, foreign: foreign(func(string) *redis.Client { return plain })}
 	var proxies []*redistest.Proxy
 	for range 3 {
 		proxy := redistest.StartProxy(t, server.Addr, nil)
@@ -184,5 +197,154 @@ func clock(t *testing.T, random *rand.Rand) *system {
 		server.MoveClock(time.Duration(random.IntN(2*most)-most) * time.Millisecond)
 		return func() { server.MoveClock(0) }
 	}})
+	return s
+}
+
+// acknowledging makes a system that takes a lock for held when so many replicas have it.
+func acknowledging(url string, replicas int) *system {
+	return &system{
+		urls: []string{url, url, url}, env: []string{fmt.Sprintf("LOCK_REPLICAS_ACK=%d", replicas)},
+		bounds: faults.Bounds{TakesBack: replicas > 0}, mayLose: replicas == 0,
+	}
+}
+
+// clients returns a client of each server, always the same one.
+func clients(servers []*redistest.Server) func(some []*redistest.Server) []*redis.Client {
+	all := map[*redistest.Server]*redis.Client{}
+	for _, server := range servers {
+		all[server] = server.Client()
+	}
+	return func(some []*redistest.Server) (clients []*redis.Client) {
+		for _, server := range some {
+			clients = append(clients, all[server])
+		}
+		return clients
+	}
+}
+
+func proxies(servers []*redistest.Server) (proxies []*redistest.Proxy) {
+	for _, server := range servers {
+		proxies = append(proxies, server.Proxy)
+	}
+	return proxies
+}
+
+// masters break a master, whose place another one takes. The functions return which,
+// wait until another has it, part servers from the others and join them again, and wait
+// until all is right.
+type masters struct {
+	one     func() *redistest.Server
+	another func(old *redistest.Server)
+	isolate func(...*redistest.Server)
+	rejoin  func(...*redistest.Server)
+	right   func()
+}
+
+func (m masters) breaks() []fault {
+	return []fault{
+		{"a master is killed", true, func() func() {
+			master := m.one()
+			master.Kill()
+			return func() {
+				m.another(master)
+				master.Restart()
+				m.right()
+			}
+		}},
+		{"a master is stopped", true, func() func() {
+			master := m.one()
+			master.Pause()
+			return func() {
+				m.another(master)
+				master.Resume()
+				m.right()
+			}
+		}},
+		{"a master is isolated", true, func() func() {
+			master := m.one()
+			m.isolate(master)
+			return func() {
+				m.another(master)
+				m.rejoin(master)
+				m.right()
+			}
+		}},
+	}
+}
+
+// sentinel is a master with two replicas, and three sentinels.
+func sentinel(t *testing.T, random *rand.Rand, replicas int) *system {
+	t.Helper()
+	servers := redistest.StartSentinels(t, "--appendonly", "yes")
+	s := acknowledging(servers.URL, replicas)
+	of := clients(servers.Nodes)
+	s.plain = func() []*redis.Client { return of([]*redistest.Server{servers.Master()}) }
+	s.breakConnections(random, proxies(servers.Nodes))
+	s.breaks = append(s.breaks, masters{
+		servers.Master, func(old *redistest.Server) { servers.AwaitMaster(old) },
+		servers.Isolate, servers.Rejoin, servers.AwaitOK,
+	}.breaks()...)
+	kill := func(server *redistest.Server) func() {
+		server.Kill()
+		return func() {
+			server.Restart()
+			servers.AwaitOK()
+		}
+	}
+	s.breaks = append(s.breaks,
+		fault{"a failover is asked for", true, func() func() {
+			servers.Failover()
+			return servers.AwaitOK
+		}},
+		fault{"a replica is killed", false, func() func() {
+			return kill(servers.Replicas()[random.IntN(2)])
+		}},
+		fault{"a sentinel is killed", false, func() func() {
+			return kill(servers.Sentinels[random.IntN(3)])
+		}},
+	)
+	return s
+}
+
+// cluster is three masters with a replica each.
+func cluster(t *testing.T, random *rand.Rand, replicas int) *system {
+	t.Helper()
+	servers := redistest.StartCluster(t, "--appendonly", "yes")
+	s := acknowledging(servers.URL, replicas)
+	of := clients(servers.Nodes)
+	s.plain = func() []*redis.Client { return of(servers.Masters()) }
+	s.breakConnections(random, proxies(servers.Nodes))
+	key := ""
+	one := func() *redistest.Server {
+		key = fmt.Sprintf("spool_lock:MK-%03d", random.IntN(spools))
+		return servers.MasterOf(key)
+	}
+	s.breaks = append(s.breaks, masters{
+		one, func(old *redistest.Server) { servers.AwaitMaster(key, old) },
+		servers.Isolate, servers.Rejoin, servers.AwaitOK,
+	}.breaks()...)
+	s.breaks = append(s.breaks,
+		// Old and new master agree on when, so nothing is lost.
+		fault{"a failover is asked for", false, func() func() {
+			servers.Failover(one())
+			return servers.AwaitOK
+		}},
+		fault{"a replica is killed", false, func() func() {
+			replica := servers.ReplicaOf(one())
+			replica.Kill()
+			return func() {
+				replica.Restart()
+				servers.AwaitOK()
+			}
+		}},
+		fault{"slots are moved", false, func() func() {
+			for range 5 {
+				one()
+				masters := servers.Masters()
+				servers.MoveSlot(redistest.Slot(key), masters[random.IntN(len(masters))])
+			}
+			return servers.AwaitOK
+		}},
+	)
 	return s
 }
