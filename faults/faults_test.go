@@ -33,6 +33,7 @@ var (
 	length     = flag.Duration("length", 20*time.Second, "how long each run loads and breaks its servers")
 	steady     = flag.Duration("steady", 10*time.Minute, "how long TestSteady goes on")
 	chosen     = flag.String("setups", "clock,standalone", "the set-ups, with commas between")
+	kept       = flag.String("kept", "", "a history that a run kept, for TestKept")
 	reportFile = flag.String("report", "", "where the report is kept if nothing failed")
 )
 
@@ -135,7 +136,6 @@ func TestRuns(t *testing.T) {
 }
 
 func runOnce(t *testing.T, name string, seed int) outcome {
-	t.Helper()
 	ctx := scenario(t, *length+5*time.Minute)
 	dir, err := os.MkdirTemp("", strings.ReplaceAll(t.Name(), "/", "-")+"-")
 	if err != nil {
@@ -192,6 +192,22 @@ func runOnce(t *testing.T, name string, seed int) outcome {
 		t.Errorf("%s cannot have happened: %v", spool, cmp.Or(s.bounds.Draw(picture, history, spool, checkTime), errors.New(picture)))
 	}
 	return o
+}
+
+// TestKept judges a history again.
+func TestKept(t *testing.T) {
+	if *kept == "" {
+		t.Skip("no -kept history.jsonl")
+	}
+	file := servicetest.Must[*os.File](t)(os.Open(*kept))
+	defer file.Close() //nolint:errcheck // it was read
+	bounds, history, err := faults.ReadFrom(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if verdict := bounds.Check(history, checkTime); len(verdict.Illegal)+len(verdict.Unchecked) > 0 {
+		t.Errorf("%+v", verdict)
+	}
 }
 
 // checkFloor waits until each process shows the locks that Redis has.
