@@ -90,7 +90,8 @@
 // the release also bars the token for at least an hour (the newest 128 of a spool),
 // so a take that the store executes late does not come into force afterwards. A client
 // that sent a request id gets its lock by sending the request again, and nothing
-// is taken back.
+// is taken back; unless the take was refused in the end, as then nobody expects an
+// attempt whose answer was lost to come into force.
 //
 // # What a failure means
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -465,5 +466,55 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	service.Close(closing)
 	if took := time.Since(begun); took > patience/2 {
 		t.Fatalf("closing took %v", took)
+	}
+}
+
+// A take that was refused does not come into force when an attempt of it is late.
+func TestRefusedTakeComesLate(t *testing.T) {
+	t.Parallel()
+	ctx := newContext(t)
+	server := redistest.Start(t)
+	proxy := redistest.StartProxy(t, server.Addr, nil)
+	service, _ := open(t, proxy.URL, config())
+	other, _ := open(t, server.URL, config())
+	request := takeRequest()
+	taken, err := other.Take(ctx, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Spool(ctx, request.Tag); err != nil { // there is a connection
+		t.Fatal(err)
+	}
+	const late = 1500 * time.Millisecond // for longer than an attempt, and not than all
+	proxy.Delay(late)
+	refused := make(chan error)
+	request.RequestID = ptr(uuid.NewString())
+	go func() {
+		_, err := service.Take(ctx, request)
+		refused <- err
+	}()
+	eventually(t, "the first attempt is on its way", func() bool { return proxy.Seen(*request.RequestID) })
+	proxy.Delay(0)
+	if err := <-refused; !errors.As(err, new(*lock.OccupiedError)) {
+		t.Fatalf("the take is answered %v", err)
+	}
+	if _, err := other.Release(ctx, lock.ReleaseRequest{Tag: request.Tag, Token: taken.Token.Reveal()}); err != nil {
+		t.Fatal(err)
+	}
+	plain := server.Client()
+	defer plain.Close() //nolint:errcheck // the test is over
+	calls := func() int {
+		stats, err := plain.InfoMap(ctx, "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		_, _ = fmt.Sscanf(stats["Commandstats"]["cmdstat_evalsha"], "calls=%d", &n)
+		return n
+	}
+	before := calls()
+	eventually(t, "the first attempt has arrived", func() bool { return calls() > before })
+	if spool, err := other.Spool(ctx, request.Tag); err != nil || spool.Lock != nil {
+		t.Fatalf("the spool is %+v, %v", spool, err)
 	}
 }

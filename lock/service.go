@@ -123,19 +123,19 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 	return results
 }
 
-// settle makes the result of a take, and has it taken back where nobody will be
-// told of its lock.
+// settle makes the result of a take, and has taken back what nobody will be told of: a
+// lock whose token nobody knows, or one that is refused now and may yet be had.
 func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, tried tried[Taken]) Result[Taken] {
-	if req.RequestID != nil {
-		return tried.Result
+	toBeSentAgain := req.RequestID != nil && IsUnavailable(tried.Err)
+	if req.RequestID == nil {
+		// Nobody but this call knows the token: what it replayed is an attempt of its
+		// own, and a lock that nobody will be told of must not stay.
+		tried.Value.Replayed = false
+		if tried.Err == nil && ctx.Err() != nil {
+			tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
+		}
 	}
-	// Nobody but this call knows the token: what it replayed is an attempt of its
-	// own, and a lock that nobody will be told of must not stay.
-	tried.Value.Replayed = false
-	if tried.Err == nil && ctx.Err() != nil {
-		tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
-	}
-	if tried.lost && tried.Err != nil {
+	if tried.lost && tried.Err != nil && !toBeSentAgain {
 		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
 	return tried.Result

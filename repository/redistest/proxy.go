@@ -92,7 +92,17 @@ func (p *Proxy) Delay(delay time.Duration) {
 	p.delay = delay
 }
 
-// Seen reports whether a request with the text in it was passed on lately.
+func (p *Proxy) see(request []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.seen) > seenMost {
+		p.seen = p.seen[:0]
+	}
+	p.seen = append(p.seen, request...)
+}
+
+// Seen reports whether a request with the text in it was passed on lately, or is being
+// delayed.
 func (p *Proxy) Seen(text string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,16 +185,16 @@ func (p *Proxy) serve(client, server net.Conn) {
 			p.mu.Lock()
 			delay := p.delay
 			p.mu.Unlock()
-			time.Sleep(delay)
+			if delay > 0 {
+				p.see(buffer[:n])
+				time.Sleep(delay)
+			}
 			if _, err := server.Write(buffer[:n]); err != nil {
 				return
 			}
-			p.mu.Lock()
-			if len(p.seen) > seenMost {
-				p.seen = p.seen[:0]
+			if delay == 0 {
+				p.see(buffer[:n])
 			}
-			p.seen = append(p.seen, buffer[:n]...)
-			p.mu.Unlock()
 		}
 	})
 	buffer := make([]byte, ReplyPart)
