@@ -14,7 +14,7 @@ const maxEvents = 100
 
 // CheckEvents compares a spool's history, newest first, with the operations on it that
 // were answered, and returns a sentence for each difference. Where a failover may have
-// come between, events may be missing.
+// come between, events may be missing, and what was lost may have been taken again.
 func CheckEvents(events []Event, operations []*Operation) (differences []string) {
 	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	begun, released := map[string]int64{}, map[string]int{}
@@ -56,9 +56,9 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 		asked[o.Owner()] = true
 		version, told := begun[o.Owner()]
 		switch {
+		case o.InDoubt:
 		case o.Kind == Take && o.Outcome == Taken && told && version != o.Lock.Version:
 			differ("%s took at %d, and the history says %d", o.Owner(), o.Lock.Version, version)
-		case o.InDoubt:
 		case o.Kind == Take && o.Outcome == Taken && !told && o.Lock.Version > oldest:
 			differ("%s took at %d, and the history does not tell", o.Owner(), o.Lock.Version)
 		case o.Kind == Release && o.Outcome == Released && told && released[o.Owner()] != 1:

@@ -32,7 +32,7 @@ var (
 	seed       = flag.Int("seed", 1, "seed of the first run; the next ones count on")
 	length     = flag.Duration("length", 20*time.Second, "how long each run loads and breaks its servers")
 	steady     = flag.Duration("steady", 10*time.Minute, "how long TestSteady goes on")
-	chosen     = flag.String("setups", "clock,standalone", "the set-ups, with commas between")
+	chosen     = flag.String("setups", "standalone,clock,sentinel,sentinel-ack2,sentinel-ack0,cluster,cluster-ack0", "the set-ups, with commas between")
 	kept       = flag.String("kept", "", "a history that a run kept, for TestKept")
 	reportFile = flag.String("report", "", "where the report is kept if nothing failed")
 )

@@ -17,6 +17,10 @@ type Bounds struct {
 	// behind it, ms.
 	Ahead, Behind int64
 
+	// Drift is by how much a lock lasts longer where its slot moved, ms: Redis hands on
+	// how much time a key has left, and not until when.
+	Drift int64
+
 	// TakesBack says that the service takes a lock back that replicas do not confirm.
 	TakesBack bool
 }
@@ -202,7 +206,7 @@ func (b Bounds) step(s state, m move) (next []state) {
 	if s.now > end+rounding {
 		return nil
 	}
-	if s.free() || s.now-b.Behind <= s.until+rounding {
+	if s.free() || s.now-b.Behind <= s.until+b.Drift+rounding {
 		next = b.apply(s, m)
 	}
 	if !s.free() && s.lock.Expires <= end+b.Ahead+rounding {
@@ -227,10 +231,8 @@ func (b Bounds) apply(s state, m move) []state {
 		return append(b.maybe(s, m, m.maybe), s)
 	case m.Outcome == Unknown:
 		return append(b.maybe(s, m, m.Kind), s)
-	case m.InDoubt && m.Outcome == Released, m.InDoubt && m.Kind == ForeignTake:
+	case m.InDoubt && (m.Outcome != Taken && m.Outcome != Extended || m.Kind == ForeignTake):
 		return append(b.certain(s, m), s)
-	case m.InDoubt && m.Outcome != Taken && m.Outcome != Extended:
-		return []state{s}
 	default:
 		return b.certain(s, m)
 	}
@@ -278,7 +280,7 @@ func (b Bounds) certain(s state, m move) []state {
 			break
 		}
 		if own { // this very request had taken it
-			return s.shown(m.Lock)
+			return b.shown(s, m.Lock)
 		}
 		at := m.Lock.Expires - m.TTL
 		ok = s.free() && !s.knows(m.Owner()) && m.Lock.OwnerID == m.Owner() && m.Lock.Version > s.version &&
@@ -295,9 +297,9 @@ func (b Bounds) certain(s state, m move) []state {
 		if own {
 			return nil
 		}
-		return s.shown(m.Lock)
+		return b.shown(s, m.Lock)
 	case Held:
-		return s.shown(m.Lock)
+		return b.shown(s, m.Lock)
 	case Free, Conflict:
 		ok = s.free() && s.mayBe(m.Version) && (m.Outcome == Free || *m.Expected != m.Version)
 		s.version, s.exact = m.Version, true
@@ -310,7 +312,7 @@ func (b Bounds) certain(s state, m move) []state {
 		}
 		before := *m.Lock
 		before.Expires -= m.TTL
-		if shown := s.shown(&before); own && shown != nil {
+		if shown := b.shown(s, &before); own && shown != nil {
 			ok, s = true, shown[0].extend(m.Extension, m.Lock.Expires, m.Lock.Expires)
 		}
 	case Released:
@@ -351,8 +353,8 @@ func (s state) mayBe(version int64) bool {
 }
 
 // shown is what is true where somebody is told of the lock.
-func (s state) shown(lock *Lock) []state {
-	if s.lock.OwnerID != lock.OwnerID || lock.Expires < s.lock.Expires || s.until < lock.Expires ||
+func (b Bounds) shown(s state, lock *Lock) []state {
+	if s.lock.OwnerID != lock.OwnerID || lock.Expires < s.lock.Expires || s.until+b.Drift < lock.Expires ||
 		(s.lock.Version == 0 && lock.Version <= s.version) || (s.lock.Version != 0 && lock.Version != s.lock.Version) {
 		return nil
 	}
