@@ -40,7 +40,7 @@ func TestCallerWhoHangsUp(t *testing.T) {
 	if !lock.IsUnavailable(err) || !slices.Equal(outcomes, []string{"spool CALLER_GONE"}) {
 		t.Fatalf("it is counted as %v, the error is %v", outcomes, err)
 	}
-	graph.Presenter(log.Logger())(ctx, err)
+	_ = graph.Presenter(log.Logger())(ctx, err)
 	if strings.Contains(log.String(), "redis did not serve") {
 		t.Fatalf("Redis is blamed:\n%s", log)
 	}
