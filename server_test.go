@@ -725,8 +725,10 @@ func TestTerminationIsBounded(t *testing.T) {
 // Every form of REDIS_URL reaches its Redis, and no part of it the log.
 func TestRedisURLs(t *testing.T) {
 	t.Parallel()
-	ca, options := certificates(t)
-	tlsServer := redistest.Start(t, options...)
+	ca, key, options := certificates(t)
+	tlsServer := redistest.Start(t, append(options, "--tls-auth-clients", "no")...)
+	strict := redistest.Start(t, append(options, "--tls-auth-clients", "yes")...)
+	sentinels, cluster := redistest.StartSentinels(t), redistest.StartCluster(t)
 	server := redistest.Start(t)
 	admin := server.Client()
 	defer admin.Close() //nolint:errcheck // a client of the moment
@@ -745,22 +747,28 @@ func TestRedisURLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		url, trusted string
-		ready        bool
+		url   string
+		env   []string
+		ready bool
 	}{
-		"password":            {"redis://:hunter2@" + server.Addr, "", true},
-		"user and database":   {"redis://spools:hunter2@" + server.Addr + "/3", "", true},
-		"wrong password":      {"redis://:hunter2x@" + server.Addr, "", false},
-		"TLS":                 {"rediss://127.0.0.1:" + tlsPort, ca, true},
-		"TLS, not trusted":    {"rediss://127.0.0.1:" + tlsPort, "", false},
-		"TLS, another name":   {"rediss://localhost:" + tlsPort, ca, false},
-		"a name without host": {"redis://redis.invalid:6379", "", false},
+		"password":            {"redis://:hunter2@" + server.Addr, nil, true},
+		"user and database":   {"redis://spools:hunter2@" + server.Addr + "/3", nil, true},
+		"wrong password":      {"redis://:hunter2x@" + server.Addr, nil, false},
+		"TLS":                 {"rediss://127.0.0.1:" + tlsPort, []string{"SSL_CERT_FILE=" + ca}, true},
+		"TLS, CA of its own":  {"rediss://127.0.0.1:" + tlsPort, []string{"REDIS_TLS_CA_FILE=" + ca}, true},
+		"TLS, not trusted":    {"rediss://127.0.0.1:" + tlsPort, nil, false},
+		"TLS, another name":   {"rediss://localhost:" + tlsPort, []string{"REDIS_TLS_CA_FILE=" + ca}, false},
+		"TLS, nobody known":   {"rediss://" + strict.TLSAddr, []string{"REDIS_TLS_CA_FILE=" + ca}, false},
+		"TLS, both known":     {"rediss://" + strict.TLSAddr, []string{"REDIS_TLS_CA_FILE=" + ca, "REDIS_TLS_CERT_FILE=" + ca, "REDIS_TLS_KEY_FILE=" + key}, true},
+		"Sentinels":           {sentinels.URL, nil, true},
+		"Cluster":             {cluster.URL, nil, true},
+		"a name without host": {"redis://redis.invalid:6379", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := redistest.NewLog(t)
 			process := exec.Command(binary)
 			process.Dir = t.TempDir()
-			process.Env = []string{"REDIS_URL=" + test.url, "AUTH_MODE=none", "PORT=0", "SSL_CERT_FILE=" + test.trusted}
+			process.Env = append([]string{"REDIS_URL=" + test.url, "AUTH_MODE=none", "PORT=0"}, test.env...)
 			process.Stderr = log
 			if err := process.Start(); err != nil {
 				t.Fatal(err)
@@ -787,8 +795,7 @@ func TestRedisURLs(t *testing.T) {
 			if err := process.Wait(); err != nil {
 				t.Errorf("it ends with %v", err)
 			}
-			_, port, _ := strings.Cut(server.Addr, ":")
-			for _, secret := range []string{"hunter2", ":" + port, ":" + tlsPort, "redis.invalid"} {
+			for _, secret := range append(regexp.MustCompile(`:\d+`).FindAllString(test.url, -1), "hunter2", "redis.invalid") {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("%q is in the log:\n%s", secret, log)
 				}
@@ -801,8 +808,8 @@ func TestRedisURLs(t *testing.T) {
 }
 
 // certificates makes a certificate authority and a certificate for 127.0.0.1, and
-// returns the authority's file and the options for a Redis with the certificate.
-func certificates(t *testing.T) (caFile string, options []string) {
+// returns their file, that of the key, and the options for a Redis with them.
+func certificates(t *testing.T) (caFile, keyFile string, options []string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := func(name, kind string, der []byte) string {
@@ -820,7 +827,7 @@ func certificates(t *testing.T) (caFile string, options []string) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	certificate, err := x509.CreateCertificate(nil, template, template, public, private)
 	if err != nil {
@@ -830,9 +837,8 @@ func certificates(t *testing.T) (caFile string, options []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caFile = file("cert.pem", "CERTIFICATE", certificate)
-	return caFile, []string{
-		"--tls-port", redistest.FreePort, "--tls-auth-clients", "no",
-		"--tls-cert-file", caFile, "--tls-key-file", file("key.pem", "PRIVATE KEY", key), "--tls-ca-cert-file", caFile,
+	caFile, keyFile = file("cert.pem", "CERTIFICATE", certificate), file("key.pem", "PRIVATE KEY", key)
+	return caFile, keyFile, []string{
+		"--tls-port", redistest.FreePort, "--tls-cert-file", caFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", caFile,
 	}
 }
