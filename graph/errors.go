@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,10 +141,10 @@ func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerro
 		}
 		return message, extensions
 	case errors.As(err, &wrongType) && wrapped != nil:
-		return badType(wrapped.Path, wrongType.Error())
+		return badType(ctx, wrapped.Path, wrongType.Error())
 	case wrapped != nil && wrapped.Extensions["code"] != nil:
-		if len(wrapped.Path) > 0 && wrapped.Path[0] == ast.PathName("variable") {
-			return badType(wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
+		if isVariable(wrapped.Path) {
+			return badType(ctx, wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
 		}
 		return documentError(wrapped)
 	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
@@ -259,11 +260,14 @@ func invalidInput(invalid *lock.InvalidError) (string, map[string]any) {
 var name = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
 
 // badType names the input by the last name of its path.
-func badType(path ast.Path, problem string) (string, map[string]any) {
+func badType(ctx context.Context, path ast.Path, problem string) (string, map[string]any) {
 	field := ""
-	for _, element := range path {
+	for i, element := range path {
 		if s, ok := element.(ast.PathName); ok && name.MatchString(string(s)) {
 			field = string(s)
+			if i == 1 && isVariable(path) {
+				field = inputOf(graphql.GetOperationContext(ctx), field)
+			}
 		}
 	}
 	return field + " " + problem + ".", map[string]any{
@@ -271,6 +275,60 @@ func badType(path ast.Path, problem string) (string, map[string]any) {
 		"field":  field,
 		"reason": reasonWrongType,
 	}
+}
+
+// isVariable reports whether the path is gqlparser's of a variable, whose name is
+// next in it.
+func isVariable(path ast.Path) bool { return len(path) > 1 && path[0] == ast.PathName("variable") }
+
+// inputOf is what the schema calls the first input of the operation that takes the
+// variable.
+func inputOf(operation *graphql.OperationContext, variable string) string {
+	input := inputIn(operation.Operation.SelectionSet, variable)
+	for _, fragment := range operation.Doc.Fragments {
+		input = cmp.Or(input, inputIn(fragment.SelectionSet, variable))
+	}
+	return cmp.Or(input, variable) // only for a directive of the operation itself
+}
+
+func inputIn(selections ast.SelectionSet, variable string) (input string) {
+	for _, selection := range selections {
+		var arguments ast.ArgumentList
+		var directives ast.DirectiveList
+		var inner ast.SelectionSet
+		switch s := selection.(type) {
+		case *ast.Field:
+			arguments, directives, inner = s.Arguments, s.Directives, s.SelectionSet
+		case *ast.InlineFragment:
+			directives, inner = s.Directives, s.SelectionSet
+		case *ast.FragmentSpread:
+			directives = s.Directives
+		}
+		input = cmp.Or(input, inputAmong(arguments, variable))
+		for _, directive := range directives {
+			input = cmp.Or(input, inputAmong(directive.Arguments, variable))
+		}
+		input = cmp.Or(input, inputIn(inner, variable))
+	}
+	return input
+}
+
+func inputAmong(arguments ast.ArgumentList, variable string) (input string) {
+	for _, argument := range arguments {
+		input = cmp.Or(input, inputAt(argument.Name, argument.Value, variable))
+	}
+	return input
+}
+
+// inputAt is the name of the input, or of a field of it, if its value is the variable.
+func inputAt(name string, value *ast.Value, variable string) (input string) {
+	if value.Kind == ast.Variable && value.Raw == variable {
+		return name
+	}
+	for _, child := range value.Children {
+		input = cmp.Or(input, inputAt(cmp.Or(child.Name, name), child.Value, variable))
+	}
+	return input
 }
 
 func masked(ctx context.Context, log *slog.Logger, err error) (string, map[string]any) {

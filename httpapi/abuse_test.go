@@ -266,6 +266,9 @@ func (a attack) check(t *testing.T, answer string) {
 	if a.code == "" && a.status != http.StatusOK {
 		return
 	}
+	if a.reason == wrongType && bytes.Contains(body, []byte(`"data"`)) {
+		t.Fatalf("it was begun: %.300s", body)
+	}
 	code, field, reason := firstError(t, body)
 	if a.odd && slices.Contains(operationCodes, code) {
 		a.code = code

@@ -382,6 +382,53 @@ func TestNeighboursSurvive(t *testing.T) {
 	}
 }
 
+// One variable that is not of its type, and nothing of the operation is done. What is
+// wrong is named as the schema names it, whatever the variable is called.
+func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	const two = `mutation($a:TomarSpoolInput!,$b:TomarSpoolInput!){a:tomarSpool(input:$a){replayed} b:tomarSpool(input:$b){replayed}}`
+	good := `{"tagSpool":"MK-1","workerId":"93","workerNombre":"MR(93)"}`
+	bad := func(field string) string {
+		return `{"a":` + good + `,"b":{"tagSpool":"MK-2","workerId":"93",` + field + `}}`
+	}
+	const spools, floor, member = `query($s:[ID!]!){spools(tagSpools:$s){version}}`, `query($f:SpoolLockFilter){spoolLocks(filter:$f){totalCount}}`,
+		`mutation($t:ID!){...F} fragment F on Mutation{tomarSpool(input:{workerId:"93",workerNombre:"x",tagSpool:$t}){replayed}}`
+	for name, test := range map[string]struct{ query, variables, field string }{
+		"a number for a text":       {two, bad(`"workerNombre":5`), "workerNombre"},
+		"a fraction for a text":     {two, bad(`"workerNombre":1.5`), "workerNombre"},
+		"a text for an Int":         {two, bad(`"ttlSeconds":"5"`), "ttlSeconds"},
+		"a fraction for an ID":      {two, bad(`"requestId":1.5`), "requestId"},
+		"a text for a Long":         {two, bad(`"expectedVersion":"5"`), "expectedVersion"},
+		"an item of a batch":        {`mutation($b:ReleaseSpoolsInput!){releaseSpools(input:$b){failed}}`, `{"b":{"items":[{"tagSpool":"MK-1","lockToken":7}]}}`, "lockToken"},
+		"an element of a list":      {spools, `{"s":["MK-1",1.5]}`, "tagSpools"},
+		"one for a list":            {spools, `{"s":1.5}`, "tagSpools"},
+		"one for a list in another": {floor, `{"f":{"tagSpools":1.5}}`, "tagSpools"},
+		"a boolean for a list":      {spools, `{"s":true}`, "tagSpools"},
+		"a text for an object":      {floor, `{"f":"x"}`, "filter"},
+		"a value of its own":        {`query($x:ID!){spool(tagSpool:$x){version}}`, `{"x":1.5}`, "tagSpool"},
+		"a boolean of its own":      {`query($x:ID!){spool(tagSpool:$x){version}}`, `{"x":true}`, "tagSpool"},
+		"none":                      {`query($x:ID!){spool(tagSpool:$x){version}}`, `{}`, "tagSpool"},
+		"a number in an object":     {member, `{"t":1.5}`, "tagSpool"},
+		"a boolean in an object":    {member, `{"t":true}`, "tagSpool"},
+		"in an inner field":         {`query($n:Int!){spool(tagSpool:"MK-1"){... on Spool{history(first:$n){pageInfo{hasNextPage}}}}}`, `{"n":"5"}`, "first"},
+		"for a spread fragment":     {`query($b:Boolean!){...F @skip(if:$b)} fragment F on Query{lockLimits{batchSize}}`, `{"b":"x"}`, "if"},
+		"for a directive":           {`query($b:Boolean!){lockLimits{batchSize @skip(if:$b)}}`, `{"b":"x"}`, "if"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"query":` + string(must(json.Marshal(test.query))) + `,"variables":` + test.variables + `}`
+			for accept, want := range map[string]int{"application/json": 200, "application/graphql-response+json": 400} {
+				response, answer := a.do(http.MethodPost, "/graphql", body, "Content-Type", "application/json", "Accept", accept)
+				if response.StatusCode != want || strings.Contains(answer, `"data"`) ||
+					!strings.Contains(answer, `"extensions":{"code":"BAD_USER_INPUT","field":"`+test.field+`","reason":"WRONG_TYPE"}`) {
+					t.Fatalf("as %s, the answer is %s %s", accept, response.Status, answer)
+				}
+			}
+		})
+	}
+	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
+}
+
 func TestDocumentsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, repository.EmbeddedURL)

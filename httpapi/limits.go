@@ -86,9 +86,12 @@ func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql
 }
 
 // MutateOperationContext implements [graphql.OperationContextMutator]. How long the
-// lists are is known with the variables. The fields that this goes through have
-// been counted before, so there are not too many.
+// lists are is known with the variables, which must be right for that. The fields that
+// this goes through have been counted before, so there are not too many.
 func (l *limiter) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+	if err := checkVariables(l.schema.Schema(), operation); err != nil {
+		return err
+	}
 	actual := complexity.Calculate(ctx, l.schema, operation.Operation, operation.Variables)
 	if actual > l.limits.Complexity {
 		return tooComplex("complexity", l.limits.Complexity, actual)

@@ -158,7 +158,10 @@ func TestWebSocketOperations(t *testing.T) {
 			`error [{"message":"Cannot query field \"nothing\" on type \"Subscription\".","locations":[{"line":1,"column":14}],"extensions":{"code":"GRAPHQL_VALIDATION_FAILED"}}]`,
 		}, 0},
 		"a variable of another type": {`{"query":"subscription($n:Int!){count(to:$n)}","variables":{"n":"` + leaked + `"}}`, []string{
-			`error [{"message":"n is missing, unknown, or not of the type that the schema asks for.","extensions":{"code":"BAD_USER_INPUT","field":"n","reason":"WRONG_TYPE"}}]`,
+			`error [{"message":"to is missing, unknown, or not of the type that the schema asks for.","extensions":{"code":"BAD_USER_INPUT","field":"to","reason":"WRONG_TYPE"}}]`,
+		}, 0},
+		"a number in a text": {`{"query":"subscription($n:Int!){count(to:$n)}","variables":{"n":"2"}}`, []string{
+			`error [{"message":"to must be a whole number of 32 bits.","extensions":{"code":"BAD_USER_INPUT","field":"to","reason":"WRONG_TYPE"}}]`,
 		}, 0},
 		"too complex": {`{"query":"{a:hello b:hello c:hello d:hello e:hello f:hello}"}`, []string{
 			`error [{"message":"The document is too complex: rootFields 6, of 5 allowed.","extensions":{"actual":6,"code":"QUERY_TOO_COMPLEX","limit":5,"limitName":"rootFields"}}]`,

@@ -23,6 +23,24 @@ type TypeError struct {
 
 func (e *TypeError) Error() string { return "must be " + e.Want }
 
+// Check returns a *TypeError if a value is not of the scalar of the name. Of a type
+// that is not read here, every value is.
+func Check(name string, v any) (err error) {
+	switch name {
+	case "String":
+		_, err = UnmarshalString(v)
+	case "ID":
+		_, err = UnmarshalID(v)
+	case "Int":
+		_, err = UnmarshalInt(v)
+	case "Long":
+		_, err = UnmarshalLong(v)
+	case "DateTime":
+		_, err = UnmarshalDateTime(v)
+	}
+	return err
+}
+
 // MarshalString writes a String.
 func MarshalString(s string) graphql.Marshaler { return graphql.MarshalString(s) }
 

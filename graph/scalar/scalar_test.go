@@ -70,6 +70,9 @@ func TestUnmarshalIsStrict(t *testing.T) {
 				if accepted[kind] != (err == nil) || (err != nil && !errors.As(err, &wrong)) {
 					t.Errorf("%s %v becomes %v, %v", kind, value, got, err)
 				}
+				if checked := scalar.Check(name, value); (checked == nil) != (err == nil) {
+					t.Errorf("%s %v is checked to be %v, and read as %v", kind, value, checked, err)
+				}
 			}
 		})
 	}
