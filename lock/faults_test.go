@@ -87,6 +87,30 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
+// Each attempt has its share of the deadline: where the answer does not come and the
+// connection stays open, there is time for another.
+func TestSwallowedReply(t *testing.T) {
+	t.Parallel()
+	var swallow atomic.Bool
+	proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
+		swallowed := bytes.Contains(request, []byte("evalsha")) && swallow.CompareAndSwap(true, false)
+		if swallowed {
+			<-t.Context().Done()
+		}
+		return swallowed
+	})
+	patient := config()
+	patient.Timeout = 4 * time.Second
+	service, _ := open(t, proxy.URL, patient)
+	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+		t.Fatal(err)
+	}
+	swallow.Store(true)
+	if taken, err := service.Take(newContext(t), takeRequest()); err != nil || swallow.Load() {
+		t.Fatalf("a take whose first answer does not come is answered %+v, %v", taken, err)
+	}
+}
+
 // A request id makes the client's own repetition safe, too.
 func TestLostReplyOfARepeatedRequest(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,6 +288,38 @@ func TestPing(t *testing.T) {
 	server.Kill()
 	if err := store.Ping(t.Context()); err == nil {
 		t.Fatal("a dead Redis answers")
+	}
+}
+
+// The caller's deadline holds where it is shorter than the store's own: the service
+// divides one among its attempts.
+func TestDeadlineOfTheContext(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	store := open(t, server.URL) // which waits for 10 s
+	if err := store.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_, err := locktest.One{Store: store}.Read(ctx, "MK-1")
+	if took := time.Since(begun); !lock.IsUnavailable(err) || took > 5*time.Second {
+		t.Fatalf("after %v, a Redis that hangs gives %v", took, err)
+	}
+}
+
+// The client dials once, as it sends a command once: only the service tries again.
+func TestOneDialForOneAttempt(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Kill()
+	store := open(t, server.URL)
+	var dials atomic.Int64
+	store.CountDials(&dials)
+	if err := store.Ping(t.Context()); err == nil || dials.Load() != 1 {
+		t.Fatalf("%d dials give %v, want 1", dials.Load(), err)
 	}
 }
 
