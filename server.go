@@ -139,6 +139,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Ping:        store.Ping,
 		PingTimeout: cfg.OperationTimeout,
 		FloorLive:   func() bool { return view.Status().Live },
+		Eviction:    store.Eviction,
 		Metrics:     measured.Handler(log),
 		Observe:     measured.Operation,
 		Limits: httpapi.Limits{

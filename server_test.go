@@ -338,7 +338,7 @@ const takeOne = `{"query":"mutation{tomarSpool(input:{tagSpool:\"MK-1\",workerId
 // itself.
 func TestStartWithoutRedis(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := redistest.Start(t, "--maxmemory-policy", "volatile-lru")
 	server.Kill()
 	url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none"})
 	log.Find(t, "redis is away")
@@ -357,8 +357,13 @@ func TestStartWithoutRedis(t *testing.T) {
 	if got := post(t, url, takeOne); !strings.Contains(got, `"lockToken":"93:`) {
 		t.Fatalf("a take is answered %s", got)
 	}
-	if got := status(t, url+"/readyz"); got != 200 {
-		t.Fatalf("readiness is %d", got)
+	response, err := client.Get(url + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	if body, err := io.ReadAll(response.Body); response.StatusCode != 200 || !strings.Contains(string(body), `"eviction":"volatile-lru"`) {
+		t.Fatalf("readiness is %s %s, %v", response.Status, body, err)
 	}
 }
 

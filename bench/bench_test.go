@@ -217,7 +217,7 @@ func TestLayers(t *testing.T) {
 	api := httptest.NewServer(httpapi.New(httpapi.Config{
 		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
-		FloorLive: func() bool { return false }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
+		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
 		Observe: metrics.New(metrics.Sources{}).Operation,
 		Limits: httpapi.Limits{
 			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,

@@ -41,6 +41,9 @@ type Config struct {
 	// FloorLive reports whether the view of the floor is live.
 	FloorLive func() bool
 
+	// Eviction is Redis' maxmemory-policy, or "unknown".
+	Eviction func() string
+
 	// Metrics serves /metrics, and Observe is told of each root field and
 	// item: see graph.Observe.
 	Metrics http.Handler
@@ -225,7 +228,9 @@ type readiness struct {
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.config.PingTimeout)
 	defer cancel()
-	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{"redis": "ok", "floor": "live"}}
+	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{
+		"redis": "ok", "floor": "live", "eviction": h.config.Eviction(), // for the operator to judge
+	}}
 	if !h.config.FloorLive() {
 		answer.Checks["floor"] = "stale" // the operations do without it
 	}

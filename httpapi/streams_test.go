@@ -162,7 +162,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	config := httpapi.Config{
 		Schema: trial, Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, Log: log.Logger(),
 		Limits: limits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
-		FloorLive: func() bool { return true }, Metrics: http.NotFoundHandler(),
+		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe: func(string, string, time.Duration) {},
 	}
 	server := httptest.NewUnstartedServer(nil)

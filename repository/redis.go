@@ -1,13 +1,16 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +82,9 @@ type Redis struct {
 	saw      func(lock.Spool)
 	log      *slog.Logger
 	embedded *embedded // nil for a Redis outside this process
+
+	found    map[string]string // what the last inspection saw of the masters
+	eviction atomic.Value      // string, the policy that it saw
 }
 
 // Open prepares a pool and, for [EmbeddedURL], starts the embedded Redis. It
@@ -192,7 +198,13 @@ func (r *Redis) inspect(ctx context.Context) error {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
 	}
-	return r.eachMaster(ctx, r.inspectNode)
+	if err := r.eachMaster(ctx, r.inspectNode); err != nil {
+		return err
+	}
+	masters, eviction, err := r.sight(ctx)
+	r.found = masters
+	r.eviction.Store(eviction)
+	return err
 }
 
 func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
@@ -206,7 +218,7 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 		return fmt.Errorf("%w: found %q", ErrTooOld, version)
 	}
 	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "maxmemory_policy", policy)
-	if policy != "noeviction" {
+	if policy != noEviction {
 		r.log.Warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction",
 			"maxmemory_policy", policy)
 	}
@@ -214,6 +226,49 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 		r.log.Warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
 	}
 	return nil
+}
+
+// noEviction is the maxmemory-policy of a Redis that drops no lock.
+const noEviction = "noeviction"
+
+// Eviction is Redis' maxmemory-policy, as [Redis.Watch] has found it, of several
+// masters one that may drop locks; "unknown": it has not, or was not told.
+func (r *Redis) Eviction() string {
+	if r.embedded != nil {
+		return noEviction
+	}
+	policy, _ := r.eviction.Load().(string)
+	return cmp.Or(policy, "unknown")
+}
+
+// sight is what is seen of each master, by its address: its run and its policy.
+func (r *Redis) sight(ctx context.Context) (masters map[string]string, eviction string, err error) {
+	var mu sync.Mutex
+	masters, eviction = map[string]string{}, noEviction
+	err = r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		info, err := infoOf(ctx, node, "server", "memory")
+		mu.Lock()
+		defer mu.Unlock()
+		policy := info["maxmemory_policy"]
+		if policy != noEviction {
+			eviction = policy
+		}
+		masters[node.Options().Addr] = info["run_id"] + " " + policy
+		return err
+	})
+	return masters, eviction, err
+}
+
+// changed reports whether a master was started anew, took another's place, or evicts
+// otherwise, since the last inspection.
+func (r *Redis) changed(ctx context.Context) bool {
+	if r.embedded != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	masters, _, err := r.sight(ctx)
+	return err == nil && !maps.Equal(masters, r.found)
 }
 
 // infoOf asks for one section at a time: a Redis that is too old knows no more.
@@ -237,26 +292,28 @@ func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[st
 const watchInterval = time.Second
 
 // Watch says in the log when Redis goes away and when it is back, once each, and
-// inspects it at the beginning and whenever it is back. It returns nil when ctx is
-// done, and an error that wraps [ErrTooOld] if it finds an older Redis than 7.0.
+// inspects it at the beginning and whenever it is back, was started anew unseen, or
+// evicts otherwise. It returns nil when ctx is done, and an error that wraps
+// [ErrTooOld] if it finds an older Redis than 7.0.
 func (r *Redis) Watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	inspected, away := false, false
+	inspected, away, refused := false, false, false
 	for {
 		err := r.within(ctx, r.Ping)
+		refuses := isAnswer(err) && !redis.IsLoadingError(err)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !away && isAnswer(err):
+		case refuses && !refused:
 			r.log.Error("redis refuses the service, no spool can be taken until it is let in", "error", err)
-		case err != nil && !away:
+		case err != nil && !refuses && (refused || !away):
 			r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
 		case err == nil && away:
 			r.log.Info("redis is back")
 		}
-		away = err != nil
-		inspected = inspected && !away
+		away, refused = err != nil, refuses
+		inspected = inspected && !away && !r.changed(ctx)
 		if !away && !inspected {
 			err := r.within(ctx, r.inspect)
 			if errors.Is(err, ErrTooOld) {

@@ -278,6 +278,68 @@ func TestWatchSaysOnceWhatChanges(t *testing.T) {
 	}
 }
 
+// A Redis that was away for less than anybody looked is another one all the same.
+func TestWatchInspectsARestartedRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	store, log := openLogged(t, server.URL)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	found := func(n int) {
+		t.Helper()
+		deadline := time.Now().Add(patience)
+		for strings.Count(log.String(), "redis found") != n {
+			if time.Now().After(deadline) {
+				t.Fatalf("redis is not found %d times:\n%s", n, log)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	found(1)
+	server.Kill()
+	server.Restart()
+	found(2)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if got := store.Eviction(); got != "noeviction" {
+		t.Errorf("the policy is %q", got)
+	}
+	if err := client.ConfigSet(ctx, "maxmemory-policy", "volatile-lru").Err(); err != nil {
+		t.Fatal(err)
+	}
+	log.Find(t, "may evict locks")
+	if got := store.Eviction(); got != "volatile-lru" {
+		t.Errorf("the policy is %q", got)
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Of a Redis that refuses and then dies, both are said.
+func TestWatchTellsAwayFromRefusing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.ConfigSet(t.Context(), "requirepass", "correct").Err(); err != nil {
+		t.Fatal(err)
+	}
+	store, log := openLogged(t, "redis://:hunter2@"+server.Addr)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, "redis refuses")
+	server.Kill()
+	log.Find(t, "redis is away")
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
