@@ -315,6 +315,22 @@ func TestCutFeed(t *testing.T) {
 	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), "the view of the floor is live again") })
 }
 
+// A feed that never was connected is not said to be cut, nor its view to be live again.
+func TestStartWithoutFeed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Kill()
+	p := start(t, server.URL, seldom)
+	p.log.Find(t, "WARN.*the feed of the floor")
+	server.Restart()
+	p.log.Find(t, "INFO.*the view of the floor is live")
+	for _, wrong := range []string{"is cut", "again"} {
+		if strings.Contains(p.log.String(), wrong) {
+			t.Errorf("%q is in the log:\n%s", wrong, p.log)
+		}
+	}
+}
+
 // A message that the feed left out is noticed by the next one about the same spool.
 func TestGapAsksForARebuild(t *testing.T) {
 	t.Parallel()

@@ -112,20 +112,22 @@ type keeper struct {
 	mu     sync.Mutex
 	id     string               // of this process, which its beats begin with
 	sent   map[string]time.Time // the beats that have not come back
-	missed bool                 // the view was said to be cut off
+	missed bool                 // the view was said to be without the feed
+	lived  bool                 // and had had it
 	cut    context.CancelFunc   // ends the connection of the feed
 }
 
 // listen keeps the feed connected.
 func (k *keeper) listen(ctx context.Context) {
 	pause, said := firstPause, false // what keeps it from being connected
+	connected := false               // it was, once
 	for ctx.Err() == nil {
 		connection, cut := context.WithCancel(ctx)
 		k.mu.Lock()
 		k.cut = cut
 		k.mu.Unlock()
 		err := k.source.Listen(connection, func() {
-			pause, said = firstPause, false
+			pause, said, connected = firstPause, false, true
 			k.subscribed()
 		}, k.heard)
 		cut()
@@ -134,10 +136,14 @@ func (k *keeper) listen(ctx context.Context) {
 			return
 		}
 		if !said {
-			k.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
+			if connected {
+				k.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
+			} else {
+				k.log.Warn("the feed of the floor cannot be connected, its view is built when it can", "error", err)
+			}
 			said = true
 			k.mu.Lock()
-			k.missed = true
+			k.missed, k.lived = true, connected
 			k.mu.Unlock()
 		}
 		wait(ctx, pause+jitter(pause))
@@ -172,7 +178,11 @@ func (k *keeper) heard(message Message) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.missed && k.view.Status().Live {
-		k.log.Info("the view of the floor is live again")
+		if k.lived {
+			k.log.Info("the view of the floor is live again")
+		} else {
+			k.log.Info("the view of the floor is live")
+		}
 		k.missed = false
 	}
 }
