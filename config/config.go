@@ -3,16 +3,19 @@
 package config
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,12 +86,15 @@ var notSupported = []string{
 // dotEnv is read first, where there is one, and lookup wins over it. An empty
 // value counts as not set.
 //
-// The error names every variable that is malformed or not supported yet, and
-// never shows a value that may hold a secret.
+// The error names every variable that is malformed or not supported yet, and in the
+// file every one that does not exist, and never shows a value that may hold a secret. Of
+// a file that cannot be read, it says nothing but that.
 func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, error) {
-	r := &reader{lookup: lookup}
+	r := &reader{lookup: lookup, known: map[string]bool{}}
 	if !dev {
-		r.readFile(dotEnv)
+		if err := r.readFile(dotEnv); err != nil {
+			return Config{}, err
+		}
 	}
 	for _, name := range notSupported {
 		if r.get(name, "") != "" {
@@ -163,6 +169,11 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.file)) {
+		if !r.known[name] {
+			r.problem("%s in the file %s is no variable of this service", name, dotEnv)
+		}
+	}
 	return c, errors.Join(r.problems...)
 }
 
@@ -172,6 +183,7 @@ const maxTTLSeconds = 365 * 24 * 3600
 type reader struct {
 	lookup   func(string) (string, bool)
 	file     map[string]string
+	known    map[string]bool // the names that were looked up
 	problems []error
 }
 
@@ -179,16 +191,26 @@ func (r *reader) problem(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-func (r *reader) readFile(name string) {
-	file, err := godotenv.Read(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// The parser's error quotes the file, which may hold a password.
-		r.problem("the file %s cannot be read as NAME=value lines", name)
+func (r *reader) readFile(name string) error {
+	text, err := os.ReadFile(name) //nolint:gosec // it is the operator's own
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	r.file = file
+	if err != nil {
+		return fmt.Errorf("the file of variables: %w", err)
+	}
+	if bytes.HasPrefix(text, []byte("\ufeff")) {
+		return fmt.Errorf("the file %s begins with a byte order mark, save it without", name)
+	}
+	if r.file, err = godotenv.UnmarshalBytes(text); err != nil {
+		// The parser's error quotes the file, which may hold a password.
+		return fmt.Errorf("the file %s cannot be read as NAME=value lines", name)
+	}
+	return nil
 }
 
 func (r *reader) get(name, fallback string) string {
+	r.known[name] = true
 	if value, _ := r.lookup(name); value != "" {
 		return value
 	}

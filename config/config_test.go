@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net/netip"
@@ -310,15 +311,35 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestMalformedFileIsNotQuoted(t *testing.T) {
+// What is wrong with the file is said, and nothing else: what it would set is not
+// known. A name that has no effect is wrong, too, and none of it shows a value.
+func TestMalformedFile(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), ".env")
-	if err := os.WriteFile(file, []byte("hunter2 is the password\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none"}), false, file)
-	if err == nil || !strings.Contains(err.Error(), ".env") || strings.Contains(err.Error(), "hunter2") {
-		t.Fatalf("error is %v", err)
+	for name, test := range map[string]struct{ text, want string }{
+		"no lines of variables":   {"hunter2 is the password\n", "cannot be read as NAME=value lines"},
+		"a byte order mark":       {"\ufeffAUTH_MODE=none\n", "begins with a byte order mark"},
+		"a directory":             {"", "is a directory"},
+		"a name that is not read": {"PORTT=hunter2\nAUTH_MODE=none\n", "PORTT in the file"},
+		"with an empty value":     {"PORTT=\nAUTH_MODE=none\n", "PORTT in the file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), ".env")
+			err := os.WriteFile(file, []byte(test.text), 0o600)
+			if test.text == "" {
+				err = errors.Join(os.Remove(file), os.Mkdir(file, 0o700))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = config.Load(lookup(map[string]string{"PORTT": "hunter2"}), false, file)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), ".env") {
+				t.Fatalf("error is %v, want %q in it", err, test.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("error shows a value, or more than the one problem: %v", err)
+			}
+		})
 	}
 }
 
