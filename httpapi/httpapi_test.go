@@ -562,7 +562,7 @@ func TestMetricsOfAnOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a := newAPI(t, server.URL)
-	a.awaitReadiness(200, `{"status":"ready","checks":{"floor":"live","redis":"ok"}}`)
+	a.awaitReadiness(200, live)
 	items := batch(
 		map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"},
 		map[string]any{"tagSpool": "MK-2", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 0},

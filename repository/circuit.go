@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// tripAfter is how many round trips in a row have to fail until the circuit opens.
-	tripAfter = 5
+	// The circuit opens when so many round trips have failed in a row, over a time that
+	// the attempts of one operation seldom take: what they can make good is no reason.
+	tripAfter     = 5
+	tripAfterTime = time.Second
 
 	// An open circuit lets one round trip through after firstProbe, and after each that
 	// fails waits twice as long for the next, up to maxProbe, and up to a half longer.
@@ -29,11 +31,12 @@ var (
 
 // circuit keeps operations from a Redis that does not answer, so that they fail at once
 // and neither they nor their connections pile up. It is closed, and lets all through,
-// until [tripAfter] round trips have failed in a row.
+// until nothing has succeeded for a while.
 type circuit struct {
 	mu     sync.Mutex
 	under  int           // operations under way
 	failed int           // in a row
+	since  time.Time     // the first of them
 	pause  time.Duration // to the next probe
 	probe  time.Time     // when it may be; zero: the circuit is closed
 }
@@ -68,8 +71,12 @@ func (c *circuit) leave(results ...error) {
 			return // it says nothing of Redis
 		}
 	}
-	if c.failed++; c.failed >= tripAfter && c.probe.IsZero() {
-		c.wait(time.Now())
+	now := time.Now()
+	if c.failed++; c.failed == 1 {
+		c.since = now
+	}
+	if c.failed >= tripAfter && now.Sub(c.since) >= tripAfterTime && c.probe.IsZero() {
+		c.wait(now)
 	}
 }
 
