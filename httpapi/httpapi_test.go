@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is a guard against hanging, never a measurement.
 const patience = 60 * time.Second
+
+// operationTimeout is long enough for a thousand operations at once under the race
+// detector.
+const operationTimeout = 8 * time.Second
 
 // api is the service over HTTP on a Redis.
 type api struct {
@@ -53,14 +58,14 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	logger := log.Logger()
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL: redisURL, MaxConnections: 50, Timeout: 2 * time.Second, Memory: 30 * 24 * time.Hour, Saw: view.Apply,
+		URL: redisURL, MaxConnections: 50, Timeout: operationTimeout, Memory: 30 * 24 * time.Hour, Saw: view.Apply,
 	}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	locks := lock.NewService(store, lock.Config{
 		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
-		Timeout:  2 * time.Second,
+		Timeout:  operationTimeout,
 		Attempts: 3,
 	}, logger)
 	var handler *httpapi.Handler
@@ -81,7 +86,7 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: 2 * time.Second}, logger)
+		floor.Keep(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: operationTimeout}, logger)
 	}()
 	handler = httpapi.New(config)
 	a := &api{t: t, server: httptest.NewServer(handler), config: config, log: log}
@@ -636,24 +641,34 @@ func TestInternalErrorsAreMasked(t *testing.T) {
 func TestSimultaneousTakes(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, redistest.Start(t).URL)
-	a.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, MaxConnsPerHost: 100}, Timeout: patience}
-	t.Cleanup(a.client.CloseIdleConnections)
 	for _, takers := range []int{10, 100, 1000} {
 		t.Run(fmt.Sprint(takers), func(t *testing.T) {
-			a.t = t
+			// All are under way before the first is served.
+			var arrived atomic.Int64
+			all := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if int(arrived.Add(1)) == takers {
+					close(all)
+				}
+				select {
+				case <-all:
+					a.server.Config.Handler.ServeHTTP(w, r)
+				case <-r.Context().Done():
+				}
+			}))
+			defer server.Close()
+			a := &api{t: t, server: server, client: server.Client()}
+			a.client.Timeout = patience
 			tag := fmt.Sprintf("MK-%d", takers)
 			bodies := make([]string, takers)
 			var done sync.WaitGroup
-			start := make(chan struct{})
 			for i := range takers {
 				done.Go(func() {
-					<-start
 					_, bodies[i] = a.post(tomar, input(map[string]any{
 						"tagSpool": tag, "workerId": i, "workerNombre": fmt.Sprintf("W(%d)", i),
 					}))
 				})
 			}
-			close(start)
 			done.Wait()
 
 			type facts struct {
