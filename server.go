@@ -175,7 +175,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	announce(log, listener.Addr(), cfg, dev)
 
-	listener = addresses.Listener(listener)
+	listener = addresses.Listener(listener, log)
 	var requests sync.WaitGroup
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,18 +18,20 @@ type Addresses struct {
 
 	mu   sync.Mutex
 	open map[netip.Addr]int
+	full map[netip.Addr]bool // had more than they may have, and still have any
 }
 
 // NewAddresses allows most, at least 1, at a time. What proxies say of whom they
 // forward for is believed.
 func NewAddresses(most int, proxies []netip.Prefix) *Addresses {
-	return &Addresses{most: most, proxies: proxies, open: map[netip.Addr]int{}}
+	return &Addresses{most: most, proxies: proxies, open: map[netip.Addr]int{}, full: map[netip.Addr]bool{}}
 }
 
 // Listener closes a connection at once if its address has as many open as it may
-// have. A trusted proxy may have any number.
-func (a *Addresses) Listener(listener net.Listener) net.Listener {
-	return &limitedListener{Listener: listener, addresses: a}
+// have, and says so in the log once until the address has none. A trusted proxy may
+// have any number.
+func (a *Addresses) Listener(listener net.Listener, log *slog.Logger) net.Listener {
+	return &limitedListener{Listener: listener, addresses: a, log: log}
 }
 
 // Handler hands the client's address to next as the request's RemoteAddr, also
@@ -41,7 +44,7 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if !a.enter(client) {
+		if entered, _ := a.enter(client); !entered {
 			refuse(w, typeJSON, rateLimited("CONCURRENT_REQUESTS", "Too many requests of this address are under way."))
 			return
 		}
@@ -77,14 +80,18 @@ func (a *Addresses) trusts(address netip.Addr) bool {
 	return slices.ContainsFunc(a.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-func (a *Addresses) enter(address netip.Addr) bool {
+// enter reports false for one too many, and whether it is the first of those since the
+// address had none open.
+func (a *Addresses) enter(address netip.Addr) (entered, first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open[address] == a.most {
-		return false
+		first = !a.full[address]
+		a.full[address] = true
+		return false, first
 	}
 	a.open[address]++
-	return true
+	return true, false
 }
 
 func (a *Addresses) leave(address netip.Addr) {
@@ -92,6 +99,7 @@ func (a *Addresses) leave(address netip.Addr) {
 	defer a.mu.Unlock()
 	if a.open[address]--; a.open[address] == 0 {
 		delete(a.open, address)
+		delete(a.full, address)
 	}
 }
 
@@ -103,6 +111,7 @@ func addressOf(hostPort string) (netip.Addr, bool) {
 type limitedListener struct {
 	net.Listener
 	addresses *Addresses
+	log       *slog.Logger
 }
 
 // Accept implements [net.Listener].
@@ -116,7 +125,15 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if ok && l.addresses.trusts(address) {
 			return conn, nil
 		}
-		if !ok || !l.addresses.enter(address) {
+		entered, first := false, false
+		if ok {
+			entered, first = l.addresses.enter(address)
+		}
+		if first {
+			l.log.Warn("an address has as many connections as it may have, and more are closed",
+				"address", address, "limit", l.addresses.most)
+		}
+		if !entered {
 			_ = conn.Close()
 			continue
 		}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"spoollock/httpapi"
+	"spoollock/repository/redistest"
 )
 
 func TestConnectionsPerAddress(t *testing.T) {
@@ -20,7 +22,8 @@ func TestConnectionsPerAddress(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "served")
 	}))
-	server.Listener = httpapi.NewAddresses(3, nil).Listener(server.Listener)
+	log := redistest.NewLog(t)
+	server.Listener = httpapi.NewAddresses(3, nil).Listener(server.Listener, log.Logger())
 	server.Start()
 	t.Cleanup(server.Close)
 	dial := func() net.Conn {
@@ -46,16 +49,44 @@ func TestConnectionsPerAddress(t *testing.T) {
 			t.Fatal("a connection within the limit is not served")
 		}
 	}
-	if served(dial()) {
-		t.Fatal("a connection above the limit is served")
+	said := func() int {
+		return strings.Count(log.String(), `level=WARN msg="an address has as many connections as it may have, and more are closed" address=127.0.0.1 limit=3`)
+	}
+	wantSaid := func(times int) {
+		t.Helper()
+		if n := said(); n != times {
+			t.Fatalf("it is said %d times, want %d:\n%s", n, times, log)
+		}
+	}
+	wantSaid(0)
+	for range 3 {
+		if served(dial()) {
+			t.Fatal("a connection above the limit is served")
+		}
+		wantSaid(1)
 	}
 	_ = open[0].Close()
 	deadline := time.Now().Add(patience)
-	for !served(dial()) {
+	for open[0] = dial(); !served(open[0]); open[0] = dial() {
 		if time.Now().After(deadline) {
 			t.Fatal("a connection that was closed still counts")
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+	wantSaid(1) // it lasts as long as any of them
+
+	for said() == 1 {
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is not said again when it begins again")
+		}
+		time.Sleep(5 * time.Millisecond)
+		open = []net.Conn{dial(), dial(), dial(), dial()}
+		for _, conn := range open {
+			served(conn)
+		}
 	}
 }
 
@@ -111,7 +142,7 @@ func TestRequestsPerForwardedAddress(t *testing.T) {
 			<-done
 		}
 	})))
-	server.Listener = addresses.Listener(server.Listener)
+	server.Listener = addresses.Listener(server.Listener, slog.New(slog.DiscardHandler))
 	server.Start()
 	t.Cleanup(server.Close)
 	get := func(path, client string) (response *http.Response, body string) {

@@ -171,7 +171,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	}
 	handler := httpapi.New(config)
 	server.Config.Handler = handler
-	server.Listener = config.Addresses.Listener(server.Listener)
+	server.Listener = config.Addresses.Listener(server.Listener, config.Log)
 	server.Start()
 	a := &streamAPI{
 		api:     &api{t: t, server: server, config: config, client: server.Client(), log: log},
