@@ -221,6 +221,7 @@ func TestLayers(t *testing.T) {
 		Observe: metrics.New(metrics.Sources{}).Operation,
 		Limits: httpapi.Limits{
 			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
+			AnswerBytes: 1 << 20,
 		},
 	}))
 	t.Cleanup(api.Close)

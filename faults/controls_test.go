@@ -114,7 +114,7 @@ func TestControls(t *testing.T) {
 			}
 			during(ctx, time.Second)
 			history := stop()
-			verdict, shrinks := faults.Bounds{}.Check(history, checkTime), faults.Growing(history)
+			verdict, shrinks := faults.Bounds{}.Check(history, checkTime), faults.Growing(history, false)
 			printf("| %s | %d | %d | %d |", test.name, len(history), len(verdict.Illegal), len(shrinks))
 			if wrong := len(verdict.Illegal) > 0; wrong != test.wrong {
 				t.Errorf("%d spools have a history that cannot be", len(verdict.Illegal))

@@ -197,15 +197,20 @@ func TestLateTakesAreCounted(t *testing.T) {
 func TestGrowing(t *testing.T) {
 	t.Parallel()
 	older := at{30, 40}.take("b", 6, 1030)
-	if violations := faults.Growing([]*faults.Operation{taken, older}); len(violations) != 1 {
+	if violations := faults.Growing([]*faults.Operation{taken, older}, false); len(violations) != 1 {
 		t.Errorf("%q", violations)
 	}
 	same := at{15, 40}.take("b", 7, 1030)
-	if violations := faults.Growing([]*faults.Operation{taken, same}); len(violations) == 0 {
+	doubted, other := *taken, *same
+	doubted.InDoubt, other.InDoubt = true, true
+	if violations := faults.Growing([]*faults.Operation{&doubted, &other}, true); len(violations) != 0 {
+		t.Errorf("two masters that part give the same version, and it is said that %v", violations)
+	}
+	if violations := faults.Growing([]*faults.Operation{taken, same}, false); len(violations) == 0 {
 		t.Error("two takes have one version")
 	}
 	newer, again := at{30, 40}.take("b", 8, 1030), at{50, 60}.take("a", 7, 1010)
-	if violations := faults.Growing([]*faults.Operation{taken, newer, again}); len(violations) != 0 {
+	if violations := faults.Growing([]*faults.Operation{taken, newer, again}, false); len(violations) != 0 {
 		t.Errorf("%q", violations)
 	}
 }

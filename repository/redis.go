@@ -202,8 +202,10 @@ func (r *Redis) inspect(ctx context.Context) error {
 		return err
 	}
 	masters, eviction, err := r.sight(ctx)
-	r.found = masters
-	r.eviction.Store(eviction)
+	if err == nil {
+		r.found = masters
+		r.eviction.Store(eviction)
+	}
 	return err
 }
 
