@@ -419,6 +419,11 @@ func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
 		"a boolean in an object":    {member, `{"t":true}`, "tagSpool"},
 		"in an inner field":         {`query($n:Int!){spool(tagSpool:"MK-1"){... on Spool{history(first:$n){pageInfo{hasNextPage}}}}}`, `{"n":"5"}`, "first"},
 		"for a spread fragment":     {`query($b:Boolean!){...F @skip(if:$b)} fragment F on Query{lockLimits{batchSize}}`, `{"b":"x"}`, "if"},
+		"null for a directive":      {`mutation($v:Boolean=true,$t:ID!){tomarSpool(input:{tagSpool:$t,workerId:"93",workerNombre:"x"}){replayed lockToken @include(if:$v)}}`, `{"v":null,"t":"MK-1"}`, "if"},
+		"null for a root field":     {`query($v:Boolean=true){__typename @include(if:$v)}`, `{"v":null}`, "if"},
+		"null for a fragment":       {`query($v:Boolean=true){...F} fragment F on Query{... @skip(if:$v){lockLimits{batchSize}}}`, `{"v":null}`, "if"},
+		"null for its spread":       {`query($v:Boolean=true){...F @skip(if:$v)} fragment F on Query{lockLimits{batchSize}}`, `{"v":null}`, "if"},
+		"null by default":           {`query($v:Boolean=null){__typename @include(if:$v)}`, `{}`, "if"},
 		"for a directive":           {`query($b:Boolean!){lockLimits{batchSize @skip(if:$b)}}`, `{"b":"x"}`, "if"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -432,6 +437,21 @@ func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
 			}
 		})
 	}
+	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
+}
+
+// So they are where the answer is a stream.
+func TestVariablesAreCheckedBeforeAStreamDoesAnything(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	const payload = `{"query":"mutation($v:Boolean=true){tomarSpool(input:{tagSpool:\"MK-1\",workerId:\"93\",workerNombre:\"x\"}){replayed @include(if:$v)}}","variables":{"v":null}}`
+	const refused = `[{"message":"if must be true or false.","extensions":{"code":"BAD_USER_INPUT","field":"if","reason":"WRONG_TYPE"}}]`
+	if _, body := a.do(http.MethodPost, "/graphql", payload, "Content-Type", "application/json", "Accept", "text/event-stream"); body != comment+event(`{"errors":`+refused+`}`)+completed {
+		t.Errorf("by events, the answer is %s", body)
+	}
+	socket := (&streamAPI{api: a}).acknowledged(`{"id":"a","type":"subscribe","payload":` + payload + `}`)
+	socket.want(`{"type":"error","id":"a","payload":` + refused + `}`)
+	_ = socket.conn.CloseNow()
 	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
 }
 

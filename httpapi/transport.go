@@ -96,7 +96,11 @@ func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 			message: "A subscription needs a WebSocket of " + subprotocol + ", or POST with Accept: " + typeEvents + ".",
 		})
 	default:
-		write(w, answerType, http.StatusOK, t.execute(r.Context(), exec, operation))
+		response, status := t.execute(r.Context(), exec, operation), http.StatusOK
+		if response.Data == nil {
+			status = statusOf(typeJSON, response.Errors)
+		}
+		write(w, answerType, status, response)
 	}
 }
 
@@ -117,11 +121,18 @@ func prepare(ctx context.Context, exec graphql.GraphExecutor, params *graphql.Ra
 }
 
 // execute answers a query or a mutation, within the time of a request.
-func (t transport) execute(ctx context.Context, exec graphql.GraphExecutor, operation *graphql.OperationContext) *graphql.Response {
+func (t transport) execute(
+	ctx context.Context, exec graphql.GraphExecutor, operation *graphql.OperationContext,
+) (response *graphql.Response) {
+	defer func() {
+		if value := recover(); value != nil {
+			response = panicked(ctx, exec, value)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	responses, ctx := exec.DispatchOperation(ctx, operation)
-	response := responses(ctx)
+	response = responses(ctx)
 	if response != nil && len(response.Data) > t.limits.AnswerBytes && operation.Operation.Operation == ast.Query {
 		// Only of a query: the answer of a mutation says what was done, and holds tokens.
 		return exec.DispatchError(ctx, gqlerror.List{tooComplex("answerBytes", t.limits.AnswerBytes, len(response.Data))})
