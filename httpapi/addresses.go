@@ -65,7 +65,11 @@ func (a *Addresses) forwarded(r *http.Request) (client netip.Addr, ok bool) {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		client, err := netip.ParseAddr(strings.TrimSpace(hop))
+		hop = strings.TrimSpace(hop)
+		client, err := netip.ParseAddr(hop)
+		if withPort, portErr := netip.ParseAddrPort(hop); portErr == nil { // as some proxies write it
+			client, err = withPort.Addr(), nil
+		}
 		if err != nil {
 			return netip.Addr{}, false
 		}
