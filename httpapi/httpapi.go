@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -94,8 +95,24 @@ func New(config Config) *Handler {
 		mux.Handle("GET /playground", web.Playground())
 		mux.Handle("GET /playground/", web.Playground())
 	}
-	h.root = safe(config.Addresses.Handler(mux), config)
+	h.root = safe(config.Addresses.Handler(cleanPaths(mux)), config)
 	return h
+}
+
+// cleanPaths answers 404 where the mux would redirect to the clean path: the redirect
+// repeats the query, which may hold a token.
+func cleanPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		clean := path.Clean(r.URL.Path)
+		if clean != "/" && strings.HasSuffix(r.URL.Path, "/") {
+			clean += "/"
+		}
+		if r.URL.Path != clean {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // ServeHTTP implements [http.Handler].
@@ -171,6 +188,14 @@ func validation(introspection bool) *rules.Rules {
 			}
 		})
 	})
+	// What gqlgen leaves to the execution, which would take it for a fault of its own.
+	set.AddRule("OneStream", func(observers *core.Events, addError core.AddErrFunc) {
+		observers.OnOperation(func(_ *core.Walker, operation *ast.OperationDefinition) {
+			if operation.Operation == ast.Subscription && !oneStream(operation.SelectionSet) {
+				addError(core.Message("A subscription must have one root field, without @skip or @include."), core.At(operation.Position))
+			}
+		})
+	})
 	if introspection {
 		return set
 	}
@@ -190,6 +215,39 @@ func validation(introspection bool) *rules.Rules {
 		})
 	})
 	return set
+}
+
+// oneStream reports whether all root fields are one by their response name, and none
+// may be left out.
+func oneStream(roots ast.SelectionSet) bool {
+	name, visited := "", map[string]bool{} // a fragment may yet be in itself
+	var one func(ast.SelectionSet) bool
+	one = func(selections ast.SelectionSet) bool {
+		for _, selection := range selections {
+			var directives ast.DirectiveList
+			var inner ast.SelectionSet
+			switch selection := selection.(type) {
+			case *ast.Field:
+				if name != "" && name != selection.Alias {
+					return false
+				}
+				name, directives = selection.Alias, selection.Directives
+			case *ast.InlineFragment:
+				directives, inner = selection.Directives, selection.SelectionSet
+			case *ast.FragmentSpread:
+				directives = selection.Directives
+				if selection.Definition != nil && !visited[selection.Name] {
+					visited[selection.Name] = true
+					inner = selection.Definition.SelectionSet
+				}
+			}
+			if directives.ForName("skip") != nil || directives.ForName("include") != nil || !one(inner) {
+				return false
+			}
+		}
+		return true
+	}
+	return one(roots)
 }
 
 // ofItsType reports whether a literal is in the range of its type where that is a

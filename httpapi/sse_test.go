@@ -78,6 +78,28 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// A subscription is of one root field, whatever the variables say.
+func TestSubscriptionsOfOneStream(t *testing.T) {
+	t.Parallel()
+	a := newStreamAPI(t)
+	for document, refused := range map[string]bool{
+		`subscription{a:count(to:0) b:count(to:0)}`:                                                                   true,
+		`subscription{count(to:0) refused}`:                                                                           true,
+		`subscription{count(to:0)@skip(if:false)}`:                                                                    true,
+		`subscription($v:Boolean!){count(to:0)@include(if:$v)}`:                                                       true,
+		`subscription{...@include(if:true){count(to:0)}}`:                                                             true,
+		`subscription{...F@skip(if:false)} fragment F on Subscription{count(to:0)}`:                                   true,
+		`subscription{...F ...G} fragment F on Subscription{a:count(to:0)} fragment G on Subscription{b:count(to:0)}`: true,
+		`subscription{count(to:0) count(to:0)}`:                                                                       false,
+	} {
+		_, body := a.do(http.MethodPost, "/graphql", fmt.Sprintf(`{"query":%q,"variables":{"v":true}}`, document),
+			"Content-Type", "application/json", "Accept", "text/event-stream")
+		if strings.Contains(body, `"code":"GRAPHQL_VALIDATION_FAILED"`) != refused || a.logged() != 0 {
+			t.Errorf("%s is answered %s", document, body)
+		}
+	}
+}
+
 // What is refused before the stream begins is answered in JSON.
 func TestEventsThatAreRefused(t *testing.T) {
 	t.Parallel()
