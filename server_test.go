@@ -537,6 +537,50 @@ func TestLimitsOfStreams(t *testing.T) {
 	}
 }
 
+// Who may call is what the variables say.
+func TestLimitsOfCallers(t *testing.T) {
+	t.Parallel()
+	url, log := start(t, map[string]string{
+		"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none",
+		"ALLOWED_HOSTS": "spools.example", "ALLOWED_ORIGINS": "https://board.example", "MAX_CONNECTIONS_PER_ADDRESS": "10",
+	})
+	for _, test := range []struct {
+		host, origin string
+		status       int
+	}{
+		{"spools.example", "", 200},
+		{"evil.example", "", 403},
+		{"spools.example", "https://board.example", 200},
+		{"spools.example", "https://evil.example", 403},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/graphql", strings.NewReader(`{"query":"{__typename}"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = test.host
+		request.Header.Set("Content-Type", "application/json")
+		if test.origin != "" {
+			request.Header.Set("Origin", test.origin)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != test.status {
+			t.Errorf("host %s and origin %q are answered %s", test.host, test.origin, response.Status)
+		}
+	}
+	for range 11 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // the test is over
+	}
+	log.Find(t, `as many connections as it may have.*limit"?[=:]10`)
+}
+
 // What the README sets for load tests is every limit of .env.example, and lets
 // through what is beyond all defaults at once.
 func TestLimitsLifted(t *testing.T) {

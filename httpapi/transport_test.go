@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -236,6 +237,19 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
+// A panic outside of all resolvers is masked as theirs are, and logged.
+func TestPanicOfAnExecution(t *testing.T) {
+	t.Parallel()
+	a := newStreamAPI(t)
+	for i, accept := range []string{"application/json", "application/graphql-response+json"} {
+		response, body := a.do(http.MethodPost, "/graphql", `{"query":"{panics}"}`, "Content-Type", "application/json", "Accept", accept)
+		if response.StatusCode != 500 || response.Header.Get("Content-Type") != accept+"; charset=utf-8" ||
+			!strings.Contains(masked(body), `"extensions":{"code":"INTERNAL_SERVER_ERROR","errorId":"UUID"}}]}`) || a.logged() != i+1 {
+			t.Errorf("as %s, the answer is %s %v %s", accept, response.Status, response.Header, body)
+		}
+	}
+}
+
 // Names that a client made up are quoted back in part at most, values never.
 func TestNamesAreNotEchoedAtLength(t *testing.T) {
 	t.Parallel()
@@ -297,6 +311,32 @@ func TestPersistedQueries(t *testing.T) {
 	}
 }
 
+// A stranger who persists queries without end has the oldest forgotten.
+func TestPersistedQueriesAreBounded(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	persisted := func(i int, whole bool) string {
+		query, field := fmt.Sprintf("{a%d:__typename}", i), ""
+		if whole {
+			field = fmt.Sprintf(`"query":%q,`, query)
+		}
+		_, body := a.do(http.MethodPost, "/graphql",
+			`{`+field+`"extensions":{"persistedQuery":{"version":1,"sha256Hash":"`+hash(query)+`"}}}`, "Content-Type", "application/json")
+		return body
+	}
+	for i := range 201 {
+		if body := persisted(i, true); !strings.Contains(body, `"data"`) {
+			t.Fatalf("a query is answered %s", body)
+		}
+	}
+	if body := persisted(0, false); !strings.Contains(body, "PERSISTED_QUERY_NOT_FOUND") {
+		t.Errorf("the oldest is answered %s", body)
+	}
+	if body := persisted(200, false); body != `{"data":{"a200":"Query"}}` {
+		t.Errorf("the youngest is answered %s", body)
+	}
+}
+
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.AllowedHosts = []string{"spools.example"} })
@@ -354,8 +394,21 @@ func TestSecurityHeaders(t *testing.T) {
 		response, _ := a.do(http.MethodGet, path, "")
 		header := response.Header
 		if header.Get("X-Content-Type-Options") != "nosniff" || header.Get("X-Frame-Options") != "DENY" ||
+			header.Get("Referrer-Policy") != "no-referrer" ||
 			!strings.HasPrefix(header.Get("Content-Security-Policy"), "default-src 'none'") || header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s has the headers %v", path, header)
+		}
+	}
+}
+
+// A path that is not clean is nothing, rather than a redirect that repeats the query.
+func TestPathsThatAreNotClean(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL)
+	for _, path := range []string{"//", "//graphql", "/./graphql", "/x/../graphql", "/graphql//"} {
+		response, body := a.do(http.MethodGet, path+"?query="+leaked, "")
+		if response.StatusCode != 404 || strings.Contains(body, leaked) {
+			t.Errorf("%s is answered %s %s", path, response.Status, body)
 		}
 	}
 }
