@@ -107,7 +107,7 @@ func cleanPaths(next http.Handler) http.Handler {
 		if clean != "/" && strings.HasSuffix(r.URL.Path, "/") {
 			clean += "/"
 		}
-		if r.URL.Path != clean {
+		if r.URL.Path != clean && r.Method != http.MethodConnect { // which has no path
 			http.NotFound(w, r)
 			return
 		}

@@ -423,7 +423,6 @@ func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
 		"null for a root field":     {`query($v:Boolean=true){__typename @include(if:$v)}`, `{"v":null}`, "if"},
 		"null for a fragment":       {`query($v:Boolean=true){...F} fragment F on Query{... @skip(if:$v){lockLimits{batchSize}}}`, `{"v":null}`, "if"},
 		"null for its spread":       {`query($v:Boolean=true){...F @skip(if:$v)} fragment F on Query{lockLimits{batchSize}}`, `{"v":null}`, "if"},
-		"null by default":           {`query($v:Boolean=null){__typename @include(if:$v)}`, `{}`, "if"},
 		"for a directive":           {`query($b:Boolean!){lockLimits{batchSize @skip(if:$b)}}`, `{"b":"x"}`, "if"},
 	} {
 		t.Run(name, func(t *testing.T) {
