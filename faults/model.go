@@ -456,7 +456,8 @@ func Growing(history []*Operation, mayLose bool) (violations []string) {
 		}
 		for a := range maps.Values(takes) {
 			for b := range maps.Values(takes) {
-				same := a.Lock.Version == b.Lock.Version && !(mayLose && a.InDoubt && b.InDoubt)
+				parted := mayLose && a.InDoubt && b.InDoubt
+				same := a.Lock.Version == b.Lock.Version && !parted
 				if a != b && (same || a.Return < b.Call && a.Lock.Version > b.Lock.Version) {
 					violations = append(violations, fmt.Sprintf("%s: %s has version %d, and %s after it %d",
 						spool, a.Owner(), a.Lock.Version, b.Owner(), b.Lock.Version))
