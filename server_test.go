@@ -376,6 +376,17 @@ func build(t *testing.T, binary string) {
 	}
 }
 
+// warm sees to it that there are connections to Redis that nothing is using: a new one
+// gets nowhere while Redis is stopped.
+func warm(t *testing.T, url string) {
+	t.Helper()
+	var reads sync.WaitGroup
+	for range 16 {
+		reads.Go(func() { post(t, url, `{"query":"{spool(tagSpool:\"MK-0\"){version}}"}`) })
+	}
+	reads.Wait()
+}
+
 // Promise 9, on the program as it is deployed: what has begun is answered, and
 // the exit status is 0.
 func TestTermination(t *testing.T) {
@@ -400,6 +411,7 @@ func TestTermination(t *testing.T) {
 			url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
 			log.Find(t, "redis found")
 
+			warm(t, url)
 			server.Pause()
 			answer := make(chan string, 1)
 			tag := fmt.Sprintf("MK-%d", signal)
@@ -459,6 +471,7 @@ func TestTerminationOfStreams(t *testing.T) {
 		t.Fatalf("the init is answered %s, %v", got, err)
 	}
 
+	warm(t, url)
 	server.Pause()
 	write(`{"type":"subscribe","id":"1","payload":` + takeOne + `}`)
 	waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
@@ -747,6 +760,7 @@ func TestTerminationIsBounded(t *testing.T) {
 	if got := post(t, url, strings.ReplaceAll(takeOne, "MK-1", "MK-0")); !strings.Contains(got, "lockToken") {
 		t.Fatalf("a take is answered %s", got)
 	}
+	warm(t, url)
 	server.Pause()
 	cut := make(chan error, 1)
 	go func() {

@@ -198,15 +198,16 @@ func (r *Redis) inspect(ctx context.Context) error {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
 	}
+	masters, eviction, err := r.sight(ctx)
+	if err != nil {
+		return err
+	}
 	if err := r.eachMaster(ctx, r.inspectNode); err != nil {
 		return err
 	}
-	masters, eviction, err := r.sight(ctx)
-	if err == nil {
-		r.found = masters
-		r.eviction.Store(eviction)
-	}
-	return err
+	r.found = masters
+	r.eviction.Store(eviction)
+	return nil
 }
 
 func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
