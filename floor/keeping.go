@@ -13,6 +13,10 @@ import (
 func (v *View) heard(message Message) (gap bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if l := message.Spool.Lock; l != nil && !v.beat.IsZero() {
+		// It may have lain, and the store's clock has gone on.
+		l.Remaining = max(0, l.Remaining-max(0, v.beatAt.Add(time.Since(v.beat)).Sub(message.At)))
+	}
 	v.apply(message.Spool)
 	tag := message.Spool.Tag
 	now := heard{message.Spool.Change, v.connection}
@@ -149,6 +153,10 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 		same := known && e.lock.Owner.ID == f.Owner && e.lock.ExpiresAt.Equal(f.ExpiresAt)
 		if same && (f.Foreign || !f.ExpiresAt.IsZero()) { // one without an expiry has nothing to tell it from another
 			e.generation = v.generation
+			if l := e.lock; !e.foreign && e.lapses.After(now.Add(f.Remaining)) {
+				l.Remaining = f.Remaining
+				v.schedule(e, l, now)
+			}
 			continue
 		}
 		if !f.Foreign {
@@ -158,6 +166,8 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 		// No script knows such a key: what it says is all there is.
 		l := lock.Lock{Tag: f.Tag, Owner: lock.Worker{ID: f.Owner}, ExpiresAt: f.ExpiresAt, Remaining: f.Remaining}
 		v.hold(lock.Spool{Tag: f.Tag, Lock: &l}, e, now)
+		e, _ = v.held.Get(f.Tag)
+		e.generation = v.generation
 	}
 	return unknown
 }
@@ -165,8 +175,9 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 // known is what the view has of a spool: an entry, or nil and the version at which it
 // was freed.
 type known struct {
-	entry *entry
-	freed lock.Version
+	entry      *entry
+	freed      lock.Version
+	generation uint64
 }
 
 // known is what the view has of the tags before the store is asked about them.
@@ -176,7 +187,7 @@ func (v *View) known(tags []lock.Tag) []known {
 	all := make([]known, len(tags))
 	for i, tag := range tags {
 		all[i].entry, _ = v.held.Get(tag)
-		all[i].freed = v.freed[tag].version
+		all[i].freed, all[i].generation = v.freed[tag].version, v.generation
 	}
 	return all
 }
@@ -195,6 +206,7 @@ func (v *View) settle(before []known, results []lock.Result[lock.Spool]) {
 			if _, held := v.held.Get(spool.Tag); spool.Lock != nil && !held && v.freed[spool.Tag].version == before[i].freed {
 				v.hold(spool, nil, now)
 			}
+			v.seen(spool, before[i].generation)
 			continue
 		}
 		e, held := v.held.Get(before[i].entry.lock.Tag)
@@ -209,6 +221,16 @@ func (v *View) settle(before []known, results []lock.Result[lock.Spool]) {
 		case spool.Version != e.lock.Version || spool.Change != e.change || !spool.Lock.ExpiresAt.Equal(e.lock.ExpiresAt):
 			v.hold(spool, e, now)
 		}
+		v.seen(spool, before[i].generation)
+	}
+}
+
+// seen says that the store was asked in a generation, and answered what the view has.
+func (v *View) seen(spool lock.Spool, generation uint64) {
+	e, held := v.held.Get(spool.Tag)
+	if held && spool.Lock != nil && spool.Version == e.lock.Version && spool.Change == e.change &&
+		(e.heard.connection != v.connection || e.heard.number <= spool.Change) {
+		e.generation = max(e.generation, generation)
 	}
 }
 

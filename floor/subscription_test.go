@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"spoollock/lock"
@@ -267,6 +268,69 @@ func TestRebuildBesideChanges(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An answer from before a rebuild is no look of it: what it is about may be gone.
+func TestLateAnswerIsNoLook(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.Apply(take("A", 5))
+	begun := v.beginRebuild()
+	v.compare(nil) // it was released while nobody listened
+	e, _ := v.held.Get("A")
+	v.Apply(lock.Spool{Tag: "A", Version: 5, Change: 1, Lock: &e.lock})
+	if tags, _, _ := v.unseen(begun.generation, ""); len(tags) != 1 {
+		t.Fatalf("the store is asked about %v", tags)
+	}
+}
+
+// A message that lay in the socket while the process was stopped does not put off when
+// the store is asked about the lapse, whether its lock is known already or not.
+func TestMessageThatLay(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			v := NewView()
+			defer v.stop()
+			v.subscribed()
+			v.beatBack(time.Now(), time.Now())
+			v.rebuiltIn(0, v.beginRebuild())
+			taken := time.Now() // on the store's clock, which is this one
+			spool := func() lock.Spool {
+				spool := take("A", 5)
+				spool.Lock.ExpiresAt, spool.Lock.Remaining = taken.Add(10*time.Second), 10*time.Second
+				return spool
+			}
+			if known {
+				v.Apply(spool())
+			}
+			time.Sleep(8 * time.Second)
+			v.heard(Message{At: taken, Spool: spool()})
+			time.Sleep(2100 * time.Millisecond)
+			if tags := v.dueNow(10); len(tags) != 1 {
+				t.Errorf("known %t: the lapse is not due", known)
+			}
+		})
+	}
+}
+
+// A rebuild that finds a lock as it is known sees when it lapses.
+func TestRebuildMendsWhatIsDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := NewView()
+		defer v.stop()
+		spool := take("A", 5)
+		expires := time.Now().Add(2 * time.Second)
+		spool.Lock.ExpiresAt, spool.Lock.Remaining = expires, 10*time.Second
+		v.Apply(spool)
+		v.compare([]Found{{Tag: "A", Owner: "93", ExpiresAt: expires, Remaining: 2 * time.Second}})
+		time.Sleep(2100 * time.Millisecond)
+		if len(v.dueNow(10)) != 1 {
+			t.Error("it is not due")
+		}
+	})
 }
 
 // A rebuild that began before a gap cannot vouch for what the gap left out.

@@ -193,7 +193,6 @@ func (v *View) apply(spool lock.Spool) {
 		case spool.Version > version, spool.Version == version && spool.Change > old.change:
 			v.hold(spool, old, now)
 		case spool.Version == version && spool.Change == old.change && spool.Lock.ExpiresAt.Equal(old.lock.ExpiresAt):
-			old.generation = v.generation
 			v.schedule(old, *spool.Lock, now) // it is still held, by the store's word
 		}
 	case spool.Version > v.freed[spool.Tag].version:
@@ -204,7 +203,7 @@ func (v *View) apply(spool lock.Spool) {
 // hold puts the spool's lock in, in the place of old, which may be nil.
 func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 	l := *spool.Lock
-	e := &entry{lock: l, change: spool.Change, generation: v.generation}
+	e := &entry{lock: l, change: spool.Change} // of no generation: an answer may be from before the rebuild
 	before := lock.WorkerID("")
 	if e.foreign = spool.Version == 0; e.foreign && old == nil {
 		v.foreign++
