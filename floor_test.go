@@ -277,11 +277,37 @@ func TestManySubscribersOnASmallPool(t *testing.T) {
 	}
 }
 
-// Three processes race to tell what lapses, and each lapse is told once.
+// Takes go on while a process learns of many locks, and all of them are on its floor.
+func TestFloorOfManyLocks(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	plain := plainClient(t, server)
+	const many = 5000
+	ctx, pipe := guarded(t), plain.Pipeline()
+	for i := range many {
+		pipe.Set(ctx, fmt.Sprintf("spool_lock:MANY-%04d", i), "94:5d1f8c52-7a6e-4d0b-9b0e-0a4c1f3e2d11", time.Hour)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, server.URL)
+	p.take(tagsOf("MK", 50), 3600, "")
+	p.awaitMetric("spoollock_floor_locks", many+50)
+}
+
+// Three processes race to tell what lapses, beside many keys that are no locks, and each
+// lapse is told once.
 func TestLapsesInThreeProcesses(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
+	ctx, others := guarded(t), plain.Pipeline()
+	for i := range 10_000 {
+		others.Set(ctx, fmt.Sprintf("other:%05d", i), "x", time.Hour)
+	}
+	if _, err := others.Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
 	var processes []*process
 	for range 3 {
 		processes = append(processes, launch(t, server.URL, "FLOOR_REBUILD_SECONDS=86400"))
