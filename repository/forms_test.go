@@ -27,7 +27,7 @@ func TestSentinels(t *testing.T) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	// A node that a busy machine holds up is not to be taken for dead.
-	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
+	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "5000")
 	store := open(t, cluster.URL)
 	t.Run("conformance", func(t *testing.T) { locktest.Run(t, store) })
 	t.Run("user", func(t *testing.T) {
