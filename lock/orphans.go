@@ -116,8 +116,11 @@ func (o *orphans) release(orphan orphan) (done bool) {
 	log := o.log.With("tag", orphan.tag, "worker", OwnerOf(orphan.token.Reveal()))
 	outcome, err := o.try(orphan)
 	switch {
+	case err == nil && outcome == OutcomeReleased:
+		log.Info("unconfirmed take was taken back")
+		return true
 	case err == nil:
-		log.Info("unconfirmed take was taken back", "outcome", outcome)
+		log.Info("unconfirmed take has no lock, and cannot come into force any more", "outcome", outcome)
 		return true
 	case time.Now().After(orphan.lapses):
 		log.Error("unconfirmed take could not be taken back until its lock lapsed", "error", err)

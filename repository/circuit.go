@@ -25,9 +25,26 @@ const (
 )
 
 var (
-	errCircuitOpen = errors.New("redis does not answer, and is not asked until it may again")
+	errCircuitOpen = errors.New("redis has not answered for a while, and is not asked for a moment")
 	errTooMany     = errors.New("too many operations wait for redis")
 )
+
+// circuits has one for each Redis by its address: in a Cluster, one that does not answer
+// is no reason to keep away from the others. The empty address stands for the question
+// which Redis has a key.
+type circuits struct {
+	mu     sync.Mutex
+	byAddr map[string]*circuit
+}
+
+func (c *circuits) of(addr string) *circuit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byAddr[addr] == nil {
+		c.byAddr[addr] = &circuit{}
+	}
+	return c.byAddr[addr]
+}
 
 // circuit keeps operations from a Redis that does not answer, so that they fail at once
 // and neither they nor their connections pile up. It is closed, and lets all through,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -21,21 +22,26 @@ func classify(tag lock.Tag, err error) error {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
 		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
-		redis.HasErrorPrefix(err, "MISCONF "), redis.HasErrorPrefix(err, "MOVED "), redis.HasErrorPrefix(err, "ASK "),
-		neverSent(err):
+		redis.HasErrorPrefix(err, "MISCONF "), isElsewhere(err), errors.Is(err, redis.Nil), neverSent(err):
 		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
-		return fmt.Errorf("spool %s: %w", tag, err)
+		return fmt.Errorf("spool %s: %w", tag, withoutAddress(err))
 	default:
 		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
 	}
 }
 
 // isAnswer reports whether Redis said it: OOM, NOAUTH, WRONGPASS, NOPERM,
-// WRONGTYPE, an error of a script.
+// WRONGTYPE, an error of a script. No script answers nil: a Sentinel does, which knows no
+// master of the name.
 func isAnswer(err error) bool {
 	var answer redis.Error
-	return errors.As(err, &answer)
+	return errors.As(err, &answer) && !errors.Is(err, redis.Nil)
+}
+
+// isElsewhere reports whether Redis said that another master has the key, or will.
+func isElsewhere(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")
 }
 
 // neverSent reports whether there was no connection to send anything on. The
@@ -49,18 +55,38 @@ func neverSent(err error) bool {
 		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent)
 }
 
-// withoutAddress is err for the log, which is not to hold the address of Redis.
+// refusal is what Redis answered, without what is not for the log.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError implements [redis.Error].
+func (refusal) RedisError() {}
+
+// quoted is what Redis puts before the arguments of a command that it does not know.
+const quoted = ", with args beginning with:"
+
+// withoutAddress is err for the log, which is not to hold the address of Redis, nor its
+// password, which is an argument of AUTH and HELLO.
 func withoutAddress(err error) error {
 	var op *net.OpError
 	var lookup *net.DNSError
 	var certificate *tls.CertificateVerificationError
+	var answer redis.Error
 	switch {
+	case errors.Is(err, redis.Nil):
+		return errors.New("the sentinels know no master of the name that REDIS_URL has")
+	case isElsewhere(err):
+		return errors.New("redis says that another master has the spool")
 	case errors.As(err, &certificate):
 		return errors.New("the certificate of redis cannot be verified")
 	case errors.As(err, &lookup):
 		return fmt.Errorf("look up the host of redis: %s", lookup.Err)
 	case errors.As(err, &op):
 		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	case errors.As(err, &answer):
+		text, _, _ := strings.Cut(answer.Error(), quoted)
+		return refusal(text) // what the answer is wrapped in may name several addresses
 	default:
 		return err
 	}

@@ -3,6 +3,7 @@ package repository_test
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,101 @@ func TestCluster(t *testing.T) {
 	t.Run("failover", func(t *testing.T) {
 		failOver(t, store, func(key string) { cluster.Failover(cluster.MasterOf(key)) })
 	})
+	t.Run("stopped master", func(t *testing.T) { oneStopped(t, store, cluster) })
+}
+
+// oneStopped sees that a master of a Cluster which does not answer is no reason to keep
+// away from the others.
+func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
+	t.Helper()
+	read := func(tag lock.Tag) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, err := locktest.One{Store: store}.Read(ctx, tag)
+		return err
+	}
+	masters := cluster.Masters()
+	tags := map[*redistest.Server]lock.Tag{}
+	for len(tags) < len(masters) {
+		tag := newTag()
+		tags[cluster.MasterOf("spool_lock:"+string(tag))] = tag
+	}
+	for _, tag := range tags {
+		if err := read(tag); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped := masters[0]
+	stopped.Pause()
+	defer stopped.Resume()
+	var readers sync.WaitGroup
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	for range 10 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				reading, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				_, err := locktest.One{Store: store}.Read(reading, tags[stopped])
+				cancel()
+				if err == nil {
+					t.Error("a stopped master answers")
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	for ctx.Err() == nil {
+		for master, tag := range tags {
+			if master == stopped {
+				continue
+			}
+			if err := read(tag); err != nil {
+				t.Errorf("another master is said not to answer: %v", err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	readers.Wait()
+}
+
+// A Sentinel that hangs is left for another one, and the next master is found.
+func TestHangingSentinel(t *testing.T) {
+	t.Parallel()
+	sentinels := redistest.StartSentinels(t)
+	store, err := repository.Open(repository.Config{
+		URL: sentinels.URL, MaxConnections: 5, Timeout: 500 * time.Millisecond, Memory: memory,
+	}, redistest.NewLog(t).Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	failOver(t, store, func(string) {
+		hanging := inUse(t, sentinels.Sentinels)
+		old := sentinels.Master()
+		hanging.Pause()
+		t.Cleanup(hanging.Resume)
+		old.Kill()
+		sentinels.AwaitMaster(old)
+	})
+}
+
+var listening = regexp.MustCompile(` sub=[1-9]`)
+
+// inUse is the Sentinel on which a client listens for the next master.
+func inUse(t *testing.T, sentinels []*redistest.Server) (used *redistest.Server) {
+	t.Helper()
+	await(t, "the client listens to a sentinel", func() bool {
+		for _, sentinel := range sentinels {
+			client := sentinel.Client()
+			clients := client.ClientList(context.Background()).Val()
+			_ = client.Close()
+			if listening.MatchString(clients) {
+				used = sentinel
+			}
+		}
+		return used != nil
+	})
+	return used
 }
 
 // failOver sees that a store which found the master of a key finds the next one, and
@@ -110,6 +206,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	run(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
 	host, port, _ := strings.Cut(to.Addr, ":")
 	run(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", s.lockKey(), s.companionKey(), "spool_history:{"+s.lockKey()+"}")
+	run(to, "SCRIPT", "FLUSH") // as one has it that came later
 	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
 		t.Errorf("the spool is %+v", spool)
 	}

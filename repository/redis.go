@@ -74,7 +74,7 @@ type Redis struct {
 	memory   time.Duration
 	tags     lock.TagParser
 	channel  string // of the floor
-	circuit  circuit
+	circuits circuits
 	beats    beats
 	odd      atomic.Int64
 	unfit    atomic.Int64 // tags, at the last scan
@@ -94,7 +94,7 @@ type Redis struct {
 func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
 		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, saw: config.Saw, log: log,
-		beats: beats{under: map[string]beat{}},
+		beats: beats{under: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}},
 	}
 	if r.saw == nil {
 		r.saw = func(lock.Spool) {}
@@ -129,6 +129,11 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	options.ReadTimeout = config.Timeout
 	options.WriteTimeout = config.Timeout
 	options.ContextTimeoutEnabled = true
+	if options.MasterName != "" {
+		// To dial is to ask a Sentinel first, and the next where that one hangs.
+		options.Dialer = redis.NewDialer(&redis.Options{DialTimeout: config.Timeout, TLSConfig: options.TLSConfig})
+		options.DialTimeout = 4 * config.Timeout
+	}
 	// Both would cost each new connection a round trip.
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -180,7 +185,13 @@ func (r *Redis) eachMaster(ctx context.Context, do func(context.Context, *redis.
 func (r *Redis) masterOf(ctx context.Context, key string) (*redis.Client, error) {
 	switch client := r.client.(type) {
 	case *redis.ClusterClient:
-		return client.MasterForKey(ctx, key)
+		circuit := r.circuits.of("")
+		if err := circuit.enter(); err != nil {
+			return nil, err
+		}
+		node, err := client.MasterForKey(ctx, key)
+		circuit.leave(err)
+		return node, err
 	case *redis.Client:
 		return client, nil
 	default:
@@ -188,8 +199,12 @@ func (r *Redis) masterOf(ctx context.Context, key string) (*redis.Client, error)
 	}
 }
 
-// ErrTooOld says that the Redis found cannot run the scripts.
-var ErrTooOld = errors.New("redis 7.0 or newer is required")
+// ErrTooOld says that the Redis found cannot run the scripts, and ErrSentinel that it is a
+// Sentinel, which keeps no locks.
+var (
+	ErrTooOld   = errors.New("redis 7.0 or newer is required")
+	ErrSentinel = errors.New("REDIS_URL leads to a Sentinel, and must begin with redis+sentinel:// for that")
+)
 
 // inspect says in the log which Redis was found, and warns if it may evict locks
 // or forget them in a crash.
@@ -211,7 +226,7 @@ func (r *Redis) inspect(ctx context.Context) error {
 }
 
 func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
-	info, err := infoOf(ctx, node, "server", "memory", "persistence")
+	info, err := infoOf(ctx, node, "server", "memory", "persistence", "replication")
 	if err != nil {
 		return err
 	}
@@ -220,7 +235,16 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 	if n, err := strconv.Atoi(major); err != nil || n < 7 {
 		return fmt.Errorf("%w: found %q", ErrTooOld, version)
 	}
-	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "maxmemory_policy", policy)
+	if info["redis_mode"] == "sentinel" {
+		return ErrSentinel
+	}
+	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "role", info["role"], "maxmemory_policy", policy)
+	if _, ok := r.client.(*redis.ClusterClient); info["redis_mode"] == "cluster" && !ok {
+		r.log.Error("redis is a node of a Cluster, and has some of the spools only: REDIS_URL must begin with redis+cluster:// for all")
+	}
+	if info["role"] == "slave" {
+		r.log.Error("redis is a replica, no spool can be taken there: REDIS_URL must lead to its master")
+	}
 	if policy != noEviction {
 		r.log.Warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction",
 			"maxmemory_policy", policy)
@@ -228,7 +252,17 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 	if info["aof_enabled"] == "0" {
 		r.log.Warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
 	}
+	if r.tooFew(info) {
+		r.log.Warn("redis has fewer replicas than LOCK_REPLICAS_ACK asks for: no take and no extension is confirmed",
+			"replicas", info["connected_slaves"], "asked_for", r.replicas)
+	}
 	return nil
+}
+
+// tooFew reports whether a master has fewer replicas than are to confirm takes.
+func (r *Redis) tooFew(info map[string]string) bool {
+	replicas, err := strconv.Atoi(info["connected_slaves"])
+	return err == nil && replicas < r.replicas
 }
 
 // noEviction is the maxmemory-policy of a Redis that drops no lock.
@@ -244,26 +278,27 @@ func (r *Redis) Eviction() string {
 	return cmp.Or(policy, "unknown")
 }
 
-// sight is what is seen of each master, by its address: its run and its policy.
+// sight is what is seen of each master, by its address: its run, its policy, its role,
+// and whether it has too few replicas.
 func (r *Redis) sight(ctx context.Context) (masters map[string]string, eviction string, err error) {
 	var mu sync.Mutex
 	masters, eviction = map[string]string{}, noEviction
 	err = r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		info, err := infoOf(ctx, node, "server", "memory")
+		info, err := infoOf(ctx, node, "server", "memory", "replication")
 		mu.Lock()
 		defer mu.Unlock()
 		policy := info["maxmemory_policy"]
 		if policy != noEviction {
 			eviction = policy
 		}
-		masters[node.Options().Addr] = info["run_id"] + " " + policy
+		masters[node.Options().Addr] = fmt.Sprint(info["run_id"], policy, info["role"], r.tooFew(info))
 		return err
 	})
 	return masters, eviction, err
 }
 
-// changed reports whether a master was started anew, took another's place, or evicts
-// otherwise, since the last inspection.
+// changed reports whether a master was started anew, took another's place or lost its
+// own, evicts otherwise, or lost or got back replicas, since the last inspection.
 func (r *Redis) changed(ctx context.Context) bool {
 	if r.embedded != nil {
 		return false
@@ -295,9 +330,9 @@ func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[st
 const watchInterval = time.Second
 
 // Watch says in the log when Redis goes away and when it is back, once each, and
-// inspects it at the beginning and whenever it is back, was started anew unseen, or
-// evicts otherwise. It returns nil when ctx is done, and an error that wraps
-// [ErrTooOld] if it finds an older Redis than 7.0.
+// inspects it at the beginning and whenever it is back, or is another than it was. It
+// returns nil when ctx is done, and an error that wraps [ErrTooOld] or [ErrSentinel] if it
+// finds such a one.
 func (r *Redis) Watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -309,9 +344,9 @@ func (r *Redis) Watch(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case refuses && !refused:
-			r.log.Error("redis refuses the service, no spool can be taken until it is let in", "error", err)
+			r.log.Error("redis refuses the service, see REDIS_URL and the rights of its user, no spool can be taken until it is let in", "error", err)
 		case err != nil && !refuses && (refused || !away):
-			r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
+			r.sayAway(err)
 		case err == nil && away:
 			r.log.Info("redis is back")
 		}
@@ -319,7 +354,7 @@ func (r *Redis) Watch(ctx context.Context) error {
 		inspected = inspected && !away && !r.changed(ctx)
 		if !away && !inspected {
 			err := r.within(ctx, r.inspect)
-			if errors.Is(err, ErrTooOld) {
+			if errors.Is(err, ErrTooOld) || errors.Is(err, ErrSentinel) {
 				return err
 			}
 			if inspected = err == nil || isAnswer(err); err != nil && inspected {
@@ -332,6 +367,14 @@ func (r *Redis) Watch(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+func (r *Redis) sayAway(err error) {
+	if _, ok := r.client.(*redis.ClusterClient); ok {
+		r.log.Error("a master of the cluster is away, its spools cannot be taken until it is back or replaced", "error", err)
+		return
+	}
+	r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
 }
 
 func (r *Redis) within(ctx context.Context, look func(context.Context) error) error {

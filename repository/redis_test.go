@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,6 +129,11 @@ func keepUntilLive(t *testing.T, url string) {
 func TestACL(t *testing.T) {
 	t.Parallel()
 	rule := aclRule(t)
+	file, err := filepath.Abs("../docs/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	redistest.Start(t, "--aclfile", file) // which Redis would refuse to do if it were none
 	server := redistest.Start(t)
 	url := withUser(t, server.URL, rule, server)
 	admin := server.Client()
@@ -169,17 +175,16 @@ func aclRule(t *testing.T, more ...any) (rule []any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		for word := range strings.FieldsSeq(line) {
-			rule = append(rule, word)
-		}
+	for word := range strings.FieldsSeq(string(text)) {
+		rule = append(rule, word)
+	}
+	security, err := os.ReadFile("../docs/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, word := range more {
-		if !strings.Contains(string(text), " "+word.(string)) {
-			t.Errorf("docs/redis.acl does not say %s", word)
+		if !strings.Contains(string(security), word.(string)) {
+			t.Errorf("docs/SECURITY.md does not say %s", word)
 		}
 	}
 	return append(rule[2:], more...) // without "user NAME"
@@ -243,6 +248,21 @@ func TestTooOldRedisIsRefused(t *testing.T) {
 	if !errors.Is(err, repository.ErrTooOld) || !strings.Contains(err.Error(), "7.0 or newer") || !strings.Contains(err.Error(), "6.2.14") {
 		t.Fatalf("Redis 6.2 gives %v", err)
 	}
+}
+
+// What leads to another kind of Redis than REDIS_URL says is told so.
+func TestWatchRefusesASentinel(t *testing.T) {
+	t.Parallel()
+	sentinels := redistest.StartSentinels(t)
+	store, _ := openLogged(t, "redis://"+sentinels.Sentinels[0].Addr)
+	if err := store.Watch(t.Context()); !errors.Is(err, repository.ErrSentinel) {
+		t.Errorf("a Sentinel gives %v", err)
+	}
+	watch(t, "redis://"+sentinels.Replicas()[0].Addr, "redis is a replica")
+	node := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", redistest.FreePort)
+	watch(t, node.URL, "redis is a node of a Cluster")
+	// A name that no Sentinel knows is the operator's to mend, and no refusal.
+	watch(t, sentinels.URL+"-unknown", "know no master of the name")
 }
 
 func TestWatchSaysOnceWhatChanges(t *testing.T) {

@@ -198,10 +198,9 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 		}
 		r.saw(reply.spool)
 		results[i].Value, results[i].Err = answer(cmd, reply)
-		if results[i].Err == nil && calls[i].unconfirmed {
+		if err := calls[i].unconfirmed; results[i].Err == nil && err != nil {
 			results[i].Err = &lock.UnavailableError{
-				Outcome: lock.OutcomeUnknown,
-				Err:     fmt.Errorf("spool %s: fewer than %d replicas have it", calls[i].tag, replicas),
+				Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", calls[i].tag, err),
 			}
 		}
 	}
