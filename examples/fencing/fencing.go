@@ -28,7 +28,7 @@ import (
 const table = `
 CREATE TABLE IF NOT EXISTS work (
   tag     TEXT NOT NULL PRIMARY KEY,
-  version INTEGER NOT NULL CHECK (typeof(version) = 'integer' AND version > 0),
+  version INTEGER NOT NULL CHECK (typeof(version) = 'integer' AND version BETWEEN 1 AND 9007199254740991),
   data    TEXT NOT NULL
 )`
 
@@ -72,7 +72,8 @@ func Open(ctx context.Context, file string) (*Writer, error) {
 func (w *Writer) Close() error { return w.db.Close() }
 
 // Write stores the data of the spool under the version of the lock that it was made
-// under, which must be above 0. A holder may write as often as it likes. It returns
+// under, 1 to 2^53-1. The tag is the tagSpool that the take answered, never what somebody
+// typed. A holder may write as often as it likes. It returns
 // *StaleError, and changes nothing, if a newer version of the spool was seen; and
 // after up to a minute an error of SQLite's, if others keep the database busy.
 func (w *Writer) Write(ctx context.Context, tag string, version int64, data string) error {

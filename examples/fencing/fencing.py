@@ -18,7 +18,7 @@ import sys
 TABLE = """
 CREATE TABLE IF NOT EXISTS work (
   tag     TEXT NOT NULL PRIMARY KEY,
-  version INTEGER NOT NULL CHECK (typeof(version) = 'integer' AND version > 0),
+  version INTEGER NOT NULL CHECK (typeof(version) = 'integer' AND version BETWEEN 1 AND 9007199254740991),
   data    TEXT NOT NULL
 )"""
 
@@ -58,10 +58,14 @@ class Writer:
 
     def write(self, tag, version, data):
         """Stores the data of the spool under the version of the lock that it was made
-        under, an int above 0. A holder may write as often as it likes. Raises
-        StaleError, and changes nothing, if a newer version of the spool was seen; and
-        after up to a minute sqlite3.OperationalError, if others keep the database busy.
+        under, an int from 1 to 2^53-1. The tag is the tagSpool that the take answered,
+        never what somebody typed. A holder may write as often as it likes. Raises
+        TypeError for a version that is no int; StaleError, and changes nothing, if a
+        newer version of the spool was seen; and after up to a minute
+        sqlite3.OperationalError, if others keep the database busy.
         """
+        if type(version) is not int:  # SQLite would make one of a text
+            raise TypeError(f"version is a {type(version).__name__}, not an int")
         if self._db.execute(WRITE, (tag, version, data)).rowcount == 1:
             return
         # The write is refused already. What is read here can only be newer still.
