@@ -110,7 +110,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Memory:           cfg.SpoolMemory,
 	}, log)
 	if err != nil {
-		return err
+		return fmt.Errorf("see REDIS_URL: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/big"
 	"net"
@@ -31,6 +32,7 @@ import (
 	"github.com/joho/godotenv"
 	"go.uber.org/goleak"
 
+	"spoollock/config"
 	"spoollock/repository/redistest"
 )
 
@@ -263,6 +265,15 @@ func TestInvalidConfigurationStopsTheStart(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
+	}
+}
+
+// What only the opening of Redis finds wrong is said with its variable, too.
+func TestURLThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	err := serve(t.Context(), config.Config{RedisURL: "redis://user:12/hunter2@a"}, false, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "see REDIS_URL") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the error is %v", err)
 	}
 }
 
