@@ -378,6 +378,23 @@ func TestStartWithoutRedis(t *testing.T) {
 	}
 }
 
+// LOCK_REPLICAS_ACK reaches Redis: a take that no replica has is not confirmed, and does
+// not stay.
+func TestReplicasAck(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	redis := server.Client()
+	defer redis.Close() //nolint:errcheck // a client of the moment
+	url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "LOCK_REPLICAS_ACK": "1"})
+	if got := post(t, url, takeOne); !strings.Contains(got, `"code":"SERVICE_UNAVAILABLE","outcome":"UNKNOWN"`) {
+		t.Fatalf("a take is answered %s", got)
+	}
+	log.Find(t, `unconfirmed take was taken back.*"outcome":"RELEASED"`)
+	if n, err := redis.Exists(t.Context(), "spool_lock:MK-1").Result(); n != 0 || err != nil {
+		t.Errorf("there are %d locks, %v", n, err)
+	}
+}
+
 func build(t *testing.T, binary string) {
 	t.Helper()
 	command := exec.Command("go", "build", "-o", binary, ".")
