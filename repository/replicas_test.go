@@ -68,3 +68,51 @@ func TestReplicasConfirm(t *testing.T) {
 	})
 	s.wantRelease(cmd.Token, lock.OutcomeReleased)
 }
+
+// In a Cluster, the replicas that count are those of the key's own master.
+func TestReplicasConfirmInACluster(t *testing.T) {
+	t.Parallel()
+	// A node that is stopped for a moment is not to be taken for dead.
+	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
+	store, err := repository.Open(repository.Config{
+		URL: cluster.URL, MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
+	}, redistest.NewLog(t).Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	take := func(tag lock.Tag, patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		s := &stand{t: t, ctx: ctx, tag: tag}
+		_, _, err := locktest.One{Store: store}.Take(ctx, s.command())
+		return err
+	}
+	masters := cluster.Masters()
+	before, after := map[*redistest.Server]lock.Tag{}, map[*redistest.Server]lock.Tag{}
+	for len(after) < len(masters) {
+		tag := newTag()
+		master := cluster.MasterOf("spool_lock:" + string(tag))
+		if before[master] == "" {
+			before[master] = tag
+		} else {
+			after[master] = tag
+		}
+	}
+	for _, tag := range before {
+		if err := take(tag, patience); err != nil {
+			t.Fatalf("with all replicas, a take is answered %v", err)
+		}
+	}
+	cluster.ReplicaOf(masters[0]).Pause()
+	err = take(after[masters[0]], time.Second)
+	if unavailable := (*lock.UnavailableError)(nil); !errors.As(err, &unavailable) ||
+		unavailable.Outcome != lock.OutcomeUnknown || !strings.Contains(err.Error(), "replicas") {
+		t.Errorf("without the master's replica, the error is %v", err)
+	}
+	for _, master := range masters[1:] {
+		if err := take(after[master], patience); err != nil {
+			t.Errorf("with the replica of another master away, a take is answered %v", err)
+		}
+	}
+}
