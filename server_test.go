@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -831,6 +832,9 @@ func TestRedisURLs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	behind, sentinel, tlsSentinel := behindSentinels(t, options)
+	tlsNodes := tlsCluster(t, options)
+	watcher := []string{"REDIS_SENTINEL_USERNAME=watcher", "REDIS_SENTINEL_PASSWORD=hunter3"}
 	binary := filepath.Join(t.TempDir(), "spoollock")
 	build(t, binary)
 	_, tlsPort, err := net.SplitHostPort(tlsServer.TLSAddr)
@@ -853,6 +857,13 @@ func TestRedisURLs(t *testing.T) {
 		"TLS, both known":     {"rediss://" + strict.TLSAddr, []string{"REDIS_TLS_CA_FILE=" + ca, "REDIS_TLS_CERT_FILE=" + ca, "REDIS_TLS_KEY_FILE=" + key}, true},
 		"Sentinels":           {sentinels.URL, nil, true},
 		"Cluster":             {cluster.URL, nil, true},
+		"all have users":      {"redis+sentinel://spools:hunter2@" + sentinel.Addr + "/spools/3", watcher, true},
+		"no Sentinel's user":  {"redis+sentinel://spools:hunter2@" + sentinel.Addr + "/spools/3", watcher[1:], false},
+		"no such password":    {"redis+sentinel://spools:hunter2@" + sentinel.Addr + "/spools/3", append(watcher[:1:1], "REDIS_SENTINEL_PASSWORD=hunter2"), false},
+		"all have TLS":        {"rediss+sentinel://spools:hunter2@" + tlsSentinel.TLSAddr + "/spools/4", append(watcher[:2:2], "REDIS_TLS_CA_FILE="+ca), true},
+		"untrusted Sentinel":  {"rediss+sentinel://spools:hunter2@" + tlsSentinel.TLSAddr + "/spools/4", watcher, false},
+		"Cluster, TLS":        {"rediss+cluster://" + tlsNodes[0].TLSAddr, []string{"REDIS_TLS_CA_FILE=" + ca}, true},
+		"untrusted Cluster":   {"rediss+cluster://" + tlsNodes[0].TLSAddr, nil, false},
 		"a name without host": {"redis://redis.invalid:6379", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -871,6 +882,7 @@ func TestRedisURLs(t *testing.T) {
 				if got := post(t, url, body); !strings.Contains(got, `"lockToken":"93:`) {
 					t.Errorf("a take is answered %s", got)
 				}
+				awaitFloor(t, url) // of each node, and by the feed
 			} else {
 				log.Find(t, "redis is away|redis refuses")
 				if got := post(t, url, body); !strings.Contains(got, `"data":{"tomarSpool":null}`) {
@@ -886,7 +898,7 @@ func TestRedisURLs(t *testing.T) {
 			if err := process.Wait(); err != nil {
 				t.Errorf("it ends with %v", err)
 			}
-			for _, secret := range append(regexp.MustCompile(`:\d+`).FindAllString(test.url, -1), "hunter2", "redis.invalid") {
+			for _, secret := range append(regexp.MustCompile(`:\d+`).FindAllString(test.url, -1), "hunter2", "hunter3", "redis.invalid") {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("%q is in the log:\n%s", secret, log)
 				}
@@ -896,6 +908,86 @@ func TestRedisURLs(t *testing.T) {
 	if n := admin.Do(t.Context(), "INFO", "keyspace").String(); !strings.Contains(n, "db3:keys=3") {
 		t.Errorf("the lock, its companion and its history are not in database 3: %s", n)
 	}
+	for _, sentinel := range []*redistest.Server{sentinel, tlsSentinel} {
+		// A refused subscription shows in a failover only.
+		refused := fmt.Sprint(do(t, sentinel, "ACL", "LOG"))
+		if regexp.MustCompile(`reason:(command|channel) [^\]]*username:watcher`).MatchString(refused) {
+			t.Errorf("a Sentinel's user lacks rights: %s", refused)
+		}
+	}
+	master := behind.Client()
+	defer master.Close() //nolint:errcheck // a client of the moment
+	if n := master.Do(t.Context(), "INFO", "keyspace").String(); !strings.Contains(n, "db3:keys=3") || !strings.Contains(n, "db4:keys=3") {
+		t.Errorf("behind Sentinel, the locks are not in databases 3 and 4: %s", n)
+	}
+}
+
+// behindSentinels starts a Redis where only the user spools may touch keys, with the
+// password hunter2, and two Sentinels that say where it is to nobody but the user
+// watcher, who has hunter3 and the rights that .env.example says. The second one, and
+// the address that it says, speak TLS.
+func behindSentinels(t *testing.T, options []string) (server, sentinel, tlsSentinel *redistest.Server) {
+	t.Helper()
+	example, err := os.ReadFile(filepath.Join(root, ".env.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rights := regexp.MustCompile(`(?m)^# +(-@all .*)$`).FindSubmatch(example)
+	if rights == nil {
+		t.Fatal(".env.example does not say the rights of a Sentinel's user")
+	}
+	watcher := []any{"ACL", "SETUSER", "watcher", "on", ">hunter3", "resetchannels"}
+	for word := range strings.FieldsSeq(string(rights[1])) {
+		watcher = append(watcher, word)
+	}
+	options = slices.Concat(options, []string{"--tls-auth-clients", "no"})
+	server = redistest.Start(t, options...)
+	do(t, server, "ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "&*", "+@all")
+	do(t, server, "ACL", "SETUSER", "default", "resetkeys")
+	start := func(addr, replication string) *redistest.Server {
+		_, port, _ := strings.Cut(addr, ":")
+		sentinel := redistest.StartSentinel(t, slices.Concat(options, []string{
+			"--tls-replication", replication, "--sentinel monitor", "spools", "127.0.0.1", port, "1",
+		})...)
+		do(t, sentinel, watcher...)
+		do(t, sentinel, "ACL", "SETUSER", "default", "-@all", "+acl")
+		return sentinel
+	}
+	return server, start(server.Addr, "no"), start(server.TLSAddr, "yes")
+}
+
+// tlsCluster starts a Cluster of two nodes that speak TLS.
+func tlsCluster(t *testing.T, options []string) (nodes []*redistest.Server) {
+	t.Helper()
+	for i, slots := range [][]any{{0, 8191}, {8192, 16383}} {
+		node := redistest.Start(t, slices.Concat(options, []string{
+			"--tls-auth-clients", "no", "--tls-cluster", "yes",
+			"--cluster-enabled", "yes", "--cluster-port", redistest.FreePort, "--cluster-announce-ip", "127.0.0.1",
+		})...)
+		do(t, node, "CLUSTER", "SET-CONFIG-EPOCH", i+1)
+		do(t, node, append([]any{"CLUSTER", "ADDSLOTSRANGE"}, slots...)...)
+		nodes = append(nodes, node)
+	}
+	_, port, _ := strings.Cut(nodes[1].TLSAddr, ":")
+	_, bus, _ := strings.Cut(strings.Fields(do(t, nodes[1], "CLUSTER", "NODES").(string))[1], "@")
+	do(t, nodes[0], "CLUSTER", "MEET", "127.0.0.1", port, strings.TrimRight(bus, ","))
+	for _, node := range nodes {
+		waitFor(t, "the Cluster is complete", func() bool {
+			return strings.Contains(do(t, node, "CLUSTER", "INFO").(string), "cluster_state:ok")
+		})
+	}
+	return nodes
+}
+
+func do(t *testing.T, server *redistest.Server, command ...any) any {
+	t.Helper()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	answer, err := client.Do(t.Context(), command...).Result()
+	if err != nil {
+		t.Fatalf("%v: %v", command[:2], err)
+	}
+	return answer
 }
 
 // certificates makes a certificate authority and a certificate for 127.0.0.1, and

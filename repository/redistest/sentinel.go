@@ -61,6 +61,15 @@ func StartSentinels(t testing.TB, options ...string) *Sentinels {
 	return s
 }
 
+// StartSentinel starts one sentinel, without a [Proxy], which watches what the options
+// say. It skips the test as [Start] does.
+func StartSentinel(t testing.TB, options ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, args: []string{"--sentinel"}}
+	s.start(options)
+	return s
+}
+
 // hurry has the sentinel look and tell more often than by default, by which a server
 // that comes back waits for its role for half a minute.
 func hurry(sentinel *Server) {
