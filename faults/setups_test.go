@@ -134,9 +134,13 @@ func (s *system) launch(ctx context.Context, t *testing.T, random *rand.Rand, lo
 	)
 }
 
-// breakConnections adds what can happen between us and Redis.
-func (s *system) breakConnections(random *rand.Rand, proxies []*redistest.Proxy) {
-	one := func() *redistest.Proxy { return proxies[random.IntN(len(proxies))] }
+// breakConnections adds what can happen between us and Redis. used are the proxies that
+// the service speaks through: replicas it never asks, so that nothing breaks there.
+func (s *system) breakConnections(random *rand.Rand, used func() []*redistest.Proxy) {
+	one := func() *redistest.Proxy {
+		proxies := used()
+		return proxies[random.IntN(len(proxies))]
+	}
 	s.breaks = append(s.breaks,
 		fault{"connections are cut", false, func() func() {
 			proxy := one()
@@ -151,6 +155,7 @@ func (s *system) breakConnections(random *rand.Rand, proxies []*redistest.Proxy)
 		fault{"replies are dropped", false, func() func() {
 			var replies atomic.Int64
 			nth := 2 + random.Int64N(20)
+			proxies := used()
 			for _, proxy := range proxies {
 				proxy.DropReplies(func([]byte) bool { return replies.Add(1)%nth == 0 })
 			}
@@ -174,7 +179,7 @@ func standalone(t *testing.T, random *rand.Rand, options ...string) (*system, *r
 		proxy := redistest.StartProxy(t, server.Addr, nil)
 		proxies, s.urls = append(proxies, proxy), append(s.urls, proxy.URL)
 	}
-	s.breakConnections(random, proxies)
+	s.breakConnections(random, func() []*redistest.Proxy { return proxies })
 	s.breaks = append(s.breaks,
 		fault{"Redis is killed", false, func() func() {
 			server.Kill()
@@ -280,7 +285,7 @@ func sentinel(t *testing.T, random *rand.Rand, replicas int) *system {
 	s := acknowledging(servers.URL, replicas)
 	of := clients(servers.Nodes)
 	s.plain = func() []*redis.Client { return of([]*redistest.Server{servers.Master()}) }
-	s.breakConnections(random, proxies(servers.Nodes))
+	s.breakConnections(random, func() []*redistest.Proxy { return []*redistest.Proxy{servers.Master().Proxy} })
 	s.breaks = append(s.breaks, masters{
 		servers.Master, func(old *redistest.Server) { servers.AwaitMaster(old) },
 		servers.Isolate, servers.Rejoin, servers.AwaitOK,
@@ -319,7 +324,7 @@ func cluster(t *testing.T, random *rand.Rand, replicas int) *system {
 	s.bounds.Drift = 500
 	of := clients(servers.Nodes)
 	s.plain = func() []*redis.Client { return of(servers.Masters()) }
-	s.breakConnections(random, proxies(servers.Nodes))
+	s.breakConnections(random, func() []*redistest.Proxy { return proxies(servers.Masters()) })
 	key := ""
 	one := func() *redistest.Server {
 		key = fmt.Sprintf("spool_lock:MK-%03d", random.IntN(spools))
