@@ -30,7 +30,7 @@ import (
 var (
 	runs       = flag.Int("runs", 100, "runs of TestRuns, over the set-ups in turn")
 	seed       = flag.Int("seed", 1, "seed of the first run; the next ones count on")
-	length     = flag.Duration("length", 20*time.Second, "how long each run loads and breaks its servers")
+	length     = flag.Duration("length", 15*time.Second, "how long each run loads and breaks its servers")
 	steady     = flag.Duration("steady", 10*time.Minute, "how long TestSteady goes on")
 	chosen     = flag.String("setups", "standalone,clock,sentinel,sentinel-ack2,sentinel-ack0,cluster,cluster-ack0", "the set-ups, with commas between")
 	kept       = flag.String("kept", "", "a history that a run kept, for TestKept")
@@ -61,7 +61,8 @@ func run(m *testing.M) int {
 	described, _ := exec.Command("git", "describe", "--always", "--dirty").Output()
 	commit = cmp.Or(strings.TrimSpace(string(described)), "unknown")
 	fmt.Fprintf(&report, "# The service under faults, measured\n\nPrinted and kept by `make faults`: the built program, three processes of it, real servers, and the\n"+
-		"load all on one machine.\n\n%s, %d cores, commit %s\n", runtime.Version(), runtime.NumCPU(), commit)
+		"load all on one machine.\n\n%s, %d cores, commit %s, `-runs %d -length %v -steady %v -setups %s -seed %d`\n",
+		runtime.Version(), runtime.NumCPU(), commit, *runs, *length, *steady, *chosen, *seed)
 	code := m.Run()
 	fmt.Printf("\n%s\n", &report)
 	if code == 0 && *reportFile != "" {
