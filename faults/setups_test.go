@@ -297,6 +297,13 @@ func sentinel(t *testing.T, random *rand.Rand, replicas int) *system {
 			servers.AwaitOK()
 		}
 	}
+	pause := func(server *redistest.Server) func() {
+		server.Pause()
+		return func() {
+			server.Resume()
+			servers.AwaitOK()
+		}
+	}
 	if replicas != 1 {
 		// Until the sentinels turn the old master into a replica it goes on, and so does
 		// the replica that did not take its place: that one's word is not enough.
@@ -311,6 +318,12 @@ func sentinel(t *testing.T, random *rand.Rand, replicas int) *system {
 		}},
 		fault{"a sentinel is killed", false, func() func() {
 			return kill(servers.Sentinels[random.IntN(3)])
+		}},
+		fault{"a replica is stopped", false, func() func() {
+			return pause(servers.Replicas()[random.IntN(2)])
+		}},
+		fault{"a sentinel is stopped", false, func() func() {
+			return pause(servers.Sentinels[random.IntN(3)])
 		}},
 	)
 	return s
