@@ -17,7 +17,7 @@ const maxEvents = 100
 // come between, events may be missing, and what was lost may have been taken again.
 func CheckEvents(events []Event, operations []*Operation) (differences []string) {
 	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
-	begun, released := map[string]int64{}, map[string]int{}
+	begun, extended, released := map[string]int64{}, map[string]int64{}, map[string]int{}
 	var holder string
 	var version int64
 	for i := len(events) - 1; i >= 0; i-- {
@@ -35,7 +35,7 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 			if !first && (holder != event.OwnerID || event.Version != version) {
 				differ("%+v comes while %q holds at %d", event, holder, version)
 			}
-			holder = event.OwnerID
+			holder, extended[event.OwnerID] = event.OwnerID, event.Version
 		default:
 			if !first && holder != event.OwnerID || event.Version <= version {
 				differ("%+v comes after version %d, while %q holds", event, version, holder)
@@ -61,6 +61,9 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 			differ("%s took at %d, and the history says %d", o.Owner(), o.Lock.Version, version)
 		case o.Kind == Take && o.Outcome == Taken && !told && o.Lock.Version > oldest:
 			differ("%s took at %d, and the history does not tell", o.Owner(), o.Lock.Version)
+		// Extensions that follow each other are one event, so there is no more to count.
+		case o.Kind == Extend && o.Outcome == Extended && extended[o.Owner()] != o.Lock.Version && (told || o.Lock.Version > oldest):
+			differ("%s was extended at %d, and the history does not tell", o.Owner(), o.Lock.Version)
 		case o.Kind == Release && o.Outcome == Released && told && released[o.Owner()] != 1:
 			differ("%s released, and the history tells it %d times", o.Owner(), released[o.Owner()])
 		}

@@ -218,9 +218,11 @@ func TestGrowing(t *testing.T) {
 func TestCheckEvents(t *testing.T) {
 	t.Parallel()
 	operations := []*faults.Operation{
-		taken, at{30, 40}.release("a", faults.Released), at{50, 60}.take("b", 9, 1050), at{1060, 1070}.foreign("f", 1000),
+		taken, at{21, 22}.extend("a", "x", 500, 7, 1510), at{23, 24}.extend("a", "y", 500, 7, 2010), at{30, 40}.release("a", faults.Released),
+		at{50, 60}.take("b", 9, 1050), at{1060, 1070}.foreign("f", 1000),
 	}
 	took, released := faults.Event{Type: "TAKEN", OwnerID: "a", Version: 7}, faults.Event{Type: "RELEASED", OwnerID: "a", Version: 8}
+	extended := faults.Event{Type: "EXTENDED", OwnerID: "a", Version: 7}
 	second, lapsed := faults.Event{Type: "TAKEN", OwnerID: "b", Version: 9}, faults.Event{Type: "EXPIRED", OwnerID: "b", Version: 10}
 	foreign := faults.Event{Type: "TAKEN_EXTERNALLY", OwnerID: "f", Version: 11}
 	for _, test := range []struct {
@@ -228,15 +230,17 @@ func TestCheckEvents(t *testing.T) {
 		equal  bool
 		events []faults.Event // oldest first
 	}{
-		{"all of it", true, []faults.Event{took, {Type: "EXTENDED", OwnerID: "a", Version: 7}, released, second, lapsed, foreign}},
-		{"unseen", true, []faults.Event{took, released, second, lapsed}},
-		{"no take", false, []faults.Event{took, released, foreign}},
-		{"no end", false, []faults.Event{took, released, second, foreign}},
-		{"two ends", false, []faults.Event{took, released, second, lapsed, {Type: "EXPIRED", OwnerID: "b", Version: 11}}},
-		{"another end", false, []faults.Event{took, {Type: "EXPIRED", OwnerID: "a", Version: 8}, second, lapsed}},
-		{"another version", false, []faults.Event{{Type: "TAKEN", OwnerID: "a", Version: 6}, released, second}},
-		{"a version that does not grow", false, []faults.Event{took, {Type: "RELEASED", OwnerID: "a", Version: 7}, second}},
-		{"somebody else", false, []faults.Event{took, released, second, lapsed, {Type: "TAKEN", OwnerID: "c", Version: 12}}},
+		{"all of it", true, []faults.Event{took, extended, released, second, lapsed, foreign}},
+		{"unseen", true, []faults.Event{took, extended, released, second, lapsed}},
+		{"no take", false, []faults.Event{took, extended, released, foreign}},
+		{"no end", false, []faults.Event{took, extended, released, second, foreign}},
+		{"two ends", false, []faults.Event{took, extended, released, second, lapsed, {Type: "EXPIRED", OwnerID: "b", Version: 11}}},
+		{"another end", false, []faults.Event{took, extended, {Type: "EXPIRED", OwnerID: "a", Version: 8}, second, lapsed}},
+		{"another version", false, []faults.Event{{Type: "TAKEN", OwnerID: "a", Version: 6}, extended, released, second}},
+		{"a version that does not grow", false, []faults.Event{took, extended, {Type: "RELEASED", OwnerID: "a", Version: 7}, second}},
+		{"somebody else", false, []faults.Event{took, extended, released, second, lapsed, {Type: "TAKEN", OwnerID: "c", Version: 12}}},
+		{"no extension", false, []faults.Event{took, released, second, lapsed}},
+		{"an extension of somebody else", false, []faults.Event{took, released, second, {Type: "EXTENDED", OwnerID: "b", Version: 9}, lapsed}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
