@@ -106,7 +106,9 @@ func TestControls(t *testing.T) {
 			ctx := scenario(t, *length+5*time.Minute)
 			server := redistest.Start(t)
 			test.control.plain = server.Client()
-			stop := newDriver(*seed, test.control.carry, nil, []faults.Kind{faults.Take, faults.Take, faults.Release}).start(ctx)
+			d := newDriver(*seed, test.control.carry, nil, []faults.Kind{faults.Take, faults.Take, faults.Release})
+			e := keep(t, directory(t), d, faults.Bounds{}, nil)
+			stop := d.start(ctx)
 			during(ctx, time.Second)
 			if test.returns {
 				server.Kill()
@@ -114,13 +116,20 @@ func TestControls(t *testing.T) {
 			}
 			during(ctx, time.Second)
 			history := stop()
-			verdict, shrinks := faults.Bounds{}.Check(history, checkTime), faults.Growing(history, false)
+			verdict, shrinks := e.judge(), faults.Growing(history, false)
 			printf("| %s | %d | %d | %d |", test.name, len(history), len(verdict.Illegal), len(shrinks))
+			if !test.wrong { // a wrong one fails unless it is found
+				e.wantChecked(verdict)
+			}
 			if wrong := len(verdict.Illegal) > 0; wrong != test.wrong {
 				t.Errorf("%d spools have a history that cannot be", len(verdict.Illegal))
+				e.about(verdict.Illegal...)
 			}
 			if shrink := len(shrinks) > 0; test.shrink && !shrink || !test.wrong && shrink {
 				t.Errorf("the versions of %d takes do not grow", len(shrinks))
+				for _, shrink := range shrinks {
+					e.about(shrink.Spool)
+				}
 			}
 		})
 	}

@@ -34,6 +34,8 @@ type driver struct {
 	seed    int
 	pause   time.Duration // of each worker after each request
 
+	halt func() // ends what start began, answered or not; nil before
+
 	mu      sync.Mutex
 	spools  []spool
 	takes   int
@@ -74,7 +76,12 @@ func newDriver(seed int, service, foreign carry, kinds []faults.Kind) *driver {
 // start has the workers work until stop is called, which returns the history when
 // everything is answered, or is not until the deadline of ctx.
 func (d *driver) start(ctx context.Context) (stop func() []*faults.Operation) {
+	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
+	d.halt = func() {
+		cancel()
+		working.Wait()
+	}
 	done := make(chan struct{})
 	for worker := range workers {
 		working.Go(func() {
@@ -93,6 +100,7 @@ func (d *driver) start(ctx context.Context) (stop func() []*faults.Operation) {
 	return func() []*faults.Operation {
 		close(done)
 		working.Wait()
+		cancel()
 		return d.history
 	}
 }

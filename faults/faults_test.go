@@ -3,10 +3,8 @@
 package faults_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -139,17 +137,7 @@ func TestRuns(t *testing.T) {
 
 func runOnce(t *testing.T, name string, seed int) outcome {
 	ctx := scenario(t, *length+5*time.Minute)
-	dir, err := os.MkdirTemp("", strings.ReplaceAll(t.Name(), "/", "-")+"-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			progress(t, "what is left of it is in %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
+	dir := directory(t)
 	log := servicetest.Must[*os.File](t)(os.Create(filepath.Join(dir, "services.log")))
 	t.Cleanup(func() { _ = log.Close() }) // after the services
 
@@ -158,45 +146,27 @@ func runOnce(t *testing.T, name string, seed int) outcome {
 	s.launch(ctx, t, random, log)
 	c := newClient(s.services)
 	d := newDriver(seed, c.carry, s.foreign, usual)
+	n := &nemesis{breaks: s.breaks, random: random, log: log, struck: map[string]int{}}
+	e := keep(t, dir, d, s.bounds, n)
+	e.mayLose = s.mayLose
 	stop := d.start(ctx)
-	n := nemesis{breaks: s.breaks, random: random, log: log, struck: map[string]int{}}
 	for end := time.Now().Add(*length); time.Now().Before(end) && ctx.Err() == nil; {
 		n.strike(ctx)
 	}
-	history := stop()
-	n.mark(history)
-	o := outcome{operations: len(history), faults: n.struck}
-	var file bytes.Buffer
-	if err := faults.Write(&file, s.bounds, history); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "history.jsonl"), file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-
-	s.checkFloor(ctx, t)
-	s.checkHistories(ctx, t, d)
+	o := outcome{operations: len(stop()), faults: n.struck}
+	e.wantGrowing(s.mayLose)
+	s.checkFloor(ctx, t) // while there are locks on it
+	s.checkHistories(ctx, e, d)
 	for _, odd := range c.odd[:min(len(c.odd), 10)] {
 		t.Errorf("one of %d odd answers: %s", len(c.odd), odd)
 	}
-	for _, violation := range faults.Growing(history, s.mayLose) {
-		t.Error(violation)
-	}
-	patience := checkTime
-	if s.mayLose {
-		patience = lossTime
-	}
-	o.Verdict = s.bounds.Check(history, patience)
+	o.Verdict = e.judge()
 	if s.mayLose {
 		o.losses = len(o.Illegal)
+		return o
 	}
-	for _, spool := range o.Illegal {
-		if s.mayLose {
-			break
-		}
-		picture := filepath.Join(dir, spool+".html")
-		t.Errorf("%s cannot have happened: %v", spool, cmp.Or(s.bounds.Draw(picture, history, spool, checkTime), errors.New(picture)))
-	}
+	e.wantLegal(o.Verdict)
+	e.wantChecked(o.Verdict)
 	return o
 }
 
@@ -274,8 +244,8 @@ func floorOf(ctx context.Context, url string) (map[string]floortest.Held, error)
 }
 
 // checkHistories compares what the service remembers of each spool with what was done.
-func (s *system) checkHistories(ctx context.Context, t *testing.T, d *driver) {
-	t.Helper()
+func (s *system) checkHistories(ctx context.Context, e *evidence, d *driver) {
+	e.t.Helper()
 	done := map[string][]*faults.Operation{}
 	for _, o := range d.history {
 		done[o.Spool] = append(done[o.Spool], o)
@@ -291,7 +261,7 @@ func (s *system) checkHistories(ctx context.Context, t *testing.T, d *driver) {
 		err := servicetest.Post(ctx, s.services[i%len(s.services)].URL, `query($tag:ID!){spool(tagSpool:$tag){history(first:100){edges{node{type ownerId version}}}}}`,
 			map[string]any{"tag": spool.tag}, &data)
 		if err != nil {
-			t.Error(err)
+			e.t.Error(err)
 			return
 		}
 		var events []faults.Event
@@ -299,7 +269,8 @@ func (s *system) checkHistories(ctx context.Context, t *testing.T, d *driver) {
 			events = append(events, edge.Node)
 		}
 		for _, difference := range faults.CheckEvents(events, done[spool.tag]) {
-			t.Errorf("%s: %s", spool.tag, difference)
+			e.t.Errorf("%s: %s", spool.tag, difference)
+			e.about(spool.tag)
 		}
 	}
 }

@@ -442,11 +442,16 @@ func (s state) String() string {
 	return fmt.Sprintf("%s, version %d, now %d, ended %v", text, s.version, s.now, s.ended)
 }
 
-// Growing returns a sentence for each two takes of a spool that followed each other
+// Violation is a promise that was broken.
+type Violation struct{ Spool, What string }
+
+func (v Violation) String() string { return v.Spool + ": " + v.What }
+
+// Growing returns a violation for each two takes of a spool that followed each other
 // without their versions growing. It holds whatever a failover may lose; but that two
 // masters, each of which takes itself for the only one, can give the same version in the
 // same millisecond, where none of them waits for replicas.
-func Growing(history []*Operation, mayLose bool) (violations []string) {
+func Growing(history []*Operation, mayLose bool) (violations []Violation) {
 	for spool, operations := range bySpool(history) {
 		takes := map[string]*Operation{}
 		for _, o := range operations {
@@ -459,8 +464,8 @@ func Growing(history []*Operation, mayLose bool) (violations []string) {
 				parted := mayLose && a.InDoubt && b.InDoubt
 				same := a.Lock.Version == b.Lock.Version && !parted
 				if a != b && (same || a.Return < b.Call && a.Lock.Version > b.Lock.Version) {
-					violations = append(violations, fmt.Sprintf("%s: %s has version %d, and %s after it %d",
-						spool, a.Owner(), a.Lock.Version, b.Owner(), b.Lock.Version))
+					violations = append(violations, Violation{spool, fmt.Sprintf("%s has version %d, and %s after it %d",
+						a.Owner(), a.Lock.Version, b.Owner(), b.Lock.Version)})
 				}
 			}
 		}

@@ -85,6 +85,7 @@ func TestRollingRestart(t *testing.T) {
 	proxy.Delay(100 * time.Millisecond)
 
 	d := newDriver(*seed, (&client{urls: []string{front.URL}}).carry, nil, usual)
+	e := keep(t, directory(t), d, faults.Bounds{}, nil)
 	printf("\n## A rolling restart\n\nThree processes behind a balancer that sends no request twice, one restarted after the other, %d workers.\n\n"+
 		"| | operations | sent again | sent again more than once |\n|---|---|---|---|", workers)
 	for _, way := range []struct {
@@ -124,7 +125,7 @@ func TestRollingRestart(t *testing.T) {
 			t.Errorf("%s: %d of %d operations were sent again, %d more than once", way.name, again, len(history), often)
 		}
 	}
-	if verdict := (faults.Bounds{}).Check(d.history, checkTime); len(verdict.Illegal) > 0 {
-		t.Errorf("%q cannot have happened", verdict.Illegal)
-	}
+	verdict := e.judge()
+	e.wantLegal(verdict)
+	e.wantChecked(verdict)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -74,12 +75,14 @@ func (n *nemesis) strike(ctx context.Context) {
 	n.struck[fault.name]++
 	begun := time.Now()
 	_, _ = fmt.Fprintf(n.log, "%s %s\n", begun.Format(time.RFC3339Nano), fault.name)
+	// Without an end for now: a test that fails meanwhile does not come back here.
+	n.spans = append(n.spans, span{begun.Add(-time.Second).UnixNano(), math.MaxInt64, fault.inDoubt})
 	heal := fault.begin()
 	during(ctx, time.Duration(300+n.random.IntN(1700))*time.Millisecond)
 	heal()
 	healed := time.Now()
 	_, _ = fmt.Fprintf(n.log, "%s healed: %s\n", healed.Format(time.RFC3339Nano), fault.name)
-	n.spans = append(n.spans, span{begun.Add(-time.Second).UnixNano(), healed.Add(time.Second).UnixNano(), fault.inDoubt})
+	n.spans[len(n.spans)-1].to = healed.Add(time.Second).UnixNano()
 }
 
 // mark notes in the history what was under way while something was broken.
