@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +19,9 @@ import (
 // control is a lock service made of a few commands, right but for what it is told to do
 // wrong.
 type control struct {
-	plain *redis.Client
-	naive bool // looks first, and takes then
-	rash  bool // releases without a look at whose lock it is
+	plain func() *redis.Client // of the master
+	naive bool                 // looks first, and takes then
+	rash  bool                 // releases without a look at whose lock it is
 }
 
 // take takes the spool if it is free, or ARGV[3] says that it was. A lock's value is a
@@ -55,7 +56,7 @@ func (c control) carry(ctx context.Context, _ int, operations []*faults.Operatio
 			if c.rash {
 				wrong = "yes"
 			}
-			released, _ := release.Run(ctx, c.plain, []string{o.Spool}, o.Owner(), wrong).Text()
+			released, _ := release.Run(ctx, c.plain(), []string{o.Spool}, o.Owner(), wrong).Text()
 			o.Outcome = faults.Outcome(released)
 			continue
 		}
@@ -63,10 +64,10 @@ func (c control) carry(ctx context.Context, _ int, operations []*faults.Operatio
 		value, err := "", error(redis.Nil)
 		if c.naive {
 			wrong = "yes"
-			value, err = c.plain.Get(ctx, o.Spool).Result()
+			value, err = c.plain().Get(ctx, o.Spool).Result()
 		}
 		if errors.Is(err, redis.Nil) {
-			value, err = take.Run(ctx, c.plain, []string{o.Spool}, o.Owner(), o.TTL, wrong).Text()
+			value, err = take.Run(ctx, c.plain(), []string{o.Spool}, o.Owner(), o.TTL, wrong).Text()
 		}
 		var answer struct {
 			faults.Lock
@@ -94,26 +95,36 @@ func TestControls(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		control       control
-		returns       bool // an empty Redis, in the middle of it
+		failover      bool // in the middle of it
 		wrong, shrink bool
 	}{
 		{name: "right"},
 		{name: "GET, then SET", control: control{naive: true}, wrong: true},
 		{name: "a release that does not look at the token", control: control{rash: true}, wrong: true},
-		{name: "a version from a counter, and an empty Redis that comes back", returns: true, wrong: true, shrink: true},
+		{name: "a version from a counter, through a failover", failover: true, wrong: true, shrink: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := scenario(t, *length+5*time.Minute)
-			server := redistest.Start(t)
-			test.control.plain = server.Client()
+			var master atomic.Pointer[redis.Client]
+			failOver := func() {}
+			if test.failover {
+				servers := redistest.StartSentinels(t)
+				old := servers.Master()
+				master.Store(old.Client())
+				failOver = func() {
+					// It goes on to count what its replicas never hear of.
+					servers.Isolate(old)
+					master.Store(servers.AwaitMaster(old).Client())
+				}
+			} else {
+				master.Store(redistest.Start(t).Client())
+			}
+			test.control.plain = master.Load
 			d := newDriver(*seed, test.control.carry, nil, []faults.Kind{faults.Take, faults.Take, faults.Release})
 			e := keep(t, directory(t), d, faults.Bounds{}, nil)
 			stop := d.start(ctx)
 			during(ctx, time.Second)
-			if test.returns {
-				server.Kill()
-				server.Restart()
-			}
+			failOver()
 			during(ctx, time.Second)
 			history := stop()
 			verdict, shrinks := e.judge(), faults.Growing(history, false)
