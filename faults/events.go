@@ -36,7 +36,7 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 				differ("%+v comes while %q holds at %d", event, holder, version)
 			}
 			holder, extended[event.OwnerID] = event.OwnerID, event.Version
-		default:
+		case causeReleased, causeExpired, causeForeign:
 			if !first && holder != event.OwnerID || event.Version <= version {
 				differ("%+v comes after version %d, while %q holds", event, version, holder)
 			}
@@ -44,6 +44,8 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 			if event.Type == causeReleased {
 				released[event.OwnerID]++
 			}
+		default:
+			differ("%+v is of no type that there is", event)
 		}
 		version = event.Version
 	}

@@ -284,7 +284,7 @@ func (b Bounds) certain(s state, m move) []state {
 		}
 		at := m.Lock.Expires - m.TTL
 		ok = s.free() && !s.knows(m.Owner()) && m.Lock.OwnerID == m.Owner() && m.Lock.Version > s.version &&
-			(m.Expected == nil || s.mayBe(*m.Expected)) &&
+			(m.Expected == nil || s.mayBe(*m.Expected) && m.Lock.Version > *m.Expected) &&
 			s.now-b.Behind-rounding <= at && at <= m.end()+b.Ahead+rounding
 		s.now = max(s.now, at-b.Ahead-rounding)
 		s.lock, s.until = *m.Lock, m.Lock.Expires
@@ -307,7 +307,8 @@ func (b Bounds) certain(s state, m move) []state {
 		ok = b.ended(s, m, m.Cause) && (m.Kind == Take || s.free())
 	case Extended:
 		if before := s.extension(m.Extension); own && before != nil {
-			ok = m.Lock.Expires == *before
+			ok = m.Lock.OwnerID == s.lock.OwnerID && m.Lock.Expires == *before &&
+				(s.lock.Version == 0 || m.Lock.Version == s.lock.Version)
 			break
 		}
 		before := *m.Lock

@@ -126,6 +126,8 @@ func TestCheck(t *testing.T) {
 
 		{"the version that was expected", true, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 9, 1070), expecting(8))}},
 		{"another version than was expected", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 9, 1070), expecting(7))}},
+		{"a version that was expected, and does not grow", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), with(at{50, 60}.take("b", 100, 1050), expecting(100))}},
+		{"a version that was expected, and is higher", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), with(at{50, 60}.take("b", 9, 1050), expecting(100))}},
 		{"a conflict", true, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 0, 1070), conflict(7, 8))}},
 		{"a conflict with a version that is not there", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.release("a", faults.Released), at{50, 60}.free(8), with(at{70, 80}.take("b", 0, 1070), conflict(7, 9))}},
 		{"a conflict while somebody holds", false, faults.Bounds{}, []*faults.Operation{taken, with(at{70, 80}.take("b", 0, 1070), conflict(6, 7))}},
@@ -144,6 +146,8 @@ func TestCheck(t *testing.T) {
 		{"extended after its lapse", false, faults.Bounds{}, []*faults.Operation{taken, at{1100, 1110}.extend("a", "x", 500, 7, 1510)}},
 		{"the same extension again", true, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.extend("a", "x", 500, 7, 1510), at{50, 60}.extend("a", "y", 500, 7, 2010), at{70, 80}.extend("a", "x", 500, 7, 1510), at{90, 100}.held("a", 7, 2010)}},
 		{"the same extension applied again", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.extend("a", "x", 500, 7, 1510), at{70, 80}.extend("a", "x", 500, 7, 2010)}},
+		{"the same extension again, of another version", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.extend("a", "x", 500, 7, 1510), at{50, 60}.extend("a", "x", 500, 9, 1510)}},
+		{"the same extension again, of another owner", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.extend("a", "x", 500, 7, 1510), with(at{50, 60}.extend("a", "x", 500, 7, 1510), func(o *faults.Operation) { o.Lock.OwnerID = "b" })}},
 		{"an extension that is lost", false, faults.Bounds{}, []*faults.Operation{taken, at{30, 40}.extend("a", "x", 500, 7, 1510), at{1020, 1030}.free(8)}},
 		{"extended too late", true, faults.Bounds{}, []*faults.Operation{taken, at{1020, 1030}.ended(faults.Extend, "a", "EXPIRED")}},
 		{"extended too late, but for a sending whose answer was lost", true, faults.Bounds{}, []*faults.Operation{taken, at{30, 2100}.ended(faults.Extend, "a", "EXPIRED"), at{1500, 1510}.held("a", 7, 2010)}},
@@ -239,6 +243,7 @@ func TestCheckEvents(t *testing.T) {
 		{"another version", false, []faults.Event{{Type: "TAKEN", OwnerID: "a", Version: 6}, extended, released, second}},
 		{"a version that does not grow", false, []faults.Event{took, extended, {Type: "RELEASED", OwnerID: "a", Version: 7}, second}},
 		{"somebody else", false, []faults.Event{took, extended, released, second, lapsed, {Type: "TAKEN", OwnerID: "c", Version: 12}}},
+		{"a type that there is not", false, []faults.Event{took, extended, released, second, {Type: "LAPSED", OwnerID: "b", Version: 10}}},
 		{"no extension", false, []faults.Event{took, released, second, lapsed}},
 		{"an extension of somebody else", false, []faults.Event{took, released, second, {Type: "EXTENDED", OwnerID: "b", Version: 9}, lapsed}},
 	} {
