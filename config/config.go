@@ -348,7 +348,8 @@ func (r *reader) redisURL(dev bool) string {
 	for _, host := range list {
 		u, err := url.Parse("redis://" + rest[:at] + host)
 		switch {
-		case err != nil, u.Path != "", u.RawQuery != "", u.Fragment != "":
+		case err != nil, u.Path != "", u.RawQuery != "", u.Fragment != "",
+			strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
 			r.problem("REDIS_URL is not a URL: in a user or password write / ? # @ : %% as %%2F %%3F %%23 %%40 %%3A %%25")
 		case u.Hostname() == "":
 			r.problem("REDIS_URL must name one host, or several with commas between them")

@@ -206,6 +206,8 @@ func TestMalformed(t *testing.T) {
 		"a port in a host":      {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
 		"limit to come":         {map[string]string{"RATE_LIMIT": "off"}, "not supported yet: RATE_LIMIT"},
 		"unknown scheme":        {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
+		"a colon for an at":     {map[string]string{"REDIS_URL": "redis://hunter2:10.0.0.1:6379"}, "REDIS_URL is not a URL"},
+		"no brackets":           {map[string]string{"REDIS_URL": "redis://:hunter2@::1:6379"}, "REDIS_URL is not a URL"},
 		"no URL":                {map[string]string{"REDIS_URL": "redis://:hunter2@a:b:c"}, "REDIS_URL is not a URL"},
 		"unknown form":          {map[string]string{"REDIS_URL": "redis+ring://:hunter2@a"}, "REDIS_URL must begin with"},
 		"no form":               {map[string]string{"REDIS_URL": "redis+://:hunter2@a"}, "REDIS_URL must begin with"},
