@@ -390,7 +390,7 @@ func TestReplicasAck(t *testing.T) {
 	if got := post(t, url, takeOne); !strings.Contains(got, `"code":"SERVICE_UNAVAILABLE","outcome":"UNKNOWN"`) {
 		t.Fatalf("a take is answered %s", got)
 	}
-	log.Find(t, `unconfirmed take was taken back.*"outcome":"RELEASED"`)
+	log.Find(t, `unconfirmed take was taken back`)
 	if n, err := redis.Exists(t.Context(), "spool_lock:MK-1").Result(); n != 0 || err != nil {
 		t.Errorf("there are %d locks, %v", n, err)
 	}
@@ -884,7 +884,7 @@ func TestRedisURLs(t *testing.T) {
 				}
 				awaitFloor(t, url) // of each node, and by the feed
 			} else {
-				log.Find(t, "redis is away|redis refuses")
+				log.Find(t, "redis is away|a master of the cluster is away|redis refuses")
 				if got := post(t, url, body); !strings.Contains(got, `"data":{"tomarSpool":null}`) {
 					t.Errorf("a take is answered %s", got)
 				}
