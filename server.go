@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"spoollock/auth"
 	"spoollock/config"
 	"spoollock/floor"
 	"spoollock/graph"
@@ -35,13 +36,20 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal, a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stderr); err != nil {
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "keys" {
+		err = makeKey(os.Args[2:], os.Stdout, os.Stderr)
+	} else {
+		err = run(ctx, os.Args[1:], os.LookupEnv, os.Stderr)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "spoollock:", err)
 		os.Exit(1)
 	}
 }
 
 const usage = `Usage: spoollock [-dev] [-version]
+       spoollock keys
 
 Serves the spool lock service. It is configured by environment variables and the
 file .env; .env.example lists them all.
@@ -49,6 +57,7 @@ file .env; .env.example lists them all.
   -dev      a trial on this machine: an embedded Redis whose locks end with the
             process, playground and introspection on, .env not read
   -version  print the version and exit
+  keys      make a key for a partner or a machine; it has a usage of its own
 `
 
 // run is the whole program. It returns nil after a stop by ctx that left no
@@ -133,6 +142,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 			return fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}
+	identify, err := identities(ctx, cfg.Auth, dev, log)
+	if err != nil {
+		return err
+	}
 	addresses := httpapi.NewAddresses(cfg.MaxPerAddress, cfg.TrustedProxies)
 	handler = httpapi.New(httpapi.Config{
 		Schema:      schema,
@@ -159,6 +172,8 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		},
 		Documents:      documents,
 		Addresses:      addresses,
+		Identify:       identify,
+		AuthMode:       cfg.Auth.Mode(),
 		RequestTimeout: cfg.RequestTimeout,
 		AllowedOrigins: cfg.AllowedOrigins,
 		AllowedHosts:   cfg.AllowedHosts,
@@ -233,6 +248,47 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	return err
 }
 
+// identities are what the service knows of who is calling.
+func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (auth.Identify, error) {
+	var tokens, keys auth.Identify
+	if cfg.JWT {
+		jwt, err := auth.NewJWT(ctx, auth.JWTConfig{
+			Keys: cfg.JWKS, Issuer: cfg.Issuer, Audience: cfg.Audience,
+			WorkerIDClaim: cfg.ClaimWorkerID, NameClaim: cfg.ClaimName, RolesClaim: cfg.ClaimRoles,
+		}, log)
+		if err != nil {
+			return nil, fmt.Errorf("see AUTH_JWKS: %w", err)
+		}
+		tokens = jwt.Identify
+	}
+	if cfg.Keys {
+		loaded, err := auth.LoadKeys(cfg.KeysFile, log)
+		if err != nil {
+			return nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
+		}
+		keys = loaded.Identify
+	}
+	switch {
+	case tokens != nil && keys != nil:
+		return auth.Either(tokens, keys), nil
+	case tokens != nil:
+		return tokens, nil
+	case keys != nil:
+		return keys, nil
+	default:
+		return auth.Anybody(unknown(dev)), nil
+	}
+}
+
+// unknown is the caller of whom nobody knows who it is: any worker, and in a trial an
+// administrator.
+func unknown(dev bool) lock.Caller {
+	if dev {
+		return lock.Caller{Worker: lock.Worker{ID: "dev", Name: "Developer"}, Role: lock.RoleAdmin}
+	}
+	return lock.Caller{Role: lock.RoleWorker}
+}
+
 // announce says where the service is, and what about it is not for production.
 func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 	url := "http://" + addr.String()
@@ -243,7 +299,11 @@ func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 	if cfg.Playground {
 		log.Info("playground is on", "playground", url+"/playground")
 	}
-	log.Warn("AUTH_MODE is none: everybody who can connect can act as any worker", "address", addr.String())
+	if cfg.Auth.Mode() == "none" {
+		log.Warn("AUTH_MODE is none: everybody who can connect can act as any worker", "address", addr.String())
+	} else {
+		log.Info("callers are asked who they are", "auth_mode", cfg.Auth.Mode())
+	}
 	if dev {
 		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: everybody may do everything, and no lock outlives the process")
 	}

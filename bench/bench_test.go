@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"spoollock/auth"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
@@ -218,7 +219,8 @@ func TestLayers(t *testing.T) {
 		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
 		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
-		Observe: metrics.New(metrics.Sources{}).Operation,
+		Observe:  metrics.New(metrics.Sources{}).Operation,
+		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}),
 		Limits: httpapi.Limits{
 			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
 			AnswerBytes: 1 << 20,
@@ -377,7 +379,9 @@ func stockHandler(service *lock.Service) http.Handler {
 	server.AddTransport(transport.POST{})
 	server.SetQueryCache(lru.New[*ast.QueryDocument](1000))
 	server.SetErrorPresenter(graph.Presenter(slog.New(slog.DiscardHandler)))
-	return server
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server.ServeHTTP(w, r.WithContext(lock.WithCaller(r.Context(), lock.Caller{Role: lock.RoleWorker})))
+	})
 }
 
 // plainRequest is what the plain handler takes, whatever the operation.

@@ -43,6 +43,7 @@ type Config struct {
 	UpperCaseTags    bool           // SPOOL_TAG_CASE
 	ShutdownTimeout  time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
 	Addr             string         // HOST and PORT
+	Auth             Auth           // who is calling
 	MaxBodyBytes     int            // MAX_BODY_BYTES
 	MaxTokens        int            // MAX_TOKENS
 	MaxDepth         int            // MAX_DEPTH
@@ -65,6 +66,34 @@ type Config struct {
 	LogLevel         slog.Level     // LOG_LEVEL
 }
 
+// Auth is how the service knows who is calling. With neither JWT nor Keys, it does not.
+type Auth struct {
+	JWT, Keys bool // AUTH_MODE
+
+	JWKS          string // AUTH_JWKS, a URL or a file
+	Issuer        string // AUTH_ISSUER
+	Audience      string // AUTH_AUDIENCE
+	ClaimWorkerID string // AUTH_CLAIM_WORKER_ID
+	ClaimName     string // AUTH_CLAIM_NAME
+	ClaimRoles    string // AUTH_CLAIM_ROLES
+
+	KeysFile string // AUTH_KEYS_FILE
+}
+
+// Mode is AUTH_MODE.
+func (a Auth) Mode() string {
+	switch {
+	case a.JWT && a.Keys:
+		return "jwt,keys"
+	case a.JWT:
+		return "jwt"
+	case a.Keys:
+		return "keys"
+	default:
+		return "none"
+	}
+}
+
 // Streams are the limits of subscriptions and WebSockets.
 type Streams struct {
 	Max                    int // MAX_SUBSCRIPTIONS
@@ -76,8 +105,6 @@ type Streams struct {
 // notSupported are the names of the contract that have no effect yet. One that
 // is set stops the start, so that nobody relies on it.
 var notSupported = []string{
-	"AUTH_AUDIENCE", "AUTH_CLAIM_NAME", "AUTH_CLAIM_ROLES",
-	"AUTH_CLAIM_WORKER_ID", "AUTH_ISSUER", "AUTH_JWKS", "AUTH_KEYS_FILE",
 	"MAX_LOCKS_PER_WORKER", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 }
 
@@ -146,12 +173,23 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	} else {
 		c.LogText = r.choice("LOG_FORMAT", "json", "text") == "text"
 	}
-	r.authMode(dev)
-	// Without identity, everybody who can connect can act as anybody: the default
-	// is this machine alone.
-	host := r.get("HOST", "127.0.0.1")
+	c.Auth = r.auth(dev)
+	// Where nobody knows who calls, everybody who can connect can act as anybody: the
+	// default is this machine alone.
+	host := ""
+	if c.Auth.Mode() == "none" || dev {
+		host = "127.0.0.1"
+	}
+	host = r.get("HOST", host)
+	anywhere := r.get("AUTH_NONE_ANYWHERE", "")
 	if strings.ContainsAny(host, "/[] ") {
 		r.problem("HOST must be a name or an address, and nothing else")
+	} else if anywhere != "" && anywhere != anywhereYes {
+		r.problem("AUTH_NONE_ANYWHERE must be %s, or not set", anywhereYes)
+	} else if anywhere != "" && (c.Auth.Mode() != "none" || isLoopback(host)) {
+		r.problem("AUTH_NONE_ANYWHERE has no effect but with AUTH_MODE=none, and a HOST that is not of this machine alone")
+	} else if c.Auth.Mode() == "none" && !isLoopback(host) && anywhere == "" {
+		r.problem("HOST is not of this machine alone, and with AUTH_MODE=none everybody who can connect can act as any worker; if that is to be, set AUTH_NONE_ANYWHERE=%s", anywhereYes)
 	}
 	c.Addr = net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
 	if c.LockTTL > c.LockMaxTTL {
@@ -401,18 +439,63 @@ func isNumber(s string) bool {
 	return s == "" || err == nil
 }
 
-func (r *reader) authMode(dev bool) {
+// anywhereYes is what an operator has to write who wants it so.
+const anywhereYes = "yes-i-know"
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+func (r *reader) auth(dev bool) (a Auth) {
 	fallback := ""
 	if dev {
 		fallback = "none"
 	}
 	switch mode := r.get("AUTH_MODE", fallback); mode {
 	case "none":
+	case "jwt":
+		a.JWT = true
+	case "keys":
+		a.Keys = true
+	case "jwt,keys", "keys,jwt":
+		a.JWT, a.Keys = true, true
 	case "":
 		r.problem("AUTH_MODE must be set: copy .env.example to .env, or try -dev; none lets every caller act as any worker")
-	case "jwt", "keys", "jwt,keys":
-		r.problem("not supported yet: AUTH_MODE=%s", mode)
 	default:
-		r.problem("AUTH_MODE must be none")
+		r.problem("AUTH_MODE must be jwt, keys, jwt,keys or none")
 	}
+	a.JWKS, a.Issuer, a.Audience = r.with(a.JWT, "AUTH_JWKS"), r.with(a.JWT, "AUTH_ISSUER"), r.with(a.JWT, "AUTH_AUDIENCE")
+	a.KeysFile = r.with(a.Keys, "AUTH_KEYS_FILE")
+	a.ClaimWorkerID = r.claim(a.JWT, "AUTH_CLAIM_WORKER_ID", "sub")
+	a.ClaimName = r.claim(a.JWT, "AUTH_CLAIM_NAME", "name")
+	a.ClaimRoles = r.claim(a.JWT, "AUTH_CLAIM_ROLES", "roles")
+	if strings.Contains(a.JWKS, "://") {
+		u, err := url.Parse(a.JWKS)
+		if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+			r.problem("AUTH_JWKS must be a URL that begins with https, or a file")
+		}
+	}
+	return a
+}
+
+func (r *reader) claim(mode bool, name, fallback string) string {
+	value := r.get(name, fallback)
+	if !mode && value != fallback {
+		r.problem("%s has no effect with this AUTH_MODE", name)
+	}
+	return value
+}
+
+// with is the value of a variable that goes with a mode of AUTH_MODE, and must be set
+// with it.
+func (r *reader) with(mode bool, name string) string {
+	value := r.get(name, "")
+	switch {
+	case mode && value == "":
+		r.problem("%s must be set for this AUTH_MODE", name)
+	case !mode && value != "":
+		r.problem("%s has no effect with this AUTH_MODE", name)
+	}
+	return value
 }

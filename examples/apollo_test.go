@@ -59,11 +59,14 @@ func service(t *testing.T, program string, env ...string) (url string) {
 	return url
 }
 
-// start starts the program as go run . -dev does, in the environment given, and
-// returns its GraphQL URL.
+// start starts the program as go run . -dev does, and as go run . where the environment
+// given has AUTH_MODE, and returns its GraphQL URL.
 func start(t *testing.T, program string, env ...string) (process *exec.Cmd, url string) {
 	t.Helper()
 	process = exec.Command(program, "-dev")
+	if slices.Contains(env, "AUTH_MODE=none") {
+		process = exec.Command(program)
+	}
 	process.Env = append(append(os.Environ(), "LOG_FORMAT=json"), env...)
 	log, err := process.StderrPipe()
 	if err != nil {
@@ -325,7 +328,8 @@ func testErrors(t *testing.T, program string) {
 			"TRUSTED_PROXIES=127.0.0.1", "MAX_CONNECTIONS_PER_ADDRESS=1",
 			// SLOW is to be slower than any machine that runs this.
 			"REDIS_OPERATION_TIMEOUT_MS=60000", "REQUEST_TIMEOUT_SECONDS=60"),
-		"DOWN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+gone.URL))
+		"DOWN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+gone.URL),
+		"OPEN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none"))
 	var read map[string][]string
 	if err := json.Unmarshal([]byte(out), &read); err != nil {
 		t.Fatal(err)

@@ -49,9 +49,10 @@ type Found struct {
 	Tag     lock.Tag
 	Foreign bool
 
-	Owner     lock.WorkerID
-	ExpiresAt time.Time     // zero: never
-	Remaining time.Duration // meaningless where ExpiresAt is zero
+	Owner       lock.WorkerID
+	Fingerprint uint64        // as [lock.Spool] has it
+	ExpiresAt   time.Time     // zero: never
+	Remaining   time.Duration // meaningless where ExpiresAt is zero
 }
 
 const (

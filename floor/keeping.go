@@ -150,8 +150,7 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	now := time.Now()
 	for _, f := range found {
 		e, known := v.held.Get(f.Tag)
-		same := known && e.lock.Owner.ID == f.Owner && e.lock.ExpiresAt.Equal(f.ExpiresAt)
-		if same && (f.Foreign || !f.ExpiresAt.IsZero()) { // one without an expiry has nothing to tell it from another
+		if known && e.fingerprint == f.Fingerprint && e.lock.ExpiresAt.Equal(f.ExpiresAt) {
 			e.generation = v.generation
 			if l := e.lock; !e.foreign && e.lapses.After(now.Add(f.Remaining)) {
 				l.Remaining = f.Remaining
@@ -165,7 +164,7 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 		}
 		// No script knows such a key: what it says is all there is.
 		l := lock.Lock{Tag: f.Tag, Owner: lock.Worker{ID: f.Owner}, ExpiresAt: f.ExpiresAt, Remaining: f.Remaining}
-		v.hold(lock.Spool{Tag: f.Tag, Lock: &l}, e, now)
+		v.hold(lock.Spool{Tag: f.Tag, Lock: &l, Fingerprint: f.Fingerprint}, e, now)
 		e, _ = v.held.Get(f.Tag)
 		e.generation = v.generation
 	}

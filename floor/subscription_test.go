@@ -82,7 +82,8 @@ func newWorld(seed uint64, tags int) *world {
 	return w
 }
 
-// change changes one spool: a take, an extension, or a release.
+// change changes one spool: a take, an extension, a resume, or a release. Whoever says
+// so may know the token.
 func (w *world) change() lock.Spool {
 	spool := w.spools[w.tags[w.random.IntN(len(w.tags))]]
 	spool.Change++
@@ -92,9 +93,13 @@ func (w *world) change() lock.Spool {
 		spool.Lock = &extended
 	} else {
 		w.version += 1 + lock.Version(w.random.IntN(3))
-		spool.Version = w.version
-		if spool.Lock != nil && w.random.IntN(4) > 0 {
-			spool.Lock = nil
+		spool.Version, spool.Fingerprint = w.version, uint64(w.version) //nolint:gosec // it is positive
+		if spool.Lock != nil && w.random.IntN(4) == 0 {
+			resumed := *spool.Lock
+			resumed.Version = spool.Version
+			spool.Lock = &resumed
+		} else if spool.Lock != nil && w.random.IntN(4) > 0 {
+			spool.Lock, spool.Fingerprint = nil, 0
 		} else {
 			// Also where it is held: its end was never said.
 			spool.Lock = &lock.Lock{
@@ -105,6 +110,9 @@ func (w *world) change() lock.Spool {
 		}
 	}
 	w.spools[spool.Tag] = spool
+	if w.random.IntN(2) == 0 {
+		spool.Fingerprint = 0
+	}
 	w.said = append(w.said, spool)
 	return spool
 }
@@ -229,7 +237,9 @@ func (w *world) rebuild(v *View, meanwhile func()) {
 	var found []Found
 	for _, spool := range w.spools {
 		if l := spool.Lock; l != nil {
-			found = append(found, Found{Tag: l.Tag, Owner: l.Owner.ID, ExpiresAt: l.ExpiresAt, Remaining: time.Hour})
+			found = append(found, Found{
+				Tag: l.Tag, Owner: l.Owner.ID, Fingerprint: spool.Fingerprint, ExpiresAt: l.ExpiresAt, Remaining: time.Hour,
+			})
 		}
 	}
 	meanwhile()
@@ -325,7 +335,7 @@ func TestRebuildMendsWhatIsDue(t *testing.T) {
 		expires := time.Now().Add(2 * time.Second)
 		spool.Lock.ExpiresAt, spool.Lock.Remaining = expires, 10*time.Second
 		v.Apply(spool)
-		v.compare([]Found{{Tag: "A", Owner: "93", ExpiresAt: expires, Remaining: 2 * time.Second}})
+		v.compare([]Found{{Tag: "A", Owner: "93", Fingerprint: 5, ExpiresAt: expires, Remaining: 2 * time.Second}})
 		time.Sleep(2100 * time.Millisecond)
 		if len(v.dueNow(10)) != 1 {
 			t.Error("it is not due")
@@ -364,7 +374,8 @@ func TestPauseBetweenRebuilds(t *testing.T) {
 }
 
 func take(tag lock.Tag, version lock.Version) lock.Spool {
-	return lock.Spool{Tag: tag, Version: version, Change: 1, Lock: &lock.Lock{
+	fingerprint := uint64(version) //nolint:gosec // it is positive
+	return lock.Spool{Tag: tag, Version: version, Change: 1, Fingerprint: fingerprint, Lock: &lock.Lock{
 		Tag: tag, Version: version, Owner: lock.Worker{ID: "93"}, Remaining: time.Hour, ExpiresAt: time.Now().Add(time.Hour),
 	}}
 }

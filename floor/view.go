@@ -71,12 +71,13 @@ type View struct {
 // entry is a held spool. lock.Remaining is not kept: it is what is left until
 // lapses, which is by this process's clock; zero: never.
 type entry struct {
-	lock       lock.Lock
-	change     int64 // the state's number, see lock.Spool
-	lapses     time.Time
-	due        time.Time // when the store is to be asked; zero: never
-	heard      heard
-	generation uint64
+	lock        lock.Lock
+	change      int64  // the state's number, see lock.Spool
+	fingerprint uint64 // as lock.Spool has it; 0: only the feed told of the lock
+	lapses      time.Time
+	due         time.Time // when the store is to be asked; zero: never
+	heard       heard
+	generation  uint64
 
 	// foreign says that its tag is not canonical: no operation knows it, and only
 	// rebuilds do.
@@ -194,6 +195,9 @@ func (v *View) apply(spool lock.Spool) {
 			v.hold(spool, old, now)
 		case spool.Version == version && spool.Change == old.change && spool.Lock.ExpiresAt.Equal(old.lock.ExpiresAt):
 			v.schedule(old, *spool.Lock, now) // it is still held, by the store's word
+			if spool.Fingerprint != 0 {
+				old.fingerprint = spool.Fingerprint
+			}
 		}
 	case spool.Version > v.freed[spool.Tag].version:
 		v.hold(spool, nil, now)
@@ -203,13 +207,16 @@ func (v *View) apply(spool lock.Spool) {
 // hold puts the spool's lock in, in the place of old, which may be nil.
 func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 	l := *spool.Lock
-	e := &entry{lock: l, change: spool.Change} // of no generation: an answer may be from before the rebuild
+	e := &entry{lock: l, change: spool.Change, fingerprint: spool.Fingerprint} // of no generation: an answer may be from before the rebuild
 	before := lock.WorkerID("")
 	if e.foreign = spool.Version == 0; e.foreign && old == nil {
 		v.foreign++
 	}
 	if old != nil {
 		before, e.heard, e.due = old.lock.Owner.ID, old.heard, old.due
+		if e.fingerprint == 0 && spool.Version == old.lock.Version {
+			e.fingerprint = old.fingerprint // an extension
+		}
 		if v.live && older(l, old.lock) {
 			v.epoch++
 		}

@@ -33,6 +33,7 @@ const (
 	CodeBadUserInput       = "BAD_USER_INPUT"
 	CodeBadRequest         = "BAD_REQUEST"
 	CodeQueryTooComplex    = "QUERY_TOO_COMPLEX"
+	CodeUnauthenticated    = "UNAUTHENTICATED"
 	CodeForbidden          = "FORBIDDEN"
 	CodePersistedNotFound  = "PERSISTED_QUERY_NOT_FOUND"
 	CodeRateLimited        = "RATE_LIMITED"
@@ -61,6 +62,7 @@ var fieldNames = map[lock.Field]string{
 	lock.FieldOwner:           "ownerId",
 	lock.FieldFirst:           "first",
 	lock.FieldAfter:           "after",
+	lock.FieldReason:          "reason",
 }
 
 // Presenter turns every error into what a client sees: a sentence, a code and
@@ -165,8 +167,13 @@ func known(err error) (message string, extensions map[string]any) {
 		expired     *lock.ExpiredError
 		invalid     *lock.InvalidError
 		unavailable *lock.UnavailableError
+		forbidden   *lock.ForbiddenError
 	)
 	switch {
+	case errors.Is(err, lock.ErrUnauthenticated):
+		return sentence(lock.ErrUnauthenticated.Error()), map[string]any{"code": CodeUnauthenticated}
+	case errors.As(err, &forbidden):
+		return sentence(forbidden.Error()), map[string]any{"code": CodeForbidden, "required": forbidden.Required}
 	case errors.As(err, &occupied):
 		return sentence(occupied.Error()), occupiedExtensions(lockModel(occupied.Lock))
 	case errors.As(err, &conflict):

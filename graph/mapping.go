@@ -41,6 +41,19 @@ func extendRequest(input model.ExtendLockInput) lock.ExtendRequest {
 	}
 }
 
+func resumeRequest(input model.ResumeSpoolInput) lock.ResumeRequest {
+	return lock.ResumeRequest{Tag: input.TagSpool, RequestID: input.RequestID}
+}
+
+func forceReleaseRequest(input model.ForceReleaseSpoolInput) lock.ForceReleaseRequest {
+	return lock.ForceReleaseRequest{
+		Tag:             input.TagSpool,
+		Reason:          input.Reason,
+		ExpectedVersion: lock.Version(input.ExpectedVersion),
+		RequestID:       input.RequestID,
+	}
+}
+
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
 // deref gives the empty text for one that was left out.
@@ -70,6 +83,16 @@ func releasedModel(released lock.Released) *model.ReleaseSpoolPayload {
 
 func extendedModel(extended lock.Lock) *model.ExtendLockPayload {
 	return &model.ExtendLockPayload{Lock: lockModel(extended), Spool: heldModel(extended)}
+}
+
+func resumedModel(taken lock.Taken) *model.ResumeSpoolPayload {
+	return &model.ResumeSpoolPayload{
+		Lock: lockModel(taken.Lock), Spool: heldModel(taken.Lock), LockToken: taken.Token.Reveal(),
+	}
+}
+
+func forcedModel(forced lock.Forced) *model.ForceReleaseSpoolPayload {
+	return &model.ForceReleaseSpoolPayload{Spool: spoolModel(forced.Spool), Released: lockModel(forced.Released)}
 }
 
 func limitsModel(limits lock.Limits) *model.LockLimits {
@@ -138,6 +161,8 @@ func eventModel(tag string, event lock.Event) *model.SpoolEvent {
 		OwnerName: textOrNil(event.Owner.Name),
 		Version:   int64(event.Version),
 		Note:      textOrNil(event.Note),
+		Actor:     textOrNil(string(event.Actor)),
+		Reason:    textOrNil(event.Reason),
 	}
 	if !event.ExpiresAt.IsZero() {
 		m.ExpiresAt = &event.ExpiresAt

@@ -24,7 +24,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"spoollock/auth"
 	"spoollock/httpapi"
+	"spoollock/lock"
 	"spoollock/repository/redistest"
 )
 
@@ -39,6 +41,7 @@ const marker = "s3cr3t-m4rk3r"
 // The spools that the attacks find. Nobody attacks the bystander.
 const (
 	heldSpool, heldToken = "MK-HELD", "93:0d6f2f1b-7c11-4f5e-9a39-8b6f5a1e7c1d"
+	heldVersion          = "8000000000000000"
 	freeSpool            = "MK-FREE"
 	bystander            = "MK-1"
 	attackRequest        = "5a434c0e-8f6b-4a4d-9e21-c570f2b0c9de"
@@ -80,14 +83,17 @@ type abuse struct {
 func newAbuse(t *testing.T) *abuse {
 	t.Helper()
 	server := redistest.Start(t)
+	admin := auth.Anybody(lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: lock.RoleAdmin})
 	b := &abuse{api: newAPI(t, server.URL), fronts: map[string]string{}, redis: server.Client()}
 	t.Cleanup(func() { _ = b.redis.Close() })
 	for name, change := range map[string]func(*httpapi.Config){
 		"plain": func(*httpapi.Config) {},
 		"roomy": func(c *httpapi.Config) {
+			c.Identify = admin
 			c.Limits.BodyBytes, c.Limits.Tokens, c.Limits.Complexity = 4<<20, 100000, 1<<20
 		},
 		"trusted": func(c *httpapi.Config) { c.Documents = documents(t, true) },
+		"admin":   func(c *httpapi.Config) { c.Identify = admin },
 	} {
 		config := b.config
 		change(&config)
@@ -102,6 +108,9 @@ func newAbuse(t *testing.T) *abuse {
 	b.take(map[string]any{"tagSpool": bystander, "workerId": "94", "workerNombre": "JP(94)"})
 	_, requestID, _ := strings.Cut(heldToken, ":")
 	b.take(map[string]any{"tagSpool": heldSpool, "workerId": "93", "workerNombre": "MR(93)", "requestId": requestID})
+	if err := b.redis.HSet(t.Context(), "spool_meta:{spool_lock:"+heldSpool+"}", "version", heldVersion).Err(); err != nil {
+		t.Fatal(err)
+	}
 	b.liveOneLife(freeSpool)
 	return b
 }

@@ -36,7 +36,14 @@ var validArguments = map[string]string{
 	"tomarSpool":    `{"input":{"tagSpool":"` + freeSpool + `","workerId":"66","workerNombre":"XY(66)","ttlSeconds":60,"note":"weld","expectedVersion":null,"requestId":"` + attackRequest + `"}}`,
 	"releaseSpool":  `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}}`,
 	"extendLock":    `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `","additionalSeconds":60,"requestId":"` + attackRequest + `"}}`,
+	"checkLock":     `{"input":{"tagSpool":"` + heldSpool + `","lockToken":"` + heldToken + `"}}`,
+	"resumeSpool":   `{"input":{"tagSpool":"` + heldSpool + `","requestId":"` + attackRequest + `"}}`,
+	"forceReleaseSpool": `{"input":{"tagSpool":"` + heldSpool + `","reason":"gone home","expectedVersion":` + heldVersion +
+		`,"requestId":"` + attackRequest + `"}}`,
 }
+
+// ofAdmin are the operations for which it must be known who asks.
+var ofAdmin = map[string]bool{"resumeSpool": true, "forceReleaseSpool": true}
 
 const validFilter = `{"ownerId":"93","tagPrefix":"MK","tagSpools":["` + freeSpool + `"]}`
 
@@ -122,6 +129,13 @@ var hostileFields = map[string]hostileField{
 		texts("TOO_LONG", strings.Repeat("x", 141), strings.Repeat("🔧", 141)),
 		texts("INVALID_CHARACTER", marker+"\x00", "a\rb", "a\x1b[31m"+marker, "a\x08", "a\x7f", "a\u0085", "a\u009b31m"),
 		texts(accepted, "", " ", "<script>alert(1)</script>", "{{7*7}}", "{}", "a\u202eb", "a\u200bb", "\",\"code\":\"X", strings.Repeat("ﷺ", 140)),
+	)},
+	"reason": {huge: "TOO_LONG", values: slices.Concat(
+		texts("TOO_SHORT", "", "no", "🔧🔧"),
+		texts("TOO_LONG", strings.Repeat("x", 501), strings.Repeat("🔧", 501)),
+		texts("BLANK", "   ", "\u2800\u2800\u2800", "\t\n\t"),
+		texts("INVALID_CHARACTER", marker+"\x00", "a\rbc", "a\x1b[31m"+marker, "abc\x08", "abc\x7f", "abc\u0085", "a\u009b31m"),
+		texts(accepted, "<script>alert(1)</script>", "{{7*7}}", "a\u202ebc", "\",\"code\":\"X", strings.Repeat("ﷺ", 500)),
 	)},
 	"ttlSeconds":        {values: raw("OUT_OF_RANGE", "0", "-0", "-1", "43201", "2147483647", "-2147483648")},
 	"additionalSeconds": {values: raw("OUT_OF_RANGE", "0", "-0", "-1", "43201", "2147483647", "-2147483648")},
@@ -263,6 +277,9 @@ func must[T any](value T, err error) T {
 
 // attack fills in what all attacks on the field have in common.
 func (v *valueAttacks) attack(a attack) attack {
+	if ofAdmin[v.field.Name] {
+		a.front = "admin"
+	}
 	a.status, a.stream = http.StatusOK, v.kind == ast.Subscription
 	return a
 }

@@ -16,8 +16,8 @@ import (
 
 // What evicts is ready all the same.
 const (
-	live     = `{"status":"ready","checks":{"eviction":"volatile-lru","floor":"live","redis":"ok"}}`
-	notReady = `{"status":"not ready","checks":{"eviction":"volatile-lru","floor":"stale","redis":"unavailable"}}`
+	live     = `{"status":"ready","checks":{"auth":"none","eviction":"volatile-lru","floor":"live","redis":"ok"}}`
+	notReady = `{"status":"not ready","checks":{"auth":"none","eviction":"volatile-lru","floor":"stale","redis":"unavailable"}}`
 )
 
 // takeAs takes a spool for an hour.

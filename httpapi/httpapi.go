@@ -21,6 +21,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"spoollock/auth"
 	"spoollock/graph"
 	"spoollock/graph/scalar"
 	"spoollock/web"
@@ -55,8 +56,12 @@ type Config struct {
 	// Documents are the trusted documents; nil: none.
 	Documents *Documents
 
-	// Addresses says who the clients are.
+	// Addresses says where the clients are, and Identify who.
 	Addresses *Addresses
+	Identify  auth.Identify
+
+	// AuthMode is how Identify knows, for /readyz and the page at /.
+	AuthMode string
 
 	// RequestTimeout is how long a request may take from its last byte on; a
 	// subscription goes on until it is ended. StreamTimes may be zero.
@@ -85,7 +90,8 @@ type Handler struct {
 func New(config Config) *Handler {
 	h := &Handler{config: config, streams: newStreams(config.Limits)}
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", newGraphQL(config, h.streams))
+	callers := newCallers(config.Identify, config.Log)
+	mux.Handle("/graphql", identified(newGraphQL(config, h.streams, callers), callers))
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -137,10 +143,10 @@ func sdl(schema *ast.Schema) http.HandlerFunc {
 	}
 }
 
-func newGraphQL(config Config, streams *streams) http.Handler {
+func newGraphQL(config Config, streams *streams, callers *callers) http.Handler {
 	server := handler.New(config.Schema)
 	plain := transport{limits: config.Limits, timeout: config.RequestTimeout}
-	streaming := streaming{transport: plain, streams: streams, times: config.StreamTimes.withDefaults()}
+	streaming := streaming{transport: plain, streams: streams, times: config.StreamTimes.withDefaults(), callers: callers}
 	server.AddTransport(webSocket{streaming})
 	server.AddTransport(eventStream{streaming})
 	server.AddTransport(plain)
@@ -287,7 +293,8 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.config.PingTimeout)
 	defer cancel()
 	status, answer := http.StatusOK, readiness{Status: "ready", Checks: map[string]string{
-		"redis": "ok", "floor": "live", "eviction": h.config.Eviction(), // for the operator to judge
+		"redis": "ok", "floor": "live",
+		"eviction": h.config.Eviction(), "auth": h.config.AuthMode, // for the operator to judge
 	}}
 	if !h.config.FloorLive() {
 		answer.Checks["floor"] = "stale" // the operations do without it
@@ -306,7 +313,11 @@ func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
 		links = append(links, "/playground")
 	}
 	var page strings.Builder
-	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<title>Spool locks</title>\n<h1>Spool locks</h1>\n<p>GraphQL is at <code>/graphql</code>, by POST.</p>\n<ul>\n")
+	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<title>Spool locks</title>\n<h1>Spool locks</h1>\n<p>GraphQL is at <code>/graphql</code>, by POST.</p>\n")
+	if h.config.AuthMode == "none" {
+		page.WriteString("<p>Nobody is asked who they are: everybody who can connect can act as any worker.</p>\n")
+	}
+	page.WriteString("<ul>\n")
 	for _, link := range links {
 		page.WriteString("<li><a href=\"" + link + "\">" + link + "</a></li>\n")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"spoollock/auth"
 	"spoollock/floor"
 	"spoollock/graph"
 	"spoollock/httpapi"
@@ -78,6 +79,7 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
 		Limits: limits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
+		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}), AuthMode: "none",
 	}
 	for _, change := range change {
 		change(&config)

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/coder/websocket"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"spoollock/lock"
 )
 
 // message is one of the protocol.
@@ -31,8 +34,7 @@ func (s *socket) handle(ctx context.Context, text []byte) bool {
 		if s.acknowledged.Load() {
 			s.close(closeTooMany, "Too many initialisation requests")
 		} else if objectOrNone {
-			s.acknowledged.Store(true)
-			s.write(ctx, []byte(`{"type":"connection_ack"}`))
+			s.initialise(ctx, m.Payload)
 		}
 		return objectOrNone
 	case "ping":
@@ -68,13 +70,45 @@ func (s *socket) handle(ctx context.Context, text []byte) bool {
 	}
 }
 
+// initialise finds out who has opened the socket: by the payload of the init, or the
+// headers of the handshake.
+func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
+	header := http.Header{}
+	var fields map[string]any
+	_ = decode(payload, &fields) // anything else than an object has none
+	for name, value := range fields {
+		if text, ok := value.(string); ok {
+			header.Add(name, text)
+		}
+	}
+	if header.Get(headerBearer) == "" && header.Get(headerKey) == "" {
+		header = s.headers
+	}
+	identity, err := s.callers.of(ctx, header, s.client)
+	switch {
+	case err != nil:
+		s.close(closeUnauthorized, "Unauthorized")
+	case !identity.Role.Includes(lock.RoleViewer):
+		s.close(closeForbidden, "Forbidden")
+	default:
+		s.shown = shown{header, identity}
+		s.identified <- s.shown
+		s.acknowledged.Store(true)
+		s.write(ctx, []byte(`{"type":"connection_ack"}`))
+	}
+}
+
 // subscribe begins an operation, of any kind.
 func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawParams) {
 	if !s.acknowledged.Load() {
 		s.close(closeUnauthorized, "Unauthorized")
 		return
 	}
-	ctx, cancel := context.WithCancel(graphql.StartOperationTrace(ctx))
+	if !s.isStill(ctx, s.shown) {
+		s.end()
+		return
+	}
+	ctx, cancel := context.WithCancel(graphql.StartOperationTrace(withIdentity(ctx, s.shown.identity)))
 	o := &operation{cancel: cancel}
 	if !s.admitOperation(id, o) {
 		cancel()

@@ -28,7 +28,7 @@ func safe(next http.Handler, config Config) http.Handler {
 		next = cors.New(cors.Options{
 			AllowedOrigins: config.AllowedOrigins,
 			AllowedMethods: []string{http.MethodGet, http.MethodPost},
-			AllowedHeaders: []string{"Content-Type", "Accept"},
+			AllowedHeaders: []string{"Content-Type", "Accept", headerBearer, headerKey},
 			MaxAge:         600,
 		}).Handler(next)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"spoollock/lock"
 )
 
 // typeEvents is the media type of Server-Sent Events.
@@ -47,7 +49,7 @@ func (t eventStream) Do(w http.ResponseWriter, r *http.Request, exec graphql.Gra
 		return
 	}
 	defer t.streams.open.Done()
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := untilExpiry(r.Context())
 	defer cancel()
 	defer t.streams.atCut(cancel)()
 	if response == nil && operation.Operation.Operation == ast.Subscription {
@@ -61,7 +63,9 @@ func (t eventStream) Do(w http.ResponseWriter, r *http.Request, exec graphql.Gra
 	}
 	t.streams.events.Add(1)
 	defer t.streams.events.Add(-1)
-	events := t.start(ctx, cancel, w)
+	client, _ := addressOf(r.RemoteAddr)
+	caller, _ := lock.CallerOf(ctx)
+	events := t.start(ctx, cancel, w, func() bool { return t.callers.still(ctx, r.Header, client, caller) })
 	defer events.stop()
 	if response != nil && events.next(response) || response == nil && t.run(ctx, exec, operation, events.next) {
 		events.stop() // so that the end is the last that is said
@@ -81,8 +85,9 @@ type events struct {
 }
 
 // start sends the headers. From then on, until stop, a comment is sent now and
-// then, so that no proxy takes the stream for dead and a dead client is noticed.
-func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter) *events {
+// then, so that no proxy takes the stream for dead and a dead client is noticed. The stream
+// ends when the caller is no longer who it was.
+func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, still func() bool) *events {
 	e := &events{cancel: cancel, timeout: t.times.Write, w: w, control: http.NewResponseController(w)}
 	header := w.Header()
 	header.Set("Content-Type", typeEvents+"; charset=utf-8")
@@ -98,6 +103,10 @@ func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w htt
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
+				if !still() {
+					cancel()
+					return
+				}
 				e.write(comment)
 			}
 		}

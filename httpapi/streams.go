@@ -183,6 +183,7 @@ type streaming struct {
 	transport
 	streams *streams
 	times   StreamTimes
+	callers *callers
 }
 
 // run carries an operation out. Each response is handed to send, which reports

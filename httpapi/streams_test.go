@@ -14,6 +14,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"spoollock/auth"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -163,7 +164,8 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 		Schema: trial, Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, Log: log.Logger(),
 		Limits: limits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
-		Observe: func(string, string, time.Duration) {},
+		Observe:  func(string, string, time.Duration) {},
+		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}),
 	}
 	server := httptest.NewUnstartedServer(nil)
 	for _, change := range change {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/coder/websocket"
+
+	"spoollock/auth"
 )
 
 // subprotocol is the one that is spoken, and no other
@@ -24,6 +26,7 @@ const subprotocol = "graphql-transport-ws"
 const (
 	closeBadRequest   websocket.StatusCode = 4400
 	closeUnauthorized websocket.StatusCode = 4401
+	closeForbidden    websocket.StatusCode = 4403
 	closeSubprotocol  websocket.StatusCode = 4406
 	closeInitTimeout  websocket.StatusCode = 4408
 	closeDuplicate    websocket.StatusCode = 4409
@@ -92,7 +95,7 @@ func (t webSocket) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 		return
 	}
 	defer t.streams.sockets.leave(client)
-	s := &socket{webSocket: t, exec: exec, client: client, headers: r.Header, operations: map[string]*operation{}}
+	s := &socket{webSocket: t, exec: exec, client: client, headers: r.Header, operations: map[string]*operation{}, identified: make(chan shown, 1)}
 	raw := &rawConn{ResponseWriter: w}
 	var err error
 	s.conn, err = websocket.Accept(raw, r, &websocket.AcceptOptions{
@@ -135,6 +138,8 @@ type socket struct {
 	cutOff  context.CancelFunc
 
 	acknowledged atomic.Bool
+	shown        shown       // once acknowledged; only the reader looks
+	identified   chan shown  // for the watch
 	heard        atomic.Bool // a message since the watch last looked
 	closing      atomic.Bool
 
@@ -148,6 +153,12 @@ type socket struct {
 	draining   bool                  // no operation begins any more
 	work       sync.WaitGroup        // operations
 	background sync.WaitGroup        // the watch and the close
+}
+
+// shown is a credential, in the headers that hold it, and whom it stood for.
+type shown struct {
+	header   http.Header
+	identity auth.Identity
 }
 
 // operation is one of a socket.
@@ -180,17 +191,28 @@ func (s *socket) serve(ctx context.Context) {
 	}
 }
 
-// watch sees to what is due by time: the init, signs of life, and the end.
+// watch sees to what is due by time: the init, signs of life, the end of the credential,
+// and the end.
 func (s *socket) watch(ctx context.Context) {
 	initialised := time.NewTimer(s.times.Init)
 	defer initialised.Stop()
 	alive := time.NewTicker(s.times.KeepAlive)
 	defer alive.Stop()
+	var showed shown
+	var expired <-chan time.Time
 	pinged := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case showed = <-s.identified:
+			if expires := showed.identity.Expires; !expires.IsZero() {
+				timer := time.NewTimer(time.Until(expires))
+				defer timer.Stop()
+				expired = timer.C
+			}
+		case <-expired:
+			s.end()
 		case <-s.streams.ending.Done():
 			s.mu.Lock()
 			s.draining = true
@@ -203,6 +225,9 @@ func (s *socket) watch(ctx context.Context) {
 				s.close(closeInitTimeout, "Connection initialisation timeout")
 			}
 		case <-alive.C:
+			if showed.header != nil && !s.isStill(ctx, showed) {
+				s.end()
+			}
 			switch {
 			case s.heard.Swap(false):
 				pinged = false
@@ -214,6 +239,15 @@ func (s *socket) watch(ctx context.Context) {
 		}
 	}
 }
+
+// isStill reports whether a credential stands for whom it stood.
+func (s *socket) isStill(ctx context.Context, showed shown) bool {
+	return s.callers.still(ctx, showed.header, s.client, showed.identity.Caller)
+}
+
+// end closes the socket because its credential has ended: standard clients come back, with
+// another one.
+func (s *socket) end() { s.close(closeForbidden, "Credential has ended") }
 
 // close closes the socket by the book, and cuts it off if the peer does not join
 // in. What runs goes on until then, but can say nothing any more.

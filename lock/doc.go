@@ -17,20 +17,22 @@
 // # Tokens and versions
 //
 // A [Token] is the whole value of the lock, "<worker id>:<uuid v4>". Whoever
-// shows it is the holder; nothing else proves a holding. It is a secret: it is
-// answered to the take that made it and to nobody else, and it prints as
+// shows it is the holder; nothing else proves a holding. Where it is known who the
+// [Caller] is, it is of use to the worker only whom it names, to the partner in whose
+// namespace that is, and to an administrator. It is a secret: it is
+// answered to the take or the resume that made it and to nobody else, and it prints as
 // "[token]" wherever it ends up in a log or a message. Its second half is the
 // client's request id where the client sent one, which is what lets a take be
 // sent again without danger.
 //
-// A [Version] is the fencing version of a spool. It grows with every take and
-// with every end of a lock, never with an extension, and while a spool is held
+// A [Version] is the fencing version of a spool. It grows with every take, every
+// end of a lock and every resume, never with an extension, and while a spool is held
 // it is the version of the lock. What the work writes to can refuse a holder
 // whose lock has ended by refusing any version older than the newest it saw.
 //
 // # States and transitions
 //
-//	            Take                            Extend
+//	            Take                        Extend, Resume
 //	free ───────────────────────────▶ held ◀────────────┐
 //	  ▲                                │ └───────────────┘
 //	  └────────────────────────────────┘
@@ -42,6 +44,11 @@
 // version of its own and goes on from there; a look is an operation on it, or the
 // floor's asking of the store. A foreign take and release that both happen between
 // two looks leave no trace in the version.
+//
+// [Service.Resume] replaces the token of a caller's own lock: the lock goes on, under
+// another version, and its former token counts as ended. [Service.ForceRelease] ends a
+// lock without its token, for an administrator who has seen its version. Both go by who
+// the caller is, and are refused where that is not known.
 //
 // Ended tokens are remembered for 24 hours, the newest 64 of a spool, with how
 // each ended ([End]).
@@ -76,6 +83,8 @@
 //   - Extend finds its id among those applied to the lock and answers what the
 //     first application answered. The newest 64 ids of a lock are kept.
 //   - Release finds its id beside the ended token and answers OutcomeReleased.
+//   - Resume finds its own token holding the spool.
+//   - ForceRelease finds its id in the history and answers what it answered first.
 //
 // Of a batch, only the commands without an answer are tried again, within the one
 // deadline, and what was answered before stands. Each item has its own outcome.

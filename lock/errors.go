@@ -114,6 +114,7 @@ const (
 	FieldTagPrefix       Field = "tag prefix"
 	FieldFirst           Field = "first" // the size of a page
 	FieldAfter           Field = "after" // where a page begins
+	FieldReason          Field = "reason"
 )
 
 // Reason says in a program's terms what is wrong with an input.

@@ -20,6 +20,8 @@ const (
 	EventExtended           EventType = "EXTENDED" // consecutive ones are one event, the last
 	EventReleased           EventType = "RELEASED"
 	EventExpired            EventType = "EXPIRED"
+	EventForceReleased      EventType = "FORCE_RELEASED"
+	EventResumed            EventType = "RESUMED" // its holder got another token
 	EventTakenExternally    EventType = "TAKEN_EXTERNALLY"
 	EventReleasedExternally EventType = "RELEASED_EXTERNALLY"
 )
@@ -41,6 +43,10 @@ type Event struct {
 
 	// ExpiresAt is when the lock ends; zero where it has ended or never does.
 	ExpiresAt time.Time
+
+	// Actor is who released the spool by force, and Reason why; empty for other types.
+	Actor  WorkerID
+	Reason string
 }
 
 // Cursor is the place of an event in the history of its spool.

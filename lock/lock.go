@@ -53,6 +53,10 @@ type Spool struct {
 
 	// Lock is nil where the spool is free.
 	Lock *Lock
+
+	// Fingerprint tells the token that holds the spool from others, within this process
+	// and without giving it away. 0: it is free, or whoever told did not know.
+	Fingerprint uint64
 }
 
 // End says how a lock came to its end.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -67,10 +68,12 @@ func (s *Service) Tags() TagParser { return s.config.Tags }
 
 // TakeRequest is a request to take a spool, as the client wrote it.
 type TakeRequest struct {
-	Tag        string
-	WorkerID   string
-	WorkerName string
-	Note       string // empty: none
+	Tag string
+
+	// WorkerID and WorkerName are for whom; empty: the caller, as [CallerOf] has it.
+	WorkerID, WorkerName string
+
+	Note string // empty: none
 
 	// TTL is nil for the default; otherwise 1 s … MaxTTL.
 	TTL *time.Duration
@@ -98,7 +101,8 @@ type Taken struct {
 // It returns *OccupiedError if anybody holds the spool, the same worker
 // included; *VersionConflictError if the spool is free and its version is not
 // the expected one; *ExpiredError if the lock that this request took before has
-// ended; *InvalidError; or *UnavailableError. A request that was sent before
+// ended; *ForbiddenError if the caller may not act as the worker; *InvalidError; or
+// *UnavailableError. A request that was sent before
 // with the same id and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	return one(s.takeAll(ctx, []TakeRequest{req}))
@@ -115,7 +119,7 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 }
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
-	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](reqs, s.takeCommand)
+	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, s.takeCommand)
 	for i, tried := range try(ctx, s, cmds.parsed, s.store.Take) {
 		at := cmds.places[i]
 		results[at] = s.settle(ctx, reqs[at], cmds.parsed[i], tried)
@@ -141,14 +145,11 @@ func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, 
 	return tried.Result
 }
 
-func (s *Service) takeCommand(req TakeRequest) (cmd TakeCommand, err error) {
+func (s *Service) takeCommand(caller Caller, req TakeRequest) (cmd TakeCommand, err error) {
 	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
 		return cmd, err
 	}
-	if cmd.Owner.ID, err = ParseWorkerID(req.WorkerID); err != nil {
-		return cmd, err
-	}
-	if cmd.Owner.Name, err = ParseWorkerName(req.WorkerName); err != nil {
+	if cmd.Owner, err = caller.worker(req.WorkerID, req.WorkerName); err != nil {
 		return cmd, err
 	}
 	if cmd.Note, err = ParseNote(req.Note); err != nil {
@@ -162,9 +163,10 @@ func (s *Service) takeCommand(req TakeRequest) (cmd TakeCommand, err error) {
 		return cmd, err
 	}
 	cmd.Expected = req.ExpectedVersion
-	if v := req.ExpectedVersion; v != nil && (*v < 0 || *v > MaxVersion) {
-		return cmd, bounded(FieldExpectedVersion, ReasonOutOfRange,
-			fmt.Sprintf("must be 0 to %d", MaxVersion), 0, int64(MaxVersion))
+	if v := req.ExpectedVersion; v != nil {
+		if err = checkVersion(*v); err != nil {
+			return cmd, err
+		}
 	}
 	id, err := requestID(req.RequestID)
 	if err != nil {
@@ -189,7 +191,8 @@ type Released struct {
 // Release ends the lock that the token holds, and never another one: for a token
 // that does not hold the spool, the outcome says what became of it.
 //
-// It returns *InvalidError or *UnavailableError.
+// It returns *ForbiddenError if the caller may not act as the worker whom the token
+// names; *InvalidError; or *UnavailableError.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (Released, error) {
 	return one(s.releaseAll(ctx, []ReleaseRequest{req}))
 }
@@ -206,15 +209,15 @@ func (s *Service) ReleaseAll(ctx context.Context, reqs []ReleaseRequest) ([]Resu
 }
 
 func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Result[Released] {
-	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](reqs, s.releaseCommand)
+	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](ctx, reqs, s.releaseCommand)
 	for i, tried := range try(ctx, s, cmds.parsed, s.store.Release) {
 		results[cmds.places[i]] = tried.Result
 	}
 	return results
 }
 
-func (s *Service) releaseCommand(req ReleaseRequest) (cmd ReleaseCommand, err error) {
-	if cmd.Tag, cmd.Token, err = s.holding(req.Tag, req.Token); err != nil {
+func (s *Service) releaseCommand(caller Caller, req ReleaseRequest) (cmd ReleaseCommand, err error) {
+	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}
 	cmd.ID, err = NewRequestID()
@@ -237,8 +240,9 @@ type ExtendRequest struct {
 // owner and version stay. A request that was sent before with the same id, for
 // the same lock, gets the answer it got then.
 //
-// It returns *ExpiredError if nobody holds the spool; *OccupiedError if somebody
-// else does; *InvalidError, for [FieldExtension] if the remaining time would
+// It returns *ExpiredError if nobody holds the spool, or its worker got another token
+// for it; *OccupiedError if somebody else does; *ForbiddenError as [Service.Release]
+// does; *InvalidError, for [FieldExtension] if the remaining time would
 // pass MaxTTL (Max then says how many seconds are still allowed) or the lock
 // never lapses; or *UnavailableError.
 func (s *Service) Extend(ctx context.Context, req ExtendRequest) (Lock, error) {
@@ -257,15 +261,15 @@ func (s *Service) ExtendAll(ctx context.Context, reqs []ExtendRequest) ([]Result
 }
 
 func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[Lock] {
-	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](reqs, s.extendCommand)
+	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](ctx, reqs, s.extendCommand)
 	for i, tried := range try(ctx, s, cmds.parsed, s.store.Extend) {
 		results[cmds.places[i]] = tried.Result
 	}
 	return results
 }
 
-func (s *Service) extendCommand(req ExtendRequest) (cmd ExtendCommand, err error) {
-	if cmd.Tag, cmd.Token, err = s.holding(req.Tag, req.Token); err != nil {
+func (s *Service) extendCommand(caller Caller, req ExtendRequest) (cmd ExtendCommand, err error) {
+	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}
 	if err = s.checkDuration(FieldExtension, req.By); err != nil {
@@ -293,7 +297,7 @@ func (s *Service) Spools(ctx context.Context, tags []string) ([]Result[Spool], e
 }
 
 func (s *Service) spools(ctx context.Context, tags []string, parse func(string) (Tag, error)) []Result[Spool] {
-	parsed, results := parseAll[string, Tag, Spool](tags, parse)
+	parsed, results := parseAll[string, Tag, Spool](ctx, tags, func(_ Caller, tag string) (Tag, error) { return parse(tag) })
 	for i, tried := range try(ctx, s, parsed.parsed, s.store.Read) {
 		results[parsed.places[i]] = notApplied(tried.Result)
 	}
@@ -319,12 +323,16 @@ func (s *Service) History(ctx context.Context, tag string, first int, after *str
 		}
 		cursor = &c
 	}
-	read := func(ctx context.Context, tags []Tag) []Result[[]Event] {
-		events, err := s.store.History(ctx, tags[0])
-		return []Result[[]Event]{{Value: events, Err: err}}
-	}
-	result := notApplied(try(ctx, s, []Tag{parsed}, read)[0].Result)
+	result := notApplied(tryOne(ctx, s, parsed, s.store.History))
 	return pageOf(result.Value, first, cursor), result.Err
+}
+
+// tryOne is [try] for an operation that the store does for one spool at a time.
+func tryOne[C, T any](ctx context.Context, s *Service, cmd C, op func(context.Context, C) (T, error)) Result[T] {
+	return try(ctx, s, []C{cmd}, func(ctx context.Context, cmds []C) []Result[T] {
+		value, err := op(ctx, cmds[0])
+		return []Result[T]{{Value: value, Err: err}}
+	})[0].Result
 }
 
 // notApplied corrects the outcome of a read that failed: it has nothing to apply,
@@ -345,13 +353,14 @@ type parsedAll[C any] struct {
 	places []int
 }
 
-// parseAll parses each request; what cannot be parsed has its error among the
-// results, which have a place for each request.
-func parseAll[R, C, T any](reqs []R, parse func(R) (C, error)) (parsedAll[C], []Result[T]) {
+// parseAll parses each request of the caller; what cannot be parsed has its error
+// among the results, which have a place for each request.
+func parseAll[R, C, T any](ctx context.Context, reqs []R, parse func(Caller, R) (C, error)) (parsedAll[C], []Result[T]) {
+	caller, _ := CallerOf(ctx)
 	var all parsedAll[C]
 	results := make([]Result[T], len(reqs))
 	for i, req := range reqs {
-		cmd, err := parse(req)
+		cmd, err := parse(caller, req)
 		if err != nil {
 			results[i].Err = err
 			continue
@@ -384,13 +393,17 @@ func checkBatch[R any](s *Service, field Field, reqs []R, tag func(R) string) er
 	return nil
 }
 
-// holding parses what a holder shows.
-func (s *Service) holding(tag, token string) (Tag, Token, error) {
+// holding parses what a holder shows. A token is of no use to another worker than the
+// one it names; one that names nobody is another program's, and of use to whoever has it.
+func (s *Service) holding(caller Caller, tag, token string) (Tag, Token, error) {
 	parsedTag, err := s.config.Tags.Parse(tag)
 	if err != nil {
 		return "", Token{}, err
 	}
 	parsedToken, err := ParseToken(token)
+	if owner, _, named := strings.Cut(token, ":"); err == nil && named && owner != "" && !caller.ActsAs(WorkerID(owner)) {
+		err = &ForbiddenError{Required: RoleAdmin}
+	}
 	return parsedTag, parsedToken, err
 }
 

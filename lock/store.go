@@ -38,6 +38,24 @@ type Store interface {
 	// lock has no expiry or would remain for longer than cmd.MaxTTL.
 	Extend(ctx context.Context, cmds []ExtendCommand) []Result[Lock]
 
+	// Resume puts another token in the place of the one that holds the worker's lock. A
+	// command whose token holds the spool already gets that lock, as replayed.
+	//
+	// It fails with *ExpiredError where nobody holds the spool, or the command's token
+	// has ended, and with *OccupiedError where somebody else holds it, or nobody took it
+	// through Take.
+	Resume(ctx context.Context, cmd ResumeCommand) (Taken, error)
+
+	// ForceRelease ends the lock of the expected version. A command whose id was applied
+	// before, and is in the history, gets what it was answered then.
+	//
+	// It fails with *ExpiredError where the spool is free, and *VersionConflictError
+	// where its lock has another version.
+	ForceRelease(ctx context.Context, cmd ForceReleaseCommand) (Forced, error)
+
+	// Check answers whether the token holds the spool.
+	Check(ctx context.Context, cmd CheckCommand) (Checked, error)
+
 	// Read answers the spools as they stand.
 	Read(ctx context.Context, tags []Tag) []Result[Spool]
 
@@ -81,4 +99,26 @@ type ExtendCommand struct {
 	By     time.Duration
 	MaxTTL time.Duration
 	ID     RequestID // the same for each attempt at the same extension
+}
+
+// ResumeCommand asks a [Store] for another token.
+type ResumeCommand struct {
+	Tag    Tag
+	Worker WorkerID
+	Token  Token
+}
+
+// ForceReleaseCommand asks a [Store] to end a lock.
+type ForceReleaseCommand struct {
+	Tag      Tag
+	Expected Version
+	Actor    WorkerID
+	Reason   string
+	ID       RequestID // the same for each attempt at the same forced release
+}
+
+// CheckCommand asks a [Store] about a token.
+type CheckCommand struct {
+	Tag   Tag
+	Token Token
 }

@@ -23,6 +23,12 @@ const (
 	MaxNoteLength       = 140
 )
 
+// The characters (code points) of a reason for a forced release.
+const (
+	MinReasonLength = 3
+	MaxReasonLength = 500
+)
+
 // ParseWorkerID returns *InvalidError unless s has 1 to 64 of the characters
 // A-Z a-z 0-9 . _ - and no others.
 func ParseWorkerID(s string) (WorkerID, error) {
@@ -70,16 +76,28 @@ func ParseWorkerName(s string) (string, error) {
 
 // ParseNote returns *InvalidError where s has more than 140 characters or a
 // control character other than a line feed or a tab. An empty note is none.
-func ParseNote(s string) (string, error) {
-	if !utf8.ValidString(s) {
-		return "", invalidCharacter(FieldNote, "must be valid UTF-8")
+func ParseNote(s string) (string, error) { return parseText(FieldNote, s, 0, MaxNoteLength) }
+
+// ParseReason returns *InvalidError unless s has 3 to 500 characters, one of them to
+// be seen, and no control character other than a line feed or a tab.
+func ParseReason(s string) (string, error) {
+	s, err := parseText(FieldReason, s, MinReasonLength, MaxReasonLength)
+	if err == nil && !strings.ContainsFunc(s, visible) {
+		err = &InvalidError{Field: FieldReason, Reason: ReasonBlank, Problem: "must not be blank"}
 	}
-	if err := checkLength(FieldNote, s, 0, MaxNoteLength); err != nil {
+	return s, err
+}
+
+func parseText(field Field, s string, minimum, maximum int) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", invalidCharacter(field, "must be valid UTF-8")
+	}
+	if err := checkLength(field, s, minimum, maximum); err != nil {
 		return "", err
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return "", invalidCharacter(FieldNote, "must not contain control characters")
+			return "", invalidCharacter(field, "must not contain control characters")
 		}
 	}
 	return s, nil

@@ -6,18 +6,19 @@
 -- ARGV[6]  id of this extension, the same for each attempt at it
 --
 -- Decides EXTENDED, also where this extension was applied before: the reply then
--- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool; OCCUPIED:
--- somebody else does; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain
+-- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool, or its owner
+-- got another token; OCCUPIED: somebody else holds it; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain
 -- for longer than it may.
 
 -- EXTENSION: 49 bytes, the id and the expiry it gave (13 digits). The newest 64
 -- are kept.
 local EXTENSION, EXTENSIONS = 49, 64
 
-if not value then
-  return reply('ENDED', fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended')))
-end
 if value ~= ARGV[3] then
+  local ended = fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
+  if not value or (ended == 'S' and owner(value) == owner(ARGV[3])) then
+    return reply('ENDED', ended)
+  end
   return reply('OCCUPIED')
 end
 local lock = string.format('%016.0f', version)

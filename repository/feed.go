@@ -257,7 +257,9 @@ func (r *Redis) lookAt(ctx context.Context, node *redis.Client, keys []string) (
 		if err != nil || expiryErr != nil || expires < noExpiry {
 			continue
 		}
-		f := floor.Found{Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value)}
+		f := floor.Found{
+			Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value), Fingerprint: fingerprint(value),
+		}
 		if f.Tag == "" || len(f.Tag) > maxRawTag {
 			unfit++
 			continue

@@ -84,22 +84,24 @@ end
 
 -- Puts an event at the head of the history: a JSON array of texts, its type, the
 -- version of the spool after it, when it happened, the owner, the owner's name and
--- note, and when the lock ends (-1: never; 0: it has ended). Extensions of one lock
--- that follow each other are one event, the last.
-local function record(kind, at, token, ends)
+-- note, and when the lock ends (-1: never; 0: it has ended); and what else there is to
+-- say, see force.lua. Extensions of one lock that follow each other are one event, the
+-- last. Returns the event.
+local function record(kind, at, token, ends, ...)
   local head = cjson.encode({kind, digits(version)})
-  local event = cjson.encode({kind, digits(version), digits(at), owner(token), name, note, digits(ends)})
+  local event = cjson.encode({kind, digits(version), digits(at), owner(token), name, note, digits(ends), ...})
   local newest = redis.pcall('LINDEX', KEYS[3], 0)
   if type(newest) == 'table' then
     write('DEL', KEYS[3]) -- no list: somebody damaged it, and it counts as lost
   elseif kind == 'EXTENDED' and newest and string.sub(newest, 1, #head) == string.sub(head, 1, -2) .. ',' then
     write('LSET', KEYS[3], 0, event)
-    return
+    return event
   end
   local events = write('LPUSH', KEYS[3], event)
   if not refused and events > EVENTS then
     write('LTRIM', KEYS[3], 0, EVENTS - 1)
   end
+  return event
 end
 
 -- Keeps companion and history longer than the lock, and the fate of a lapsed lock
@@ -130,15 +132,21 @@ local function younger(list, size, at, most, age)
 end
 
 -- How a lock ended: the letter in ENTRY, and the type of the event.
-local EVENT = {R = 'RELEASED', E = 'EXPIRED', X = 'RELEASED_EXTERNALLY'}
+local EVENT = {R = 'RELEASED', E = 'EXPIRED', F = 'FORCE_RELEASED', X = 'RELEASED_EXTERNALLY'}
 
--- Records the end of the lock that the companion has as held.
-local function close(token, how, at, release)
-  grow()
-  record(EVENT[how], at, token, 0)
-  local ended = string.format('%s%013.0f%s%s', how, at, redis.sha1hex(token), string.sub(release, -12))
+-- The list of ended tokens with one more. S is the letter of one that got a successor.
+local function ending(token, how, at, release)
+  return string.format('%s%013.0f%s%s', how, at, redis.sha1hex(token), string.sub(release, -12))
     .. younger(redis.call('HGET', KEYS[2], 'ended'), ENTRY, 2, ENTRIES, DAY)
-  write('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', ended)
+end
+
+-- Records the end of the lock that the companion has as held, with what else the event
+-- has to say, which it returns. release is the id of a release, or twelve dots.
+local function close(token, how, at, release, ...)
+  grow()
+  local event = record(EVENT[how], at, token, 0, ...)
+  write('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', ending(token, how, at, release))
+  return event
 end
 
 -- Records a lock, as it stands in mark, version, expires, acquired, name, note.

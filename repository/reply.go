@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +19,7 @@ type reply struct {
 	spool    lock.Spool
 	ended    lock.End
 	events   []lock.Event // of a script that reads the history
+	released *lock.Lock   // of a forced release, without its tag
 }
 
 // ends gives the letters of the companion's list of ended tokens their meaning.
@@ -34,7 +37,7 @@ var ends = map[string]lock.End{
 const noExpiry = -1
 
 // decode returns an error for anything but the ten values that prologue.lua
-// promises, and the history behind them.
+// promises, and events behind them.
 func decode(tag lock.Tag, values []any) (reply, error) {
 	if len(values) != 10 && len(values) != 11 {
 		return reply{}, fmt.Errorf("decode script reply: %d values", len(values))
@@ -63,13 +66,21 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 			Version: spool.Version,
 		}
 		setTimes(spool.Lock, now, acquired, expires)
+		spool.Fingerprint = fingerprint(value)
 	}
 	answer := reply{decision: decision, spool: spool, ended: ended}
 	if len(values) == 11 {
-		answer.events, d.err = decodeEvents(values[10])
+		answer.events, answer.released, d.err = decodeEvents(values[10])
 	}
 	return answer, d.err
 }
+
+// seed makes fingerprints worthless outside this process.
+var seed = maphash.MakeSeed()
+
+// fingerprint is what can be kept of a lock's first [maxValue] bytes to tell it from
+// another.
+func fingerprint(value string) uint64 { return max(1, maphash.String(seed, value)) }
 
 // setTimes sets the times of a lock, from milliseconds on Redis' clock.
 func setTimes(l *lock.Lock, now, acquired, expires int64) {
@@ -86,47 +97,72 @@ func setTimes(l *lock.Lock, now, acquired, expires int64) {
 // eventTypes are the types of events that the scripts write.
 var eventTypes = map[lock.EventType]bool{
 	lock.EventTaken: true, lock.EventExtended: true, lock.EventReleased: true, lock.EventExpired: true,
+	lock.EventForceReleased: true, lock.EventResumed: true,
 	lock.EventTakenExternally: true, lock.EventReleasedExternally: true,
 }
 
 // decodeEvents reads what record() in prologue.lua wrote. What it did not write is
-// left out: it is for nobody to act upon, and the rest is still worth telling.
-func decodeEvents(value any) ([]lock.Event, error) {
+// left out: it is for nobody to act upon, and the rest is still worth telling. released
+// is the lock that the last event of the list ended by force, if it did.
+func decodeEvents(value any) (events []lock.Event, released *lock.Lock, err error) {
 	list, ok := value.([]any)
 	if !ok {
-		return nil, fmt.Errorf("decode script reply: the history is a %T", value)
+		return nil, nil, fmt.Errorf("decode script reply: the history is a %T", value)
 	}
-	events := make([]lock.Event, 0, len(list))
+	events = make([]lock.Event, 0, len(list))
 	for _, element := range list {
 		text, _ := element.(string)
-		d := decodeTexts(text, 7)
-		kind := lock.EventType(d.text(0))
-		version, at := d.digits(1), d.digits(2)
-		owner, name, note := d.text(3), d.text(4), d.text(5)
-		expires := d.digits(6)
-		if d.err != nil || !eventTypes[kind] || version < 1 || version > int64(lock.MaxVersion) || at < 1 {
-			continue
+		if event, lock, ok := decodeEvent(text); ok {
+			events, released = append(events, event), lock
 		}
-		event := lock.Event{
-			Type: kind, Version: lock.Version(version), At: time.UnixMilli(at).UTC(),
-			Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
-		}
-		if owner == "" {
-			event.Owner.ID = lock.UnknownWorker
-		}
-		if expires > 0 {
-			event.ExpiresAt = time.UnixMilli(expires).UTC()
-		}
-		events = append(events, event)
 	}
-	return events, nil
+	return events, released, nil
 }
 
-// decodeTexts reads a JSON array of n texts.
-func decodeTexts(text string, n int) *decoder {
+// How many texts an event has, see prologue.lua and force.lua.
+const (
+	eventTexts       = 7
+	forcedEventTexts = 13
+)
+
+func decodeEvent(text string) (event lock.Event, released *lock.Lock, ok bool) {
+	d := decodeTexts(text, eventTexts, forcedEventTexts)
+	kind := lock.EventType(d.text(0))
+	version, at := d.digits(1), d.digits(2)
+	owner, name, note := d.text(3), d.text(4), d.text(5)
+	expires := d.digits(6)
+	if d.err != nil || !eventTypes[kind] || version < 1 || version > int64(lock.MaxVersion) || at < 1 ||
+		(kind == lock.EventForceReleased) != (len(d.values) == forcedEventTexts) {
+		return event, nil, false
+	}
+	event = lock.Event{
+		Type: kind, Version: lock.Version(version), At: time.UnixMilli(at).UTC(),
+		Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
+	}
+	if owner == "" {
+		event.Owner.ID = lock.UnknownWorker
+	}
+	if expires > 0 {
+		event.ExpiresAt = time.UnixMilli(expires).UTC()
+	}
+	if kind != lock.EventForceReleased {
+		return event, nil, true
+	}
+	event.Actor, event.Reason = lock.WorkerID(d.text(7)), d.text(8)
+	before, ended, acquired := d.digits(10), d.digits(11), d.digits(12)
+	released = &lock.Lock{Owner: event.Owner, Note: note, Version: lock.Version(before)}
+	setTimes(released, at, acquired, ended)
+	return event, released, d.err == nil
+}
+
+// decodeTexts reads a JSON array of texts, of one of the lengths.
+func decodeTexts(text string, lengths ...int) *decoder {
 	var texts []string
-	if err := json.Unmarshal([]byte(text), &texts); err != nil || len(texts) != n {
-		return &decoder{values: make([]any, n), err: errors.New("decode texts of redis: not an array of the length that the scripts write")}
+	if err := json.Unmarshal([]byte(text), &texts); err != nil || !slices.Contains(lengths, len(texts)) {
+		return &decoder{
+			values: make([]any, slices.Max(lengths)),
+			err:    errors.New("decode texts of redis: not an array of the length that the scripts write"),
+		}
 	}
 	d := &decoder{}
 	for _, t := range texts {

@@ -86,7 +86,7 @@ func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
 		if got := message.Spool.Lock.Owner.ID; got != want {
 			t.Errorf("the owner of %q is %q in a message, want %q", owner, got, want)
 		}
-		events, err := decodeEvents([]any{`["TAKEN_EXTERNALLY","7","1795416523706","` + owner + `","","","-1"]`})
+		events, _, err := decodeEvents([]any{`["TAKEN_EXTERNALLY","7","1795416523706","` + owner + `","","","-1"]`})
 		if err != nil || len(events) != 1 || events[0].Owner.ID != want {
 			t.Errorf("the owner of %q is in the history as %+v, want %q; %v", owner, events, want, err)
 		}

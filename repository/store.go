@@ -24,12 +24,21 @@ var (
 	readSource string
 	//go:embed history.lua
 	historySource string
+	//go:embed resume.lua
+	resumeSource string
+	//go:embed force.lua
+	forceSource string
+	//go:embed check.lua
+	checkSource string
 
 	takeScript    = redis.NewScript(prologue + takeSource)
 	releaseScript = redis.NewScript(prologue + releaseSource)
 	extendScript  = redis.NewScript(prologue + extendSource)
 	readScript    = redis.NewScript(prologue + readSource)
 	historyScript = redis.NewScript(prologue + historySource)
+	resumeScript  = redis.NewScript(prologue + resumeSource)
+	forceScript   = redis.NewScript(prologue + forceSource)
+	checkScript   = redis.NewScript(prologue + checkSource)
 )
 
 var _ lock.Store = (*Redis)(nil)
@@ -82,11 +91,15 @@ func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.
 }
 
 func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
-	bar := "0"
-	if cmd.Bar {
-		bar = "1"
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), flag(cmd.Bar)}
+}
+
+// flag is how the scripts are told yes or no.
+func flag(yes bool) string {
+	if yes {
+		return "1"
 	}
-	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), bar}
+	return "0"
 }
 
 func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
@@ -146,6 +159,69 @@ func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {
 	}
 }
 
+// Resume implements [lock.Store].
+func (r *Redis) Resume(ctx context.Context, cmd lock.ResumeCommand) (lock.Taken, error) {
+	return runOne(ctx, r, resumeScript, r.replicas, cmd, resumeCall, resumeAnswer)
+}
+
+func resumeCall(cmd lock.ResumeCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{string(cmd.Worker), cmd.Token.Reveal()}
+}
+
+func resumeAnswer(cmd lock.ResumeCommand, answer reply) (lock.Taken, error) {
+	held := answer.spool.Lock
+	switch {
+	case answer.decision == "ENDED":
+		return lock.Taken{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case held == nil:
+		return lock.Taken{}, answer.unexpected()
+	case answer.decision == "OCCUPIED":
+		return lock.Taken{}, &lock.OccupiedError{Lock: *held}
+	case answer.decision == "RESUMED", answer.decision == "REPLAYED":
+		return lock.Taken{Lock: *held, Token: cmd.Token, Replayed: answer.decision == "REPLAYED"}, nil
+	default:
+		return lock.Taken{}, answer.unexpected()
+	}
+}
+
+// ForceRelease implements [lock.Store].
+func (r *Redis) ForceRelease(ctx context.Context, cmd lock.ForceReleaseCommand) (lock.Forced, error) {
+	return runOne(ctx, r, forceScript, 0, cmd, forceCall, forceAnswer)
+}
+
+func forceCall(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{int64(cmd.Expected), cmd.ID.Reveal(), string(cmd.Actor), cmd.Reason}
+}
+
+func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {
+	switch {
+	case answer.decision == "ENDED":
+		return lock.Forced{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case answer.decision == "CONFLICT":
+		return lock.Forced{}, &lock.VersionConflictError{Tag: cmd.Tag, Expected: cmd.Expected, Actual: answer.spool.Version}
+	case answer.decision == "FORCED" && answer.released != nil && answer.spool.Lock == nil:
+		answer.released.Tag = cmd.Tag
+		return lock.Forced{Spool: answer.spool, Released: *answer.released}, nil
+	default:
+		return lock.Forced{}, answer.unexpected()
+	}
+}
+
+// Check implements [lock.Store].
+func (r *Redis) Check(ctx context.Context, cmd lock.CheckCommand) (lock.Checked, error) {
+	return runOne(ctx, r, checkScript, 0, cmd, checkCall, checkAnswer)
+}
+
+func checkCall(cmd lock.CheckCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Token.Reveal()} }
+
+func checkAnswer(_ lock.CheckCommand, answer reply) (lock.Checked, error) {
+	valid := answer.decision == "HOLDS"
+	if !valid && answer.decision != "HOLDS_NOT" || valid && answer.spool.Lock == nil {
+		return lock.Checked{}, answer.unexpected()
+	}
+	return lock.Checked{Valid: valid, Spool: answer.spool}, nil
+}
+
 // Read implements [lock.Store].
 func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
 	return run(ctx, r, readScript, 0, tags, readCall, readAnswer)
@@ -162,11 +238,18 @@ func readAnswer(_ lock.Tag, answer reply) (lock.Spool, error) {
 
 // History implements [lock.Store].
 func (r *Redis) History(ctx context.Context, tag lock.Tag) ([]lock.Event, error) {
-	result := run(ctx, r, historyScript, 0, []lock.Tag{tag}, readCall, historyAnswer)[0]
-	return result.Value, result.Err
+	return runOne(ctx, r, historyScript, 0, tag, readCall, historyAnswer)
 }
 
 func historyAnswer(_ lock.Tag, answer reply) ([]lock.Event, error) { return answer.events, nil }
+
+// runOne is [run] for one command.
+func runOne[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmd C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) (T, error) {
+	result := run(ctx, r, script, replicas, []C{cmd}, arguments, answer)[0]
+	return result.Value, result.Err
+}
 
 // run executes one script for each command, all in one round trip, in a Cluster in
 // one to each master that has any of the keys. On a Redis that does not have the

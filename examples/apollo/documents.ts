@@ -38,6 +38,8 @@ export interface Event {
   version: number;
   note: string | null;
   expiresAt: string | null;
+  actor: string | null;
+  reason: string | null;
 }
 
 export interface History {
@@ -81,8 +83,8 @@ interface Items<T> {
 
 export interface Tomar {
   tagSpool: string;
-  workerId: string;
-  workerNombre: string;
+  workerId?: string; // left out: whoever the client's credential is for
+  workerNombre?: string;
   ttlSeconds?: number;
   note?: string;
   expectedVersion?: number;
@@ -92,6 +94,18 @@ export interface Tomar {
 interface Release {
   tagSpool: string;
   lockToken: string;
+}
+
+interface Resume {
+  tagSpool: string;
+  requestId?: string;
+}
+
+interface ForceRelease {
+  tagSpool: string;
+  reason: string;
+  expectedVersion: number;
+  requestId?: string;
 }
 
 export interface Extend {
@@ -193,6 +207,8 @@ export const HISTORY: TypedDocumentNode<
             version
             note
             expiresAt
+            actor
+            reason
           }
         }
         pageInfo {
@@ -273,6 +289,50 @@ export const RELEASE: TypedDocumentNode<
       outcome
       spool {
         ...SpoolFields
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+`;
+
+export const CHECK: TypedDocumentNode<{ checkLock: { valid: boolean; spool: Spool } }, Input<Release>> = gql`
+  query Check($input: CheckLockInput!) {
+    checkLock(input: $input) {
+      valid
+      spool {
+        ...SpoolFields
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+`;
+
+export const RESUME: TypedDocumentNode<
+  { resumeSpool: { lockToken: string; spool: Spool & { lock: Lock } } },
+  Input<Resume>
+> = gql`
+  mutation Resume($input: ResumeSpoolInput!) {
+    resumeSpool(input: $input) {
+      lockToken
+      spool {
+        ...SpoolFields
+      }
+    }
+  }
+  ${SPOOL_FIELDS}
+`;
+
+export const FORCE_RELEASE: TypedDocumentNode<
+  { forceReleaseSpool: { spool: Spool; released: Lock } },
+  Input<ForceRelease>
+> = gql`
+  mutation ForceRelease($input: ForceReleaseSpoolInput!) {
+    forceReleaseSpool(input: $input) {
+      spool {
+        ...SpoolFields
+      }
+      released {
+        ...LockFields
       }
     }
   }

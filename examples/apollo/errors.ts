@@ -7,6 +7,7 @@
 //                      BROKEN; the answers to LOST get lost, and those to SLOW wait
 //                      for the end
 //   DOWN_GRAPHQL_URL   a service whose Redis is gone
+//   OPEN_GRAPHQL_URL   a service that does not know who its clients are
 //
 // It prints the names of the extensions that were read, by code.
 import {
@@ -22,7 +23,7 @@ import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
 import type { GraphQLFormattedError } from "graphql";
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
-import { EXTEND, LIMITS, RELEASE, SPOOL, TOMAR } from "./documents.js";
+import { EXTEND, LIMITS, RELEASE, RESUME, SPOOL, TOMAR } from "./documents.js";
 import type { Extend, Tomar } from "./documents.js";
 
 const uri = process.env.GRAPHQL_URL!;
@@ -133,6 +134,11 @@ await fails(tomar({ ...jp, tagSpool: "FOREIGN" }), {
   expiresAt: null,
   remainingSeconds: null,
 });
+
+// Nobody knows who asks.
+
+const open = newClient(new HttpLink({ uri: process.env.OPEN_GRAPHQL_URL! }));
+await fails(open.mutate({ mutation: RESUME, variables: { input: { tagSpool } } }), { code: "UNAUTHENTICATED" });
 
 // What is asked for is wrong.
 

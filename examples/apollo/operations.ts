@@ -14,12 +14,15 @@ import { createHash, randomUUID } from "node:crypto";
 import { filter, firstValueFrom, map, share } from "rxjs";
 import WebSocket from "ws";
 import {
+  CHECK,
   EXTEND,
   EXTEND_ALL,
+  FORCE_RELEASE,
   HISTORY,
   LIMITS,
   RELEASE,
   RELEASE_ALL,
+  RESUME,
   SPOOL,
   SPOOL_LOCK,
   SPOOL_LOCKS,
@@ -86,6 +89,34 @@ async function everyOperation(run: Run): Promise<void> {
 
   await history(run, tagSpool, lock.version);
   await batches(run, lockLimits.defaultTtlSeconds);
+  await authority(run);
+}
+
+// What is done on the authority of who the client is: an administrator here.
+async function authority(run: Run): Promise<void> {
+  const tagSpool = `MK-${randomUUID()}`;
+  const { tomarSpool } = await run(TOMAR, { input: { tagSpool } });
+  const lost = { tagSpool, lockToken: tomarSpool.lockToken };
+  assert.equal((await run(CHECK, { input: lost })).checkLock.valid, true);
+
+  const resume = { tagSpool, requestId: randomUUID() };
+  const { resumeSpool } = await run(RESUME, { input: resume });
+  assert.equal((await run(RESUME, { input: resume })).resumeSpool.lockToken, resumeSpool.lockToken);
+  const { lock } = resumeSpool.spool;
+  assert(lock.version > tomarSpool.spool.lock.version);
+  assert.equal(lock.expiresAt, tomarSpool.spool.lock.expiresAt);
+  assert.equal((await run(CHECK, { input: lost })).checkLock.valid, false);
+  assert.equal((await run(RELEASE, { input: lost })).releaseSpool.outcome, "SUPERSEDED");
+
+  const force = { tagSpool, reason: "gone home", expectedVersion: lock.version, requestId: randomUUID() };
+  const { spool, released } = (await run(FORCE_RELEASE, { input: force })).forceReleaseSpool;
+  assert.equal(spool.lock, null);
+  assert.equal(released.id, lock.id);
+  const held = { tagSpool, lockToken: resumeSpool.lockToken };
+  assert.equal((await run(RELEASE, { input: held })).releaseSpool.outcome, "FORCE_RELEASED");
+  const { edges } = (await run(HISTORY, { tagSpool, first: 2 })).spool.history;
+  assert.deepEqual(edges.map(({ node }) => node.type), ["FORCE_RELEASED", "RESUMED"]);
+  assert.deepEqual([edges[0]!.node.actor, edges[0]!.node.reason], [released.ownerId, force.reason]);
 }
 
 // What has happened to the spool so far, a page of two at a time.

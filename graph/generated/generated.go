@@ -5,10 +5,12 @@ package generated
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"spoollock/graph/model"
 	"spoollock/graph/scalar"
+	"spoollock/lock"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -36,9 +38,15 @@ type ResolverRoot interface {
 }
 
 type DirectiveRoot struct {
+	Requires func(ctx context.Context, obj any, next graphql.Resolver, role lock.Role) (res any, err error)
 }
 
 type ComplexityRoot struct {
+	CheckLockPayload struct {
+		Spool func(childComplexity int) int
+		Valid func(childComplexity int) int
+	}
+
 	ExtendLockPayload struct {
 		Lock  func(childComplexity int) int
 		Spool func(childComplexity int) int
@@ -66,6 +74,11 @@ type ComplexityRoot struct {
 		Stale    func(childComplexity int) int
 	}
 
+	ForceReleaseSpoolPayload struct {
+		Released func(childComplexity int) int
+		Spool    func(childComplexity int) int
+	}
+
 	LockLimits struct {
 		BatchSize         func(childComplexity int) int
 		DefaultTTLSeconds func(childComplexity int) int
@@ -74,12 +87,14 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		ExtendLock    func(childComplexity int, input model.ExtendLockInput) int
-		ExtendLocks   func(childComplexity int, input model.ExtendLocksInput) int
-		ReleaseSpool  func(childComplexity int, input model.ReleaseSpoolInput) int
-		ReleaseSpools func(childComplexity int, input model.ReleaseSpoolsInput) int
-		TomarSpool    func(childComplexity int, input model.TomarSpoolInput) int
-		TomarSpools   func(childComplexity int, input model.TomarSpoolsInput) int
+		ExtendLock        func(childComplexity int, input model.ExtendLockInput) int
+		ExtendLocks       func(childComplexity int, input model.ExtendLocksInput) int
+		ForceReleaseSpool func(childComplexity int, input model.ForceReleaseSpoolInput) int
+		ReleaseSpool      func(childComplexity int, input model.ReleaseSpoolInput) int
+		ReleaseSpools     func(childComplexity int, input model.ReleaseSpoolsInput) int
+		ResumeSpool       func(childComplexity int, input model.ResumeSpoolInput) int
+		TomarSpool        func(childComplexity int, input model.TomarSpoolInput) int
+		TomarSpools       func(childComplexity int, input model.TomarSpoolsInput) int
 	}
 
 	PageInfo struct {
@@ -88,6 +103,7 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
+		CheckLock  func(childComplexity int, input model.CheckLockInput) int
 		LockLimits func(childComplexity int) int
 		Spool      func(childComplexity int, tagSpool string) int
 		SpoolLock  func(childComplexity int, tagSpool string) int
@@ -115,6 +131,12 @@ type ComplexityRoot struct {
 		Results  func(childComplexity int) int
 	}
 
+	ResumeSpoolPayload struct {
+		Lock      func(childComplexity int) int
+		LockToken func(childComplexity int) int
+		Spool     func(childComplexity int) int
+	}
+
 	Spool struct {
 		History  func(childComplexity int, first int, after *string) int
 		ID       func(childComplexity int) int
@@ -138,12 +160,14 @@ type ComplexityRoot struct {
 	}
 
 	SpoolEvent struct {
+		Actor     func(childComplexity int) int
 		At        func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
 		ID        func(childComplexity int) int
 		Note      func(childComplexity int) int
 		OwnerID   func(childComplexity int) int
 		OwnerName func(childComplexity int) int
+		Reason    func(childComplexity int) int
 		Type      func(childComplexity int) int
 		Version   func(childComplexity int) int
 	}
@@ -220,12 +244,15 @@ type MutationResolver interface {
 	TomarSpools(ctx context.Context, input model.TomarSpoolsInput) (*model.TomarSpoolsPayload, error)
 	ReleaseSpools(ctx context.Context, input model.ReleaseSpoolsInput) (*model.ReleaseSpoolsPayload, error)
 	ExtendLocks(ctx context.Context, input model.ExtendLocksInput) (*model.ExtendLocksPayload, error)
+	ResumeSpool(ctx context.Context, input model.ResumeSpoolInput) (*model.ResumeSpoolPayload, error)
+	ForceReleaseSpool(ctx context.Context, input model.ForceReleaseSpoolInput) (*model.ForceReleaseSpoolPayload, error)
 }
 type QueryResolver interface {
 	SpoolLock(ctx context.Context, tagSpool string) (*model.SpoolLock, error)
 	Spool(ctx context.Context, tagSpool string) (*model.Spool, error)
 	Spools(ctx context.Context, tagSpools []string) ([]*model.Spool, error)
 	LockLimits(ctx context.Context) (*model.LockLimits, error)
+	CheckLock(ctx context.Context, input model.CheckLockInput) (*model.CheckLockPayload, error)
 	SpoolLocks(ctx context.Context, filter *model.SpoolLockFilter, first int, after *string) (*model.SpoolLockConnection, error)
 }
 type SpoolResolver interface {
@@ -252,6 +279,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 	ec := newExecutionContext(nil, e, nil)
 	_ = ec
 	switch typeName + "." + field {
+
+	case "CheckLockPayload.spool":
+		if e.ComplexityRoot.CheckLockPayload.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CheckLockPayload.Spool(childComplexity), true
+	case "CheckLockPayload.valid":
+		if e.ComplexityRoot.CheckLockPayload.Valid == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CheckLockPayload.Valid(childComplexity), true
 
 	case "ExtendLockPayload.lock":
 		if e.ComplexityRoot.ExtendLockPayload.Lock == nil {
@@ -347,6 +387,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.FloorUpdate.Stale(childComplexity), true
 
+	case "ForceReleaseSpoolPayload.released":
+		if e.ComplexityRoot.ForceReleaseSpoolPayload.Released == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ForceReleaseSpoolPayload.Released(childComplexity), true
+	case "ForceReleaseSpoolPayload.spool":
+		if e.ComplexityRoot.ForceReleaseSpoolPayload.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ForceReleaseSpoolPayload.Spool(childComplexity), true
+
 	case "LockLimits.batchSize":
 		if e.ComplexityRoot.LockLimits.BatchSize == nil {
 			break
@@ -394,6 +447,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ExtendLocks(childComplexity, args["input"].(model.ExtendLocksInput)), true
+	case "Mutation.forceReleaseSpool":
+		if e.ComplexityRoot.Mutation.ForceReleaseSpool == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_forceReleaseSpool_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ForceReleaseSpool(childComplexity, args["input"].(model.ForceReleaseSpoolInput)), true
 	case "Mutation.releaseSpool":
 		if e.ComplexityRoot.Mutation.ReleaseSpool == nil {
 			break
@@ -416,6 +480,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ReleaseSpools(childComplexity, args["input"].(model.ReleaseSpoolsInput)), true
+	case "Mutation.resumeSpool":
+		if e.ComplexityRoot.Mutation.ResumeSpool == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_resumeSpool_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ResumeSpool(childComplexity, args["input"].(model.ResumeSpoolInput)), true
 	case "Mutation.tomarSpool":
 		if e.ComplexityRoot.Mutation.TomarSpool == nil {
 			break
@@ -451,6 +526,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PageInfo.HasNextPage(childComplexity), true
+
+	case "Query.checkLock":
+		if e.ComplexityRoot.Query.CheckLock == nil {
+			break
+		}
+
+		args, err := ec.field_Query_checkLock_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.CheckLock(childComplexity, args["input"].(model.CheckLockInput)), true
 
 	case "Query.lockLimits":
 		if e.ComplexityRoot.Query.LockLimits == nil {
@@ -572,6 +659,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ReleaseSpoolsPayload.Results(childComplexity), true
 
+	case "ResumeSpoolPayload.lock":
+		if e.ComplexityRoot.ResumeSpoolPayload.Lock == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResumeSpoolPayload.Lock(childComplexity), true
+	case "ResumeSpoolPayload.lockToken":
+		if e.ComplexityRoot.ResumeSpoolPayload.LockToken == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResumeSpoolPayload.LockToken(childComplexity), true
+	case "ResumeSpoolPayload.spool":
+		if e.ComplexityRoot.ResumeSpoolPayload.Spool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResumeSpoolPayload.Spool(childComplexity), true
+
 	case "Spool.history":
 		if e.ComplexityRoot.Spool.History == nil {
 			break
@@ -675,6 +781,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SpoolError.Retryable(childComplexity), true
 
+	case "SpoolEvent.actor":
+		if e.ComplexityRoot.SpoolEvent.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.Actor(childComplexity), true
 	case "SpoolEvent.at":
 		if e.ComplexityRoot.SpoolEvent.At == nil {
 			break
@@ -711,6 +823,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SpoolEvent.OwnerName(childComplexity), true
+	case "SpoolEvent.reason":
+		if e.ComplexityRoot.SpoolEvent.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolEvent.Reason(childComplexity), true
 	case "SpoolEvent.type":
 		if e.ComplexityRoot.SpoolEvent.Type == nil {
 			break
@@ -945,10 +1063,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
+			graphql.NewInputUnmarshaler("CheckLockInput", ec.unmarshalInputCheckLockInput),
 			graphql.NewInputUnmarshaler("ExtendLockInput", ec.unmarshalInputExtendLockInput),
 			graphql.NewInputUnmarshaler("ExtendLocksInput", ec.unmarshalInputExtendLocksInput),
+			graphql.NewInputUnmarshaler("ForceReleaseSpoolInput", ec.unmarshalInputForceReleaseSpoolInput),
 			graphql.NewInputUnmarshaler("ReleaseSpoolInput", ec.unmarshalInputReleaseSpoolInput),
 			graphql.NewInputUnmarshaler("ReleaseSpoolsInput", ec.unmarshalInputReleaseSpoolsInput),
+			graphql.NewInputUnmarshaler("ResumeSpoolInput", ec.unmarshalInputResumeSpoolInput),
 			graphql.NewInputUnmarshaler("SpoolLockFilter", ec.unmarshalInputSpoolLockFilter),
 			graphql.NewInputUnmarshaler("TomarSpoolInput", ec.unmarshalInputTomarSpoolInput),
 			graphql.NewInputUnmarshaler("TomarSpoolsInput", ec.unmarshalInputTomarSpoolsInput),
@@ -1045,6 +1166,157 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../schema/authority.graphqls", Input: `extend type Query {
+  """
+  Whether a lock token holds a spool: for a backend that is handed one. Fails with
+  ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  """
+  checkLock(
+    """
+    Which spool, and the token.
+    """
+    input: CheckLockInput!
+  ): CheckLockPayload @requires(role: VIEWER)
+}
+
+extend type Mutation {
+  """
+  Gives the caller's own lock another token, for a client that lost the one it had, and
+  another version; the expiry stays. The former token is dead, and is told ` + "`" + `SUPERSEDED` + "`" + `.
+
+  Fails with ` + "`" + `SPOOL_OCCUPIED` + "`" + ` if the lock is not the caller's, or another program took
+  it; with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool, or if the lock that this very
+  request got before has ended; and with ` + "`" + `UNAUTHENTICATED` + "`" + ` where nobody knows who asks.
+  """
+  resumeSpool(
+    """
+    Which lock.
+    """
+    input: ResumeSpoolInput!
+  ): ResumeSpoolPayload @requires(role: WORKER)
+
+  """
+  Ends a lock whoever holds it, if it is the one that was seen. The history has who did
+  it and why; the holder's next request is told ` + "`" + `FORCE_RELEASED` + "`" + `.
+
+  Fails with ` + "`" + `VERSION_CONFLICT` + "`" + ` (` + "`" + `tagSpool expected actual` + "`" + `) if the lock has another
+  version, and with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool.
+  """
+  forceReleaseSpool(
+    """
+    Which lock, and why.
+    """
+    input: ForceReleaseSpoolInput!
+  ): ForceReleaseSpoolPayload @requires(role: ADMIN)
+}
+
+"""
+A token that is to be checked.
+"""
+input CheckLockInput {
+  """
+  As for the query ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpool: ID!
+
+  """
+  What the take answered: 1 to 160 characters.
+  """
+  lockToken: String!
+}
+
+"""
+A token that was checked.
+"""
+type CheckLockPayload {
+  """
+  Whether the token holds the spool.
+  """
+  valid: Boolean!
+
+  """
+  The spool, as it stood then.
+  """
+  spool: Spool!
+}
+
+"""
+A request for another token.
+"""
+input ResumeSpoolInput {
+  """
+  As for the query ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpool: ID!
+
+  """
+  A UUID v4 in canonical form from a cryptographic source, kept before the request is
+  sent. Sent again, the request gets the same token, whose second half it is.
+  """
+  requestId: ID
+}
+
+"""
+A lock that got another token.
+"""
+type ResumeSpoolPayload {
+  """
+  The lock, as it stands.
+  """
+  lock: SpoolLock!
+
+  """
+  The spool, held by it.
+  """
+  spool: Spool!
+
+  """
+  The secret that proves the holding from then on.
+  """
+  lockToken: String!
+}
+
+"""
+A request to end somebody's lock.
+"""
+input ForceReleaseSpoolInput {
+  """
+  As for the query ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpool: ID!
+
+  """
+  Why, for the history: 3 to 500 characters.
+  """
+  reason: String!
+
+  """
+  The version of the lock that was seen.
+  """
+  expectedVersion: Long!
+
+  """
+  A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
+  event is in the history.
+  """
+  requestId: ID
+}
+
+"""
+A lock that was ended by force.
+"""
+type ForceReleaseSpoolPayload {
+  """
+  The spool, as this request left it.
+  """
+  spool: Spool!
+
+  """
+  The lock that was ended, as it stood.
+  """
+  released: SpoolLock!
+}
+`, BuiltIn: false},
 	{Name: "../schema/batch.graphqls", Input: `"""
 A request to take several spools.
 """
@@ -1355,7 +1627,7 @@ enum LockEnd {
     The ` + "`" + `endCursor` + "`" + ` of the page before; left out: from the beginning.
     """
     after: String
-  ): SpoolLockConnection
+  ): SpoolLockConnection @requires(role: VIEWER)
 }
 
 """
@@ -1379,7 +1651,7 @@ type Subscription {
     Which locks; left out: all.
     """
     filter: SpoolLockFilter
-  ): FloorUpdate!
+  ): FloorUpdate! @requires(role: VIEWER)
 }
 
 """
@@ -1573,6 +1845,16 @@ type SpoolEvent {
   never does.
   """
   expiresAt: DateTime
+
+  """
+  The worker id of who ended the lock by force; null for other events.
+  """
+  actor: String
+
+  """
+  Why the lock was ended by force; null for other events.
+  """
+  reason: String
 }
 
 """
@@ -1601,12 +1883,12 @@ enum SpoolEventType {
   EXPIRED
 
   """
-  An administrator ended its lock. Not offered yet.
+  An administrator ended its lock.
   """
   FORCE_RELEASED
 
   """
-  Its holder got a new token. Not offered yet.
+  Its holder got another token.
   """
   RESUMED
 
@@ -1656,18 +1938,19 @@ type Mutation {
     Which spool, for whom, for how long.
     """
     input: TomarSpoolInput!
-  ): TomarSpoolPayload
+  ): TomarSpoolPayload @requires(role: WORKER)
 
   """
   Releases a spool, if the token holds it, and never another lock. A token that
-  does not hold it is no error: ` + "`" + `outcome` + "`" + ` says what became of it.
+  does not hold it is no error: ` + "`" + `outcome` + "`" + ` says what became of it. One that names a worker
+  whom the caller may not act as is ` + "`" + `FORBIDDEN` + "`" + `, here and for ` + "`" + `extendLock` + "`" + `.
   """
   releaseSpool(
     """
     Which spool, and the proof of holding it.
     """
     input: ReleaseSpoolInput!
-  ): ReleaseSpoolPayload
+  ): ReleaseSpoolPayload @requires(role: WORKER)
 
   """
   Lengthens the remaining time of a lock, any number of times. Its token, owner
@@ -1684,7 +1967,7 @@ type Mutation {
     Which lock, the proof of holding it, and for how much longer.
     """
     input: ExtendLockInput!
-  ): ExtendLockPayload
+  ): ExtendLockPayload @requires(role: WORKER)
 
   """
   Takes several spools: for each item what ` + "`" + `tomarSpool` + "`" + ` does. The same batch, sent
@@ -1695,7 +1978,7 @@ type Mutation {
     What to take.
     """
     input: TomarSpoolsInput!
-  ): TomarSpoolsPayload
+  ): TomarSpoolsPayload @requires(role: WORKER)
 
   """
   Releases several spools: for each item what ` + "`" + `releaseSpool` + "`" + ` does.
@@ -1705,7 +1988,7 @@ type Mutation {
     What to release.
     """
     input: ReleaseSpoolsInput!
-  ): ReleaseSpoolsPayload
+  ): ReleaseSpoolsPayload @requires(role: WORKER)
 
   """
   Lengthens the remaining time of several locks: for each item what ` + "`" + `extendLock` + "`" + `
@@ -1716,7 +1999,7 @@ type Mutation {
     What to extend.
     """
     input: ExtendLocksInput!
-  ): ExtendLocksPayload
+  ): ExtendLocksPayload @requires(role: WORKER)
 }
 
 """
@@ -1729,14 +2012,14 @@ input TomarSpoolInput {
   tagSpool: ID!
 
   """
-  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. Required, as callers have no
-  identity that could say it.
+  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. Left out: whoever the caller is known to
+  be, or ` + "`" + `BAD_USER_INPUT` + "`" + `. Another worker than the caller may act as is ` + "`" + `FORBIDDEN` + "`" + `.
   """
   workerId: ID
 
   """
-  What people call the worker: 1 to 100 printable characters, not blank. Required,
-  as callers have no identity that could say it.
+  What people call the worker: 1 to 100 printable characters, not blank. It may be left
+  out where the caller is the worker, and is then to be the caller's own.
   """
   workerNombre: String
 
@@ -1781,7 +2064,7 @@ type TomarSpoolPayload {
 
   """
   The secret that proves the holding, needed to release or extend it. It is
-  answered here and nowhere else.
+  answered here and nowhere else; ` + "`" + `resumeSpool` + "`" + ` can replace it.
   """
   lockToken: String!
 
@@ -1927,7 +2210,7 @@ type Query {
     around it is dropped.
     """
     tagSpool: ID!
-  ): SpoolLock
+  ): SpoolLock @requires(role: VIEWER)
 
   """
   A spool; null only with an error, so that a failure cannot look like a free
@@ -1938,7 +2221,7 @@ type Query {
     As for ` + "`" + `spoolLock` + "`" + `.
     """
     tagSpool: ID!
-  ): Spool
+  ): Spool @requires(role: VIEWER)
 
   """
   Several spools, in the order asked. A place is null only with an error at its path,
@@ -1951,12 +2234,50 @@ type Query {
     1 to 50 tags, each as for ` + "`" + `spoolLock` + "`" + `.
     """
     tagSpools: [ID!]!
-  ): [Spool]
+  ): [Spool] @requires(role: VIEWER)
 
   """
   The bounds in force.
   """
-  lockLimits: LockLimits!
+  lockLimits: LockLimits! @requires(role: VIEWER)
+}
+`, BuiltIn: false},
+	{Name: "../schema/roles.graphqls", Input: `"""
+Whoever asks for this field needs the role, or one that includes it. Without it, the
+field fails with ` + "`" + `FORBIDDEN` + "`" + ` (` + "`" + `required` + "`" + `: the role); where nobody knows who asks, with
+` + "`" + `UNAUTHENTICATED` + "`" + `. In both cases nothing was done.
+"""
+directive @requires(
+  """
+  The least that is enough.
+  """
+  role: Role!
+) on FIELD_DEFINITION
+
+"""
+What a caller may do. Each role includes those above it.
+"""
+enum Role {
+  """
+  Asks who has what, and follows the floor.
+  """
+  VIEWER
+
+  """
+  Takes spools as the worker that it is, and releases, extends and resumes its own locks.
+  """
+  WORKER
+
+  """
+  Takes, releases and extends for each worker, too, whose id begins with the partner's own
+  and a dot.
+  """
+  PARTNER
+
+  """
+  Takes, releases and extends for every worker, and ends anybody's lock.
+  """
+  ADMIN
 }
 `, BuiltIn: false},
 	{Name: "../schema/scalars.graphqls", Input: `"""
@@ -1986,8 +2307,8 @@ type Spool {
   tagSpool: ID!
 
   """
-  The fencing version: it grows with every take and with every end of a lock,
-  never with an extension. 0: nothing is remembered of this spool. While the spool
+  The fencing version: it grows with every take, every end of a lock and
+  every resume, never with an extension. 0: nothing is remembered of this spool. While the spool
   is held, it is the version of the lock.
   """
   version: Long!
@@ -2104,6 +2425,16 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
 
+func (ec *executionContext) childFields_CheckLockPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "valid":
+		return ec.fieldContext_CheckLockPayload_valid(ctx, field)
+	case "spool":
+		return ec.fieldContext_CheckLockPayload_spool(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CheckLockPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ExtendLockPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "lock":
@@ -2156,6 +2487,16 @@ func (ec *executionContext) childFields_FloorUpdate(ctx context.Context, field g
 		return ec.fieldContext_FloorUpdate_asOf(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FloorUpdate", field.Name)
+}
+
+func (ec *executionContext) childFields_ForceReleaseSpoolPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "spool":
+		return ec.fieldContext_ForceReleaseSpoolPayload_spool(ctx, field)
+	case "released":
+		return ec.fieldContext_ForceReleaseSpoolPayload_released(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ForceReleaseSpoolPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_LockLimits(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2222,6 +2563,18 @@ func (ec *executionContext) childFields_ReleaseSpoolsPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type ReleaseSpoolsPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ResumeSpoolPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "lock":
+		return ec.fieldContext_ResumeSpoolPayload_lock(ctx, field)
+	case "spool":
+		return ec.fieldContext_ResumeSpoolPayload_spool(ctx, field)
+	case "lockToken":
+		return ec.fieldContext_ResumeSpoolPayload_lockToken(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResumeSpoolPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Spool(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2284,6 +2637,10 @@ func (ec *executionContext) childFields_SpoolEvent(ctx context.Context, field gr
 		return ec.fieldContext_SpoolEvent_note(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_SpoolEvent_expiresAt(ctx, field)
+	case "actor":
+		return ec.fieldContext_SpoolEvent_actor(ctx, field)
+	case "reason":
+		return ec.fieldContext_SpoolEvent_reason(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SpoolEvent", field.Name)
 }
@@ -2516,6 +2873,20 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 
 // region    ***************************** args.gotpl *****************************
 
+func (ec *executionContext) dir_requires_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "role",
+		func(ctx context.Context, v any) (lock.Role, error) {
+			return ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["role"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_extendLock_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2544,6 +2915,20 @@ func (ec *executionContext) field_Mutation_extendLocks_args(ctx context.Context,
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_forceReleaseSpool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.ForceReleaseSpoolInput, error) {
+			return ec.unmarshalNForceReleaseSpoolInput2spoollockᚋgraphᚋmodelᚐForceReleaseSpoolInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_releaseSpool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2564,6 +2949,20 @@ func (ec *executionContext) field_Mutation_releaseSpools_args(ctx context.Contex
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (model.ReleaseSpoolsInput, error) {
 			return ec.unmarshalNReleaseSpoolsInput2spoollockᚋgraphᚋmodelᚐReleaseSpoolsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_resumeSpool_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.ResumeSpoolInput, error) {
+			return ec.unmarshalNResumeSpoolInput2spoollockᚋgraphᚋmodelᚐResumeSpoolInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -2611,6 +3010,20 @@ func (ec *executionContext) field_Query___type_args(ctx context.Context, rawArgs
 		return nil, err
 	}
 	args["name"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_checkLock_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (model.CheckLockInput, error) {
+			return ec.unmarshalNCheckLockInput2spoollockᚋgraphᚋmodelᚐCheckLockInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
 	return args, nil
 }
 
@@ -2795,6 +3208,61 @@ func (ec *executionContext) field___Type_inputFields_args(ctx context.Context, r
 // endregion ***************************** args.gotpl *****************************
 
 // region    **************************** field.gotpl *****************************
+
+func (ec *executionContext) _CheckLockPayload_valid(ctx context.Context, field graphql.CollectedField, obj *model.CheckLockPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CheckLockPayload_valid(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Valid, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CheckLockPayload_valid(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CheckLockPayload", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _CheckLockPayload_spool(ctx context.Context, field graphql.CollectedField, obj *model.CheckLockPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CheckLockPayload_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CheckLockPayload_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CheckLockPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
 
 func (ec *executionContext) _ExtendLockPayload_lock(ctx context.Context, field graphql.CollectedField, obj *model.ExtendLockPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
@@ -3204,6 +3672,70 @@ func (ec *executionContext) fieldContext_FloorUpdate_asOf(_ context.Context, fie
 	return graphql.NewScalarFieldContext("FloorUpdate", field, false, false, "DateTime")
 }
 
+func (ec *executionContext) _ForceReleaseSpoolPayload_spool(ctx context.Context, field graphql.CollectedField, obj *model.ForceReleaseSpoolPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ForceReleaseSpoolPayload_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ForceReleaseSpoolPayload_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ForceReleaseSpoolPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ForceReleaseSpoolPayload_released(ctx context.Context, field graphql.CollectedField, obj *model.ForceReleaseSpoolPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ForceReleaseSpoolPayload_released(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Released, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ForceReleaseSpoolPayload_released(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ForceReleaseSpoolPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _LockLimits_defaultTtlSeconds(ctx context.Context, field graphql.CollectedField, obj *model.LockLimits) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3308,7 +3840,25 @@ func (ec *executionContext) _Mutation_tomarSpool(ctx context.Context, field grap
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().TomarSpool(ctx, fc.Args["input"].(model.TomarSpoolInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.TomarSpoolPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.TomarSpoolPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.TomarSpoolPayload) graphql.Marshaler {
 			return ec.marshalOTomarSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolPayload(ctx, selections, v)
 		},
@@ -3352,7 +3902,25 @@ func (ec *executionContext) _Mutation_releaseSpool(ctx context.Context, field gr
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().ReleaseSpool(ctx, fc.Args["input"].(model.ReleaseSpoolInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.ReleaseSpoolPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ReleaseSpoolPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.ReleaseSpoolPayload) graphql.Marshaler {
 			return ec.marshalOReleaseSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolPayload(ctx, selections, v)
 		},
@@ -3396,7 +3964,25 @@ func (ec *executionContext) _Mutation_extendLock(ctx context.Context, field grap
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().ExtendLock(ctx, fc.Args["input"].(model.ExtendLockInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.ExtendLockPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ExtendLockPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.ExtendLockPayload) graphql.Marshaler {
 			return ec.marshalOExtendLockPayload2ᚖspoollockᚋgraphᚋmodelᚐExtendLockPayload(ctx, selections, v)
 		},
@@ -3440,7 +4026,25 @@ func (ec *executionContext) _Mutation_tomarSpools(ctx context.Context, field gra
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().TomarSpools(ctx, fc.Args["input"].(model.TomarSpoolsInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.TomarSpoolsPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.TomarSpoolsPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.TomarSpoolsPayload) graphql.Marshaler {
 			return ec.marshalOTomarSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐTomarSpoolsPayload(ctx, selections, v)
 		},
@@ -3484,7 +4088,25 @@ func (ec *executionContext) _Mutation_releaseSpools(ctx context.Context, field g
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().ReleaseSpools(ctx, fc.Args["input"].(model.ReleaseSpoolsInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.ReleaseSpoolsPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ReleaseSpoolsPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.ReleaseSpoolsPayload) graphql.Marshaler {
 			return ec.marshalOReleaseSpoolsPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolsPayload(ctx, selections, v)
 		},
@@ -3528,7 +4150,25 @@ func (ec *executionContext) _Mutation_extendLocks(ctx context.Context, field gra
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Mutation().ExtendLocks(ctx, fc.Args["input"].(model.ExtendLocksInput))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.ExtendLocksPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ExtendLocksPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.ExtendLocksPayload) graphql.Marshaler {
 			return ec.marshalOExtendLocksPayload2ᚖspoollockᚋgraphᚋmodelᚐExtendLocksPayload(ctx, selections, v)
 		},
@@ -3554,6 +4194,130 @@ func (ec *executionContext) fieldContext_Mutation_extendLocks(ctx context.Contex
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_extendLocks_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_resumeSpool(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_resumeSpool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ResumeSpool(ctx, fc.Args["input"].(model.ResumeSpoolInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "WORKER")
+				if err != nil {
+					var zeroVal *model.ResumeSpoolPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ResumeSpoolPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ResumeSpoolPayload) graphql.Marshaler {
+			return ec.marshalOResumeSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐResumeSpoolPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_resumeSpool(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResumeSpoolPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_resumeSpool_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_forceReleaseSpool(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_forceReleaseSpool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ForceReleaseSpool(ctx, fc.Args["input"].(model.ForceReleaseSpoolInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "ADMIN")
+				if err != nil {
+					var zeroVal *model.ForceReleaseSpoolPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.ForceReleaseSpoolPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ForceReleaseSpoolPayload) graphql.Marshaler {
+			return ec.marshalOForceReleaseSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐForceReleaseSpoolPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_forceReleaseSpool(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ForceReleaseSpoolPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_forceReleaseSpool_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -3618,7 +4382,25 @@ func (ec *executionContext) _Query_spoolLock(ctx context.Context, field graphql.
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Query().SpoolLock(ctx, fc.Args["tagSpool"].(string))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.SpoolLock
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.SpoolLock
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
 			return ec.marshalOSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
 		},
@@ -3662,7 +4444,25 @@ func (ec *executionContext) _Query_spool(ctx context.Context, field graphql.Coll
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Query().Spool(ctx, fc.Args["tagSpool"].(string))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.Spool
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.Spool
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
 			return ec.marshalOSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
 		},
@@ -3706,7 +4506,25 @@ func (ec *executionContext) _Query_spools(ctx context.Context, field graphql.Col
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Query().Spools(ctx, fc.Args["tagSpools"].([]string))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal []*model.Spool
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal []*model.Spool
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
 			return ec.marshalOSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
 		},
@@ -3749,7 +4567,25 @@ func (ec *executionContext) _Query_lockLimits(ctx context.Context, field graphql
 		func(ctx context.Context) (any, error) {
 			return ec.Resolvers.Query().LockLimits(ctx)
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.LockLimits
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.LockLimits
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.LockLimits) graphql.Marshaler {
 			return ec.marshalNLockLimits2ᚖspoollockᚋgraphᚋmodelᚐLockLimits(ctx, selections, v)
 		},
@@ -3770,6 +4606,68 @@ func (ec *executionContext) fieldContext_Query_lockLimits(_ context.Context, fie
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_checkLock(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_checkLock(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().CheckLock(ctx, fc.Args["input"].(model.CheckLockInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.CheckLockPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.CheckLockPayload
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.CheckLockPayload) graphql.Marshaler {
+			return ec.marshalOCheckLockPayload2ᚖspoollockᚋgraphᚋmodelᚐCheckLockPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_checkLock(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CheckLockPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_checkLock_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_spoolLocks(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3782,7 +4680,25 @@ func (ec *executionContext) _Query_spoolLocks(ctx context.Context, field graphql
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Query().SpoolLocks(ctx, fc.Args["filter"].(*model.SpoolLockFilter), fc.Args["first"].(int), fc.Args["after"].(*string))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.SpoolLockConnection
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.SpoolLockConnection
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLockConnection) graphql.Marshaler {
 			return ec.marshalOSpoolLockConnection2ᚖspoollockᚋgraphᚋmodelᚐSpoolLockConnection(ctx, selections, v)
 		},
@@ -4177,6 +5093,93 @@ func (ec *executionContext) _ReleaseSpoolsPayload_failed(ctx context.Context, fi
 }
 func (ec *executionContext) fieldContext_ReleaseSpoolsPayload_failed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ReleaseSpoolsPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ResumeSpoolPayload_lock(ctx context.Context, field graphql.CollectedField, obj *model.ResumeSpoolPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResumeSpoolPayload_lock(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Lock, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
+			return ec.marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResumeSpoolPayload_lock(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResumeSpoolPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SpoolLock(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResumeSpoolPayload_spool(ctx context.Context, field graphql.CollectedField, obj *model.ResumeSpoolPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResumeSpoolPayload_spool(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Spool, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.Spool) graphql.Marshaler {
+			return ec.marshalNSpool2ᚖspoollockᚋgraphᚋmodelᚐSpool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResumeSpoolPayload_spool(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResumeSpoolPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Spool(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResumeSpoolPayload_lockToken(ctx context.Context, field graphql.CollectedField, obj *model.ResumeSpoolPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResumeSpoolPayload_lockToken(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LockToken, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResumeSpoolPayload_lockToken(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ResumeSpoolPayload", field, false, false, "String")
 }
 
 func (ec *executionContext) _Spool_id(ctx context.Context, field graphql.CollectedField, obj *model.Spool) (ret graphql.Marshaler) {
@@ -4770,6 +5773,52 @@ func (ec *executionContext) fieldContext_SpoolEvent_expiresAt(_ context.Context,
 	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "DateTime")
 }
 
+func (ec *executionContext) _SpoolEvent_actor(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_actor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Actor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_actor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "String")
+}
+
+func (ec *executionContext) _SpoolEvent_reason(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolEvent_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolEvent_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolEvent", field, false, false, "String")
+}
+
 func (ec *executionContext) _SpoolEventConnection_edges(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEventConnection) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5273,7 +6322,25 @@ func (ec *executionContext) _Subscription_floorUpdates(ctx context.Context, fiel
 			fc := graphql.GetFieldContext(ctx)
 			return ec.Resolvers.Subscription().FloorUpdates(ctx, fc.Args["filter"].(*model.SpoolLockFilter))
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				role, err := ec.unmarshalNRole2spoollockᚋlockᚐRole(ctx, "VIEWER")
+				if err != nil {
+					var zeroVal *model.FloorUpdate
+					return zeroVal, err
+				}
+				if ec.Directives.Requires == nil {
+					var zeroVal *model.FloorUpdate
+					return zeroVal, errors.New("directive requires is not implemented")
+				}
+				return ec.Directives.Requires(ctx, nil, directive0, role)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *model.FloorUpdate) graphql.Marshaler {
 			return ec.marshalNFloorUpdate2ᚖspoollockᚋgraphᚋmodelᚐFloorUpdate(ctx, selections, v)
 		},
@@ -6731,6 +7798,55 @@ func (ec *executionContext) fieldContext___Type_isOneOf(_ context.Context, field
 
 // region    **************************** input.gotpl *****************************
 
+func (ec *executionContext) unmarshalInputCheckLockInput(ctx context.Context, obj any) (model.CheckLockInput, error) {
+	var it model.CheckLockInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"tagSpool", "lockToken"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "tagSpool":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tagSpool"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TagSpool = data
+		case "lockToken":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("lockToken"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.LockToken = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCheckLockInput unmarshals raw into the CheckLockInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCheckLockInput(ctx context.Context, raw any) (model.CheckLockInput, error) {
+	var out model.CheckLockInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CheckLockInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputExtendLockInput(ctx context.Context, obj any) (model.ExtendLockInput, error) {
 	var it model.ExtendLockInput
 	if obj == nil {
@@ -6836,6 +7952,69 @@ func UnmarshalExtendLocksInput(ctx context.Context, raw any) (model.ExtendLocksI
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputForceReleaseSpoolInput(ctx context.Context, obj any) (model.ForceReleaseSpoolInput, error) {
+	var it model.ForceReleaseSpoolInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"tagSpool", "reason", "expectedVersion", "requestId"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "tagSpool":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tagSpool"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TagSpool = data
+		case "reason":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reason"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Reason = data
+		case "expectedVersion":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expectedVersion"))
+			data, err := ec.unmarshalNLong2int64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpectedVersion = data
+		case "requestId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("requestId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RequestID = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalForceReleaseSpoolInput unmarshals raw into the ForceReleaseSpoolInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalForceReleaseSpoolInput(ctx context.Context, raw any) (model.ForceReleaseSpoolInput, error) {
+	var out model.ForceReleaseSpoolInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ForceReleaseSpoolInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputReleaseSpoolInput(ctx context.Context, obj any) (model.ReleaseSpoolInput, error) {
 	var it model.ReleaseSpoolInput
 	if obj == nil {
@@ -6924,6 +8103,55 @@ func (ec *executionContext) unmarshalInputReleaseSpoolsInput(ctx context.Context
 func UnmarshalReleaseSpoolsInput(ctx context.Context, raw any) (model.ReleaseSpoolsInput, error) {
 	var out model.ReleaseSpoolsInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReleaseSpoolsInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputResumeSpoolInput(ctx context.Context, obj any) (model.ResumeSpoolInput, error) {
+	var it model.ResumeSpoolInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"tagSpool", "requestId"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "tagSpool":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tagSpool"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TagSpool = data
+		case "requestId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("requestId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RequestID = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalResumeSpoolInput unmarshals raw into the ResumeSpoolInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalResumeSpoolInput(ctx context.Context, raw any) (model.ResumeSpoolInput, error) {
+	var out model.ResumeSpoolInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ResumeSpoolInput", raw, &out)
 	return out, err
 }
 
@@ -7117,6 +8345,44 @@ func UnmarshalTomarSpoolsInput(ctx context.Context, raw any) (model.TomarSpoolsI
 
 // region    **************************** object.gotpl ****************************
 
+var checkLockPayloadImplementors = []string{"CheckLockPayload"}
+
+func (ec *executionContext) _CheckLockPayload(ctx context.Context, sel ast.SelectionSet, obj *model.CheckLockPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, checkLockPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CheckLockPayload")
+		case "valid":
+			out.Values[i] = ec._CheckLockPayload_valid(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spool":
+			out.Values[i] = ec._CheckLockPayload_spool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var extendLockPayloadImplementors = []string{"ExtendLockPayload"}
 
 func (ec *executionContext) _ExtendLockPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ExtendLockPayload) graphql.Marshaler {
@@ -7304,6 +8570,44 @@ func (ec *executionContext) _FloorUpdate(ctx context.Context, sel ast.SelectionS
 	return out
 }
 
+var forceReleaseSpoolPayloadImplementors = []string{"ForceReleaseSpoolPayload"}
+
+func (ec *executionContext) _ForceReleaseSpoolPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ForceReleaseSpoolPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, forceReleaseSpoolPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ForceReleaseSpoolPayload")
+		case "spool":
+			out.Values[i] = ec._ForceReleaseSpoolPayload_spool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "released":
+			out.Values[i] = ec._ForceReleaseSpoolPayload_released(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var lockLimitsImplementors = []string{"LockLimits"}
 
 func (ec *executionContext) _LockLimits(ctx context.Context, sel ast.SelectionSet, obj *model.LockLimits) graphql.Marshaler {
@@ -7413,6 +8717,20 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "resumeSpool":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_resumeSpool(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "forceReleaseSpool":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_forceReleaseSpool(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -7510,6 +8828,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, true,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_lockLimits(ctx, field)
+				})
+		case "checkLock":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_checkLock(ctx, field)
 				})
 		case "spoolLocks":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
@@ -7667,6 +8991,49 @@ func (ec *executionContext) _ReleaseSpoolsPayload(ctx context.Context, sel ast.S
 			}
 		case "failed":
 			out.Values[i] = ec._ReleaseSpoolsPayload_failed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var resumeSpoolPayloadImplementors = []string{"ResumeSpoolPayload"}
+
+func (ec *executionContext) _ResumeSpoolPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ResumeSpoolPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, resumeSpoolPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResumeSpoolPayload")
+		case "lock":
+			out.Values[i] = ec._ResumeSpoolPayload_lock(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spool":
+			out.Values[i] = ec._ResumeSpoolPayload_spool(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "lockToken":
+			out.Values[i] = ec._ResumeSpoolPayload_lockToken(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -7872,6 +9239,16 @@ func (ec *executionContext) _SpoolEvent(ctx context.Context, sel ast.SelectionSe
 			}
 		case "expiresAt":
 			out.Values[i] = ec._SpoolEvent_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "actor":
+			out.Values[i] = ec._SpoolEvent_actor(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._SpoolEvent_reason(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -8672,6 +10049,11 @@ func (ec *executionContext) marshalNBoolean2bool(ctx context.Context, sel ast.Se
 	return res
 }
 
+func (ec *executionContext) unmarshalNCheckLockInput2spoollockᚋgraphᚋmodelᚐCheckLockInput(ctx context.Context, v any) (model.CheckLockInput, error) {
+	res, err := ec.unmarshalInputCheckLockInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNDateTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
 	res, err := scalar.UnmarshalDateTime(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -8745,6 +10127,11 @@ func (ec *executionContext) marshalNFloorUpdate2ᚖspoollockᚋgraphᚋmodelᚐF
 		return graphql.Null
 	}
 	return ec._FloorUpdate(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNForceReleaseSpoolInput2spoollockᚋgraphᚋmodelᚐForceReleaseSpoolInput(ctx context.Context, v any) (model.ForceReleaseSpoolInput, error) {
+	res, err := ec.unmarshalInputForceReleaseSpoolInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalNID2string(ctx context.Context, v any) (string, error) {
@@ -8895,6 +10282,26 @@ func (ec *executionContext) marshalNReleaseSpoolResult2ᚖspoollockᚋgraphᚋmo
 func (ec *executionContext) unmarshalNReleaseSpoolsInput2spoollockᚋgraphᚋmodelᚐReleaseSpoolsInput(ctx context.Context, v any) (model.ReleaseSpoolsInput, error) {
 	res, err := ec.unmarshalInputReleaseSpoolsInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNResumeSpoolInput2spoollockᚋgraphᚋmodelᚐResumeSpoolInput(ctx context.Context, v any) (model.ResumeSpoolInput, error) {
+	res, err := ec.unmarshalInputResumeSpoolInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNRole2spoollockᚋlockᚐRole(ctx context.Context, v any) (lock.Role, error) {
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.Role(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNRole2spoollockᚋlockᚐRole(ctx context.Context, sel ast.SelectionSet, v lock.Role) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "Role!")
+	}
+	return res
 }
 
 func (ec *executionContext) marshalNSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpoolᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.Spool) graphql.Marshaler {
@@ -9234,6 +10641,13 @@ func (ec *executionContext) marshalOBoolean2ᚖbool(ctx context.Context, sel ast
 	return res
 }
 
+func (ec *executionContext) marshalOCheckLockPayload2ᚖspoollockᚋgraphᚋmodelᚐCheckLockPayload(ctx context.Context, sel ast.SelectionSet, v *model.CheckLockPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CheckLockPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalODateTime2ᚖtimeᚐTime(ctx context.Context, v any) (*time.Time, error) {
 	if v == nil {
 		return nil, nil
@@ -9264,6 +10678,13 @@ func (ec *executionContext) marshalOExtendLocksPayload2ᚖspoollockᚋgraphᚋmo
 		return graphql.Null
 	}
 	return ec._ExtendLocksPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOForceReleaseSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐForceReleaseSpoolPayload(ctx context.Context, sel ast.SelectionSet, v *model.ForceReleaseSpoolPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ForceReleaseSpoolPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
@@ -9399,6 +10820,13 @@ func (ec *executionContext) marshalOReleaseSpoolsPayload2ᚖspoollockᚋgraphᚋ
 		return graphql.Null
 	}
 	return ec._ReleaseSpoolsPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOResumeSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐResumeSpoolPayload(ctx context.Context, sel ast.SelectionSet, v *model.ResumeSpoolPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ResumeSpoolPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v []*model.Spool) graphql.Marshaler {

@@ -10,6 +10,22 @@ import (
 	"time"
 )
 
+// A token that is to be checked.
+type CheckLockInput struct {
+	// As for the query `spoolLock`.
+	TagSpool string `json:"tagSpool"`
+	// What the take answered: 1 to 160 characters.
+	LockToken string `json:"lockToken"`
+}
+
+// A token that was checked.
+type CheckLockPayload struct {
+	// Whether the token holds the spool.
+	Valid bool `json:"valid"`
+	// The spool, as it stood then.
+	Spool *Spool `json:"spool"`
+}
+
 // A request for more time.
 type ExtendLockInput struct {
 	// As for the query `spoolLock`.
@@ -78,6 +94,27 @@ type FloorUpdate struct {
 	// what other programs did up to `FLOOR_REBUILD_SECONDS` before; the beginning of 1970:
 	// Redis was not seen yet.
 	AsOf time.Time `json:"asOf"`
+}
+
+// A request to end somebody's lock.
+type ForceReleaseSpoolInput struct {
+	// As for the query `spoolLock`.
+	TagSpool string `json:"tagSpool"`
+	// Why, for the history: 3 to 500 characters.
+	Reason string `json:"reason"`
+	// The version of the lock that was seen.
+	ExpectedVersion int64 `json:"expectedVersion"`
+	// A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
+	// event is in the history.
+	RequestID *string `json:"requestId,omitempty"`
+}
+
+// A lock that was ended by force.
+type ForceReleaseSpoolPayload struct {
+	// The spool, as this request left it.
+	Spool *Spool `json:"spool"`
+	// The lock that was ended, as it stood.
+	Released *SpoolLock `json:"released"`
 }
 
 // The bounds of what can be asked for.
@@ -177,6 +214,25 @@ type ReleaseSpoolsPayload struct {
 	Failed int `json:"failed"`
 }
 
+// A request for another token.
+type ResumeSpoolInput struct {
+	// As for the query `spoolLock`.
+	TagSpool string `json:"tagSpool"`
+	// A UUID v4 in canonical form from a cryptographic source, kept before the request is
+	// sent. Sent again, the request gets the same token, whose second half it is.
+	RequestID *string `json:"requestId,omitempty"`
+}
+
+// A lock that got another token.
+type ResumeSpoolPayload struct {
+	// The lock, as it stands.
+	Lock *SpoolLock `json:"lock"`
+	// The spool, held by it.
+	Spool *Spool `json:"spool"`
+	// The secret that proves the holding from then on.
+	LockToken string `json:"lockToken"`
+}
+
 // A prefabricated piece of piping, as it stood in Redis when it was read.
 type Spool struct {
 	// `spool:<tag>`, for client caches.
@@ -184,8 +240,8 @@ type Spool struct {
 	// The canonical tag: trimmed, in Unicode normal form C and, where the service is
 	// set up so, in upper case.
 	TagSpool string `json:"tagSpool"`
-	// The fencing version: it grows with every take and with every end of a lock,
-	// never with an extension. 0: nothing is remembered of this spool. While the spool
+	// The fencing version: it grows with every take, every end of a lock and
+	// every resume, never with an extension. 0: nothing is remembered of this spool. While the spool
 	// is held, it is the version of the lock.
 	Version int64 `json:"version"`
 	// Who holds the spool; null: it is free.
@@ -243,6 +299,10 @@ type SpoolEvent struct {
 	// When the lock ends by itself, as it stood after the event; null: it has ended, or
 	// never does.
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	// The worker id of who ended the lock by force; null for other events.
+	Actor *string `json:"actor,omitempty"`
+	// Why the lock was ended by force; null for other events.
+	Reason *string `json:"reason,omitempty"`
 }
 
 // A part of what happened to a spool, newest first.
@@ -329,11 +389,11 @@ type Subscription struct {
 type TomarSpoolInput struct {
 	// As for the query `spoolLock`.
 	TagSpool string `json:"tagSpool"`
-	// Who takes it: 1 to 64 of `A-Z a-z 0-9 . _ -`. Required, as callers have no
-	// identity that could say it.
+	// Who takes it: 1 to 64 of `A-Z a-z 0-9 . _ -`. Left out: whoever the caller is known to
+	// be, or `BAD_USER_INPUT`. Another worker than the caller may act as is `FORBIDDEN`.
 	WorkerID *string `json:"workerId,omitempty"`
-	// What people call the worker: 1 to 100 printable characters, not blank. Required,
-	// as callers have no identity that could say it.
+	// What people call the worker: 1 to 100 printable characters, not blank. It may be left
+	// out where the caller is the worker, and is then to be the caller's own.
 	WorkerNombre *string `json:"workerNombre,omitempty"`
 	// How many seconds the lock lasts: 1 to `maxTtlSeconds`; left out:
 	// `defaultTtlSeconds`.
@@ -356,7 +416,7 @@ type TomarSpoolPayload struct {
 	// The spool, held by it.
 	Spool *Spool `json:"spool"`
 	// The secret that proves the holding, needed to release or extend it. It is
-	// answered here and nowhere else.
+	// answered here and nowhere else; `resumeSpool` can replace it.
 	LockToken string `json:"lockToken"`
 	// Whether this very request, with its `requestId`, had taken it before: by an earlier
 	// sending, or by an attempt inside the service whose answer was lost. What a later
@@ -554,9 +614,9 @@ const (
 	SpoolEventTypeReleased SpoolEventType = "RELEASED"
 	// Its lock's time was up.
 	SpoolEventTypeExpired SpoolEventType = "EXPIRED"
-	// An administrator ended its lock. Not offered yet.
+	// An administrator ended its lock.
 	SpoolEventTypeForceReleased SpoolEventType = "FORCE_RELEASED"
-	// Its holder got a new token. Not offered yet.
+	// Its holder got another token.
 	SpoolEventTypeResumed SpoolEventType = "RESUMED"
 	// Another program took it.
 	SpoolEventTypeTakenExternally SpoolEventType = "TAKEN_EXTERNALLY"

@@ -57,6 +57,15 @@ func Run(t *testing.T, store lock.Store) {
 		"extensions that follow each other are one event":              historyFoldsExtensions,
 		"the history keeps the newest 100 events":                      historyIsBounded,
 		"a batch is answered in order, each command on its own":        batch,
+		"a resumed lock has another token and version, and the rest":   resume,
+		"a resume tried again is one resume":                           resumeAgain,
+		"a resume of somebody else's lock is told who holds":           resumeOccupied,
+		"a resume of a free spool says so":                             resumeFree,
+		"a resume sent late leaves the next holder alone":              resumeLate,
+		"a forced release ends the lock that was seen":                 force,
+		"a forced release tried again answers what it answered first":  forceAgain,
+		"a forced release spares the next holder":                      forceOther,
+		"a check says whether the token holds":                         check,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -768,5 +777,188 @@ func batch(t *testing.T, b *bench) {
 		if result.Value.Tag != tags[i] || (result.Value.Lock != nil) != (i == 7) {
 			t.Fatalf("result %d is %+v", i, result)
 		}
+	}
+}
+
+func (b *bench) resumeCommand(worker lock.Worker) lock.ResumeCommand {
+	return lock.ResumeCommand{Tag: b.tag, Worker: worker.ID, Token: newToken(b.t, worker)}
+}
+
+func resume(t *testing.T, b *bench) {
+	cmd := b.command()
+	want := b.take(cmd)
+	resumption := b.resumeCommand(ana)
+	resumed, err := b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	if resumed.Lock.Version <= want.Version || resumed.Replayed || resumed.Token.Reveal() != resumption.Token.Reveal() {
+		t.Fatalf("resumed %+v, from version %d", resumed, want.Version)
+	}
+	taken := want
+	want.Version = resumed.Lock.Version
+	b.sameLock(resumed.Lock, want)
+	b.sameLock(*b.read().Lock, want)
+
+	_, err = b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Minute))
+	b.wantEnded(err, lock.EndSuperseded)
+	outcome, spool := b.release(cmd.Token)
+	b.wantOutcome(outcome, lock.OutcomeSuperseded)
+	b.sameLock(*spool.Lock, want)
+	_, _, err = b.store.Take(b.ctx, cmd)
+	b.wantEnded(err, lock.EndSuperseded)
+	extended, err := b.store.Extend(b.ctx, b.extendCommand(resumed.Token, time.Minute))
+	must(t, err)
+	outcome, spool = b.release(resumed.Token)
+	b.wantOutcome(outcome, lock.OutcomeReleased)
+	b.wantHistory(
+		lock.Event{Type: lock.EventReleased, Version: spool.Version, Owner: ana, Note: cmd.Note},
+		lock.Event{Type: lock.EventExtended, Version: want.Version, Owner: ana, Note: cmd.Note, ExpiresAt: extended.ExpiresAt},
+		lock.Event{Type: lock.EventResumed, Version: want.Version, Owner: ana, Note: cmd.Note, ExpiresAt: want.ExpiresAt},
+		lock.Event{Type: lock.EventTaken, Version: taken.Version, Owner: ana, Note: cmd.Note, ExpiresAt: taken.ExpiresAt},
+	)
+	b.take(b.command()) // by another token of the same worker
+	_, err = b.store.Extend(b.ctx, b.extendCommand(resumed.Token, time.Minute))
+	_ = wantError[*lock.OccupiedError](t, err)
+}
+
+func resumeAgain(t *testing.T, b *bench) {
+	b.take(b.command())
+	resumption := b.resumeCommand(ana)
+	first, err := b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	again, err := b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	b.sameLock(again.Lock, first.Lock)
+	if !again.Replayed || again.Token.Reveal() != first.Token.Reveal() {
+		t.Fatal("not the same token, as replayed")
+	}
+	_, err = b.store.Resume(b.ctx, b.resumeCommand(ana))
+	must(t, err)
+	_, err = b.store.Resume(b.ctx, resumption)
+	b.wantEnded(err, lock.EndSuperseded)
+}
+
+func resumeOccupied(t *testing.T, b *bench) {
+	taken := b.take(b.command())
+	for _, worker := range []lock.Worker{luis, {ID: "9"}, {ID: "93.1"}, {ID: "9."}, {ID: "93."}} {
+		_, err := b.store.Resume(b.ctx, b.resumeCommand(worker))
+		b.sameLock(wantError[*lock.OccupiedError](t, err).Lock, taken)
+	}
+	b.sameLock(*b.read().Lock, taken)
+}
+
+func resumeFree(t *testing.T, b *bench) {
+	_, err := b.store.Resume(b.ctx, b.resumeCommand(ana))
+	b.wantEnded(err, lock.EndNotHeld)
+	b.takeBriefly()
+	_, err = b.store.Resume(b.ctx, b.resumeCommand(ana))
+	b.wantEnded(err, lock.EndNotHeld)
+
+	b.take(b.command())
+	resumption := b.resumeCommand(ana)
+	resumed, err := b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	b.release(resumed.Token)
+	_, err = b.store.Resume(b.ctx, resumption)
+	b.wantEnded(err, lock.EndReleased)
+}
+
+func resumeLate(t *testing.T, b *bench) {
+	b.take(b.command())
+	resumption := b.resumeCommand(ana)
+	resumed, err := b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	b.release(resumed.Token)
+	next := b.take(b.command())
+	_, err = b.store.Resume(b.ctx, resumption)
+	b.wantEnded(err, lock.EndReleased)
+	b.sameLock(*b.read().Lock, next)
+}
+
+func (b *bench) forceCommand(version lock.Version) lock.ForceReleaseCommand {
+	return lock.ForceReleaseCommand{Tag: b.tag, Expected: version, Actor: "boss", Reason: "he \"went\" home\nñ", ID: newID(b.t)}
+}
+
+func force(t *testing.T, b *bench) {
+	cmd := b.command()
+	taken := b.take(cmd)
+	forcing := b.forceCommand(taken.Version)
+	forced, err := b.store.ForceRelease(b.ctx, forcing)
+	must(t, err)
+	b.sameLock(forced.Released, taken)
+	if forced.Released.Remaining <= 0 || forced.Released.Remaining > cmd.TTL {
+		t.Fatalf("%v of %v were left", forced.Released.Remaining, cmd.TTL)
+	}
+	if forced.Spool.Lock != nil || forced.Spool.Version <= taken.Version || b.read() != forced.Spool {
+		t.Fatalf("spool is %+v, was said to be %+v", b.read(), forced.Spool)
+	}
+	b.wantHistory(
+		lock.Event{
+			Type: lock.EventForceReleased, Version: forced.Spool.Version, Owner: ana, Note: cmd.Note,
+			Actor: forcing.Actor, Reason: forcing.Reason,
+		},
+		lock.Event{Type: lock.EventTaken, Version: taken.Version, Owner: ana, Note: cmd.Note, ExpiresAt: taken.ExpiresAt},
+	)
+	_, err = b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Minute))
+	b.wantEnded(err, lock.EndForceReleased)
+	_, _, err = b.store.Take(b.ctx, cmd)
+	b.wantEnded(err, lock.EndForceReleased)
+	outcome, _ := b.release(cmd.Token)
+	b.wantOutcome(outcome, lock.OutcomeForceReleased)
+}
+
+func forceAgain(t *testing.T, b *bench) {
+	forcing := b.forceCommand(b.take(b.command()).Version)
+	first, err := b.store.ForceRelease(b.ctx, forcing)
+	must(t, err)
+	next := b.take(b.command())
+	again, err := b.store.ForceRelease(b.ctx, forcing)
+	must(t, err)
+	b.sameLock(again.Released, first.Released)
+	if again.Spool.Version != first.Spool.Version || again.Spool.Lock != nil {
+		t.Fatalf("spool is said to be %+v, was %+v", again.Spool, first.Spool)
+	}
+	b.sameLock(*b.read().Lock, next)
+}
+
+func forceOther(t *testing.T, b *bench) {
+	_, err := b.store.ForceRelease(b.ctx, b.forceCommand(0))
+	b.wantEnded(err, lock.EndNotHeld)
+	first := b.command()
+	seen := b.take(first)
+	b.release(first.Token)
+	next := b.take(b.command())
+	_, err = b.store.ForceRelease(b.ctx, b.forceCommand(seen.Version))
+	conflict := wantError[*lock.VersionConflictError](t, err)
+	if *conflict != (lock.VersionConflictError{Tag: b.tag, Expected: seen.Version, Actual: next.Version}) {
+		t.Fatalf("conflict is %+v", conflict)
+	}
+	b.sameLock(*b.read().Lock, next)
+}
+
+func check(t *testing.T, b *bench) {
+	cmd := b.command()
+	ask := func(token lock.Token) lock.Checked {
+		t.Helper()
+		checked, err := b.store.Check(b.ctx, lock.CheckCommand{Tag: b.tag, Token: token})
+		must(t, err)
+		return checked
+	}
+	if checked := ask(cmd.Token); checked.Valid || checked.Spool != (lock.Spool{Tag: b.tag}) {
+		t.Fatalf("checked %+v before the take", checked)
+	}
+	taken := b.take(cmd)
+	checked := ask(cmd.Token)
+	if !checked.Valid {
+		t.Fatal("the token that holds is not valid")
+	}
+	b.sameLock(*checked.Spool.Lock, taken)
+	for _, token := range []lock.Token{newToken(t, ana), parseToken(t, cmd.Token.Reveal()+"0"), parseToken(t, cmd.Token.Reveal()[3:])} {
+		if ask(token).Valid {
+			t.Fatal("another token is valid")
+		}
+	}
+	b.release(cmd.Token)
+	if ask(cmd.Token).Valid {
+		t.Fatal("a released token is valid")
 	}
 }

@@ -1,0 +1,42 @@
+// Package auth says who is calling.
+package auth
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"spoollock/lock"
+)
+
+// Identity is whom a credential stands for.
+type Identity struct {
+	lock.Caller
+
+	// Expires is when the credential ends; zero: never.
+	Expires time.Time
+}
+
+// ErrRefused says that a credential is missing or stands for nobody. What wraps it says
+// why, for the log alone.
+var ErrRefused = errors.New("the credential is refused")
+
+// Identify says whom a credential stands for; an empty one is none. It fails with
+// [ErrRefused].
+type Identify func(ctx context.Context, credential string) (Identity, error)
+
+// Anybody takes everybody for the caller, whatever they show.
+func Anybody(caller lock.Caller) Identify {
+	return func(context.Context, string) (Identity, error) { return Identity{Caller: caller}, nil }
+}
+
+// Either tells a JSON Web Token, which has two dots, from a key, which has one.
+func Either(token, key Identify) Identify {
+	return func(ctx context.Context, credential string) (Identity, error) {
+		if strings.Count(credential, ".") == 1 {
+			return key(ctx, credential)
+		}
+		return token(ctx, credential)
+	}
+}

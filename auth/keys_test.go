@@ -1,0 +1,158 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/auth"
+	"spoollock/lock"
+	"spoollock/repository/redistest"
+)
+
+func acme(expires time.Duration) auth.Key {
+	return auth.Key{Namespace: "acme", Name: "Acme Pipes", Scopes: []lock.Role{"VIEWER", "PARTNER"}, Expires: time.Now().Add(expires)}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	first := must(auth.NewKey(file, acme(time.Hour)))
+	log := redistest.NewLog(t)
+	keys := must(auth.LoadKeys(file, log.Logger()))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	identity, err := keys.Identify(ctx, first)
+	if want := (lock.Caller{Worker: lock.Worker{ID: "acme", Name: "Acme Pipes"}, Role: lock.RolePartner}); err != nil || identity.Caller != want {
+		t.Fatalf("%+v, %v", identity, err)
+	}
+	text := string(must(os.ReadFile(file)))
+	id, secret, _ := strings.Cut(first, ".")
+	if strings.Contains(text, secret) || !strings.Contains(text, id) {
+		t.Errorf("the file is %s", text)
+	}
+	if info := must(os.Stat(file)); info.Mode().Perm() != 0o600 {
+		t.Errorf("the file's mode is %v", info.Mode())
+	}
+	for _, wrong := range []string{"", ".", id, id + ".", id + "." + secret + "x", id + "." + secret[1:], "x." + secret, secret, strings.ToUpper(id) + "." + secret} {
+		if identity, err := keys.Identify(ctx, wrong); !errors.Is(err, auth.ErrRefused) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%q: %+v, %v", wrong, identity, err)
+		}
+	}
+
+	// The next key is known without a restart, beside the first one.
+	second := must(auth.NewKey(file, acme(time.Hour)))
+	for _, err := keys.Identify(ctx, second); err != nil; _, err = keys.Identify(ctx, second) {
+		if ctx.Err() != nil {
+			t.Fatalf("the next key is not known: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := keys.Identify(ctx, first); err != nil {
+		t.Errorf("beside the next key, the first one is refused: %v", err)
+	}
+	if _, err := auth.NewKey(file, acme(time.Hour)); err == nil {
+		t.Error("a third key lives beside two")
+	}
+
+	// A file that cannot be read changes nothing.
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(log.String(), "cannot be read") {
+		if _, err := keys.Identify(ctx, second); err != nil {
+			t.Fatalf("a broken file takes the keys away: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+
+	// A key that is taken out is refused.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	third := must(auth.NewKey(file, acme(time.Hour)))
+	for _, err := keys.Identify(ctx, first); err == nil; _, err = keys.Identify(ctx, first) {
+		if ctx.Err() != nil {
+			t.Fatal("a key that was taken out is good")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := keys.Identify(ctx, third); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeysThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	ended := must(auth.NewKey(file, acme(-time.Second)))
+	must(auth.NewKey(file, acme(-time.Second)))
+	live := must(auth.NewKey(file, acme(time.Hour)))
+	keys := must(auth.LoadKeys(file, quiet))
+	if _, err := keys.Identify(t.Context(), ended); !errors.Is(err, auth.ErrRefused) || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("a key that has ended: %v", err)
+	}
+	if identity, err := keys.Identify(t.Context(), live); err != nil || identity.Expires.IsZero() {
+		t.Errorf("%+v, %v", identity, err)
+	}
+}
+
+func TestFilesOfKeysThatAreRefused(t *testing.T) {
+	t.Parallel()
+	good := acme(time.Hour)
+	good.ID, good.SHA256 = "acme-1", strings.Repeat("0", 64)
+	file := func(keys ...auth.Key) string { return string(must(json.Marshal(map[string]any{"keys": keys}))) }
+	with := func(change func(*auth.Key)) string {
+		key := good
+		change(&key)
+		return file(key)
+	}
+	other := func(id string) auth.Key { key := good; key.ID = id; return key }
+	for name, content := range map[string]string{
+		"no JSON":         "keys",
+		"a field unknown": `{"keys":[],"secret":"x"}`,
+		"a dot in an id":  with(func(k *auth.Key) { k.ID = "a.b" }),
+		"no id":           with(func(k *auth.Key) { k.ID = "" }),
+		"no digest":       with(func(k *auth.Key) { k.SHA256 = "" }),
+		"half a digest":   with(func(k *auth.Key) { k.SHA256 = k.SHA256[:32] }),
+		"no scope":        with(func(k *auth.Key) { k.Scopes = nil }),
+		"no role":         with(func(k *auth.Key) { k.Scopes = []lock.Role{"ROOT"} }),
+		"a dotted name":   with(func(k *auth.Key) { k.Namespace = "acme.eu" }),
+		"no namespace":    with(func(k *auth.Key) { k.Namespace = "" }),
+		"no name":         with(func(k *auth.Key) { k.Name = "" }),
+		"an id twice":     file(good, good),
+		"three of one":    file(good, other("acme-2"), other("acme-3")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "keys.json")
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := auth.LoadKeys(path, quiet); err == nil {
+				t.Errorf("%s is read", content)
+			}
+		})
+	}
+	if _, err := auth.LoadKeys(filepath.Join(t.TempDir(), "none"), quiet); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file gives %v", err)
+	}
+}
+
+func TestEither(t *testing.T) {
+	t.Parallel()
+	named := func(id lock.WorkerID) auth.Identify {
+		return auth.Anybody(lock.Caller{Worker: lock.Worker{ID: id}})
+	}
+	either := auth.Either(named("token"), named("key"))
+	for credential, want := range map[string]lock.WorkerID{"a.b.c": "token", "a.b": "key", "": "token", "a": "token"} {
+		if identity, err := either(t.Context(), credential); err != nil || identity.Worker.ID != want {
+			t.Errorf("%q is a %s, %v", credential, identity.Worker.ID, err)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Role is what a caller may do.
+type Role string
+
+// The roles. Each may do what the ones before it may; a partner does so for all
+// workers of its namespace, an administrator for everybody.
+const (
+	RoleViewer  Role = "VIEWER"  // asks who has what
+	RoleWorker  Role = "WORKER"  // takes spools, and what goes with it
+	RolePartner Role = "PARTNER" // acts for the workers whose ids begin with its own and a dot
+	RoleAdmin   Role = "ADMIN"   // ends anybody's lock
+)
+
+var roles = []Role{RoleViewer, RoleWorker, RolePartner, RoleAdmin}
+
+// Includes reports whether who has the role r may do what other may.
+func (r Role) Includes(other Role) bool {
+	return slices.Contains(roles, other) && slices.Index(roles, r) >= slices.Index(roles, other)
+}
+
+// ParseRole reports false for what is no role.
+func ParseRole(s string) (Role, bool) { return Role(s), slices.Contains(roles, Role(s)) }
+
+// Caller is who asks for an operation, as far as that is known. Of the zero value
+// nothing is: it acts as whichever worker a request names, and can be given nothing
+// that is for its own worker alone.
+type Caller struct {
+	// Worker is who the caller is. Without an id, nobody knows.
+	Worker Worker
+	Role   Role
+}
+
+// Known reports whether it is known who the caller is.
+func (c Caller) Known() bool { return c.Worker.ID != "" }
+
+// ActsAs reports whether the caller may do what the worker may.
+func (c Caller) ActsAs(worker WorkerID) bool {
+	switch {
+	case !c.Known(), c.Role == RoleAdmin, worker == c.Worker.ID:
+		return true
+	default:
+		return c.Role == RolePartner && strings.HasPrefix(string(worker), string(c.Worker.ID)+".")
+	}
+}
+
+// worker is whom a request of the caller is for. What the request leaves out is the
+// caller's own. It returns *InvalidError, or *ForbiddenError for another worker than
+// the caller may act as, and for another name than the caller has.
+func (c Caller) worker(id, name string) (w Worker, err error) {
+	if id == "" {
+		id = string(c.Worker.ID)
+	}
+	if w.ID, err = ParseWorkerID(id); err != nil {
+		return w, err
+	}
+	if !c.ActsAs(w.ID) {
+		return w, &ForbiddenError{Required: RoleAdmin}
+	}
+	own := c.Known() && w.ID == c.Worker.ID
+	if own && name == "" {
+		return c.Worker, nil
+	}
+	if w.Name, err = ParseWorkerName(name); err == nil && own && c.Role != RoleAdmin && w.Name != c.Worker.Name {
+		err = &ForbiddenError{Required: RoleAdmin}
+	}
+	return w, err
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context whose operations are the caller's.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerOf returns the caller, and false where the context has none: the program
+// itself is at work.
+func CallerOf(ctx context.Context) (Caller, bool) {
+	c, ok := ctx.Value(callerKey{}).(Caller)
+	return c, ok
+}
+
+// ErrUnauthenticated says that an operation is for callers of whom it is known who
+// they are.
+var ErrUnauthenticated = errors.New("this needs a caller of whom it is known who they are")
+
+// ForbiddenError says that the caller may not do this.
+type ForbiddenError struct {
+	Required Role // that may
+}
+
+func (e *ForbiddenError) Error() string { return "this needs the role " + string(e.Required) }
