@@ -108,7 +108,7 @@ func (r *Redis) sendTo(ctx context.Context, to place, calls []*call, run eval, r
 func confirmation(confirmed *redis.Cmd, replicas int) error {
 	n, err := confirmed.Int()
 	if err != nil {
-		return fmt.Errorf("WAIT: %w", withoutAddress(err))
+		return fmt.Errorf("ask %d replicas to confirm: %w", replicas, withoutAddress(err))
 	}
 	if n < replicas {
 		return fmt.Errorf("confirmed by %d replicas in time, of the %d that LOCK_REPLICAS_ACK asks for", n, replicas)

@@ -35,7 +35,7 @@ query Spool {
 query History {
   spool(tagSpool: "MK-1335-CW-25238-011") {
     history(first: 10) {
-      edges { node { type at ownerName version note expiresAt } }
+      edges { node { type at ownerName version note expiresAt actor reason } }
       pageInfo { hasNextPage endCursor }
     }
   }
@@ -150,6 +150,37 @@ mutation ReleaseSpools {
       outcome
       error { code message }
     }
+  }
+}
+`,
+  `# Another token for one's own lock, where the first is lost; that one is dead then.
+mutation Resume {
+  resumeSpool(input: { tagSpool: "MK-1335-CW-25238-011" }) {
+    lockToken
+    lock { ${LOCK} }
+  }
+}
+`,
+  `# Whether a token holds the spool.
+query Check {
+  checkLock(input: {
+    tagSpool: "MK-1335-CW-25238-011"
+    lockToken: "what the take answered"
+  }) {
+    valid
+    spool { version lock { ownerName } }
+  }
+}
+`,
+  `# Ends a lock whoever holds it, if it has the version that was seen.
+mutation ForceRelease {
+  forceReleaseSpool(input: {
+    tagSpool: "MK-1335-CW-25238-011"
+    reason: "gone home"
+    expectedVersion: 1
+  }) {
+    spool { version }
+    released { ${LOCK} }
   }
 }
 `,
