@@ -327,7 +327,7 @@ func TestPlaygroundInABrowser(t *testing.T) {
 	browser := exec.Command("node", "playground.mjs", url)
 	browser.Dir = filepath.Join(root, "web/browser")
 	out, err := browser.CombinedOutput()
-	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n13 tabs\n"
+	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\n"
 	if err != nil || string(out) != want {
 		t.Fatalf("the browser ends with %v and\n%s, want\n%s", err, out, want)
 	}
