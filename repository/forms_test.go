@@ -3,7 +3,6 @@ package repository_test
 import (
 	"context"
 	"errors"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -107,46 +106,6 @@ func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	readers.Wait()
-}
-
-// A Sentinel that hangs is left for another one, and the next master is found.
-func TestHangingSentinel(t *testing.T) {
-	t.Parallel()
-	sentinels := redistest.StartSentinels(t)
-	store, err := repository.Open(repository.Config{
-		URL: sentinels.URL, MaxConnections: 5, Timeout: 500 * time.Millisecond, Memory: memory,
-	}, redistest.NewLog(t).Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	failOver(t, store, func(string) {
-		hanging := inUse(t, sentinels.Sentinels)
-		old := sentinels.Master()
-		hanging.Pause()
-		t.Cleanup(hanging.Resume)
-		old.Kill()
-		sentinels.AwaitMaster(old)
-	})
-}
-
-var listening = regexp.MustCompile(` sub=[1-9]`)
-
-// inUse is the Sentinel on which a client listens for the next master.
-func inUse(t *testing.T, sentinels []*redistest.Server) (used *redistest.Server) {
-	t.Helper()
-	await(t, "the client listens to a sentinel", func() bool {
-		for _, sentinel := range sentinels {
-			client := sentinel.Client()
-			clients := client.ClientList(context.Background()).Val()
-			_ = client.Close()
-			if listening.MatchString(clients) {
-				used = sentinel
-			}
-		}
-		return used != nil
-	})
-	return used
 }
 
 // failOver sees that a store which found the master of a key finds the next one, and
