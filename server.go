@@ -27,6 +27,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/metrics"
+	"spoollock/ratelimit"
 	"spoollock/repository"
 )
 
@@ -123,12 +124,22 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	locks := lock.NewService(store, lock.Config{
-		Limits:   lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL},
+	rates := ratelimit.Config{PerIdentity: cfg.Rates.PerIdentity, PerAddress: cfg.Rates.PerAddress}
+	if cfg.Rates.Shared {
+		rates.Share = store.Draw
+	}
+	limiter := ratelimit.New(rates)
+	locking := lock.Config{
+		Limits:   lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL, LocksPerWorker: cfg.LocksPerWorker},
 		Tags:     tags,
 		Timeout:  cfg.OperationTimeout,
 		Attempts: cfg.RetryAttempts,
-	}, log)
+		Held:     view.HeldBy,
+	}
+	if cfg.Rates.Limited {
+		locking.Admit = limiter.Admit
+	}
+	locks := lock.NewService(store, locking, log)
 
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
@@ -165,10 +176,11 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 			Complexity:  cfg.MaxComplexity,
 			AnswerBytes: cfg.MaxAnswerBytes,
 
-			Subscriptions:        cfg.Streams.Max,
-			AddressSubscriptions: cfg.Streams.MaxPerAddress,
-			SocketOperations:     cfg.Streams.MaxOperationsPerSocket,
-			SocketMessages:       cfg.Streams.MaxMessagesPerSecond,
+			Subscriptions:         cfg.Streams.Max,
+			AddressSubscriptions:  cfg.Streams.MaxPerAddress,
+			IdentitySubscriptions: cfg.Streams.MaxPerIdentity,
+			SocketOperations:      cfg.Streams.MaxOperationsPerSocket,
+			SocketMessages:        cfg.Streams.MaxMessagesPerSecond,
 		},
 		Documents:      documents,
 		Addresses:      addresses,
@@ -210,6 +222,10 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	serving, served := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered, or cut off
 	defer served()
 	group.Go(func() error { return store.Watch(ctx) })
+	group.Go(func() error {
+		limiter.Keep(serving, log)
+		return nil
+	})
 	group.Go(func() error {
 		floor.Keep(serving, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
 		return nil

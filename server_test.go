@@ -34,6 +34,7 @@ import (
 	"go.uber.org/goleak"
 
 	"spoollock/config"
+	"spoollock/lock"
 	"spoollock/repository/redistest"
 )
 
@@ -258,11 +259,11 @@ func TestFlags(t *testing.T) {
 
 func TestInvalidConfigurationStopsTheStart(t *testing.T) {
 	t.Parallel()
-	err := run(t.Context(), nil, environment(map[string]string{"PORT": "x", "RATE_LIMIT": "off"}), io.Discard)
+	err := run(t.Context(), nil, environment(map[string]string{"PORT": "x", "RATE_LIMIT": "no"}), io.Discard)
 	if err == nil {
 		t.Fatal("it started")
 	}
-	for _, want := range []string{"PORT must be", "not supported yet: RATE_LIMIT", "AUTH_MODE must be set"} {
+	for _, want := range []string{"PORT must be", "RATE_LIMIT must be", "AUTH_MODE must be set"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
@@ -643,7 +644,7 @@ func TestLimitsLifted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, limit := range regexp.MustCompile(`(?m)^(\w*(MAX|LIMIT|REQUEST_TIMEOUT)_\w+)=`).FindAllStringSubmatch(read(".env.example"), -1) {
-		if name := limit[1]; lifted[name] == "" && !strings.HasPrefix(name, "REDIS_") {
+		if name := limit[1]; lifted[name] == "" && !strings.HasPrefix(name, "REDIS_") && !strings.HasPrefix(name, "RATE_LIMIT_") {
 			t.Errorf("%s is not lifted", name)
 		}
 	}
@@ -652,6 +653,15 @@ func TestLimitsLifted(t *testing.T) {
 	url, _ := start(t, env)
 	awaitFloor(t, url)
 
+	for i := range 10 { // as many for one worker, and at once
+		var items []string
+		for j := range lock.MaxBatch {
+			items = append(items, fmt.Sprintf(`{tagSpool:\"MK-%d-%d\",workerId:\"93\",workerNombre:\"MR(93)\"}`, i, j))
+		}
+		if got := post(t, url, `{"query":"mutation{tomarSpools(input:{items:[`+strings.Join(items, ",")+`]}){failed}}"}`); got != `{"data":{"tomarSpools":{"failed":0}}}` {
+			t.Errorf("a batch is answered %.300s", got)
+		}
+	}
 	var fields strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&fields, "a%d:spoolLocks(first:100)@include(if:true){edges{cursor}}", i)

@@ -4,6 +4,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ type Identity struct {
 // ErrRefused says that a credential is missing or stands for nobody. What wraps it says
 // why, for the log alone.
 var ErrRefused = errors.New("the credential is refused")
+
+var errNone = fmt.Errorf("%w: none is shown", ErrRefused)
 
 // Identify says whom a credential stands for; an empty one is none. It fails with
 // [ErrRefused].

@@ -124,6 +124,9 @@ func keysOf(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfunc.Ke
 
 // Identify implements [Identify].
 func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error) {
+	if credential == "" {
+		return Identity{}, errNone
+	}
 	if len(credential) > maxCredential {
 		return Identity{}, fmt.Errorf("%w: it has more than %d bytes", ErrRefused, maxCredential)
 	}

@@ -215,7 +215,7 @@ func TestCraftedTokens(t *testing.T) {
 	parts := strings.Split(good, ".")
 	now := time.Now()
 	for name, test := range map[string]struct{ token, reason string }{
-		"nothing":                   {"", "malformed"},
+		"nothing":                   {"", "none is shown"},
 		"no token":                  {"93", "malformed"},
 		"two parts":                 {parts[0] + "." + parts[1], "malformed"},
 		"five parts":                {good + ".a.b", "malformed"},

@@ -119,6 +119,9 @@ func (k *Keys) look(now time.Time) {
 
 // Identify implements [Identify].
 func (k *Keys) Identify(_ context.Context, credential string) (Identity, error) {
+	if credential == "" {
+		return Identity{}, errNone
+	}
 	id, secret, _ := strings.Cut(credential, ".")
 	now := time.Now()
 	k.mu.Lock()

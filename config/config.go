@@ -44,6 +44,8 @@ type Config struct {
 	ShutdownTimeout  time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
 	Addr             string         // HOST and PORT
 	Auth             Auth           // who is calling
+	Rates            Rates          // of changes
+	LocksPerWorker   int            // MAX_LOCKS_PER_WORKER
 	MaxBodyBytes     int            // MAX_BODY_BYTES
 	MaxTokens        int            // MAX_TOKENS
 	MaxDepth         int            // MAX_DEPTH
@@ -94,18 +96,21 @@ func (a Auth) Mode() string {
 	}
 }
 
+// Rates are how many changes may be asked for.
+type Rates struct {
+	Limited     bool // RATE_LIMIT
+	PerIdentity int  // RATE_LIMIT_PER_IDENTITY
+	PerAddress  int  // RATE_LIMIT_PER_ADDRESS
+	Shared      bool // RATE_LIMIT_SHARED
+}
+
 // Streams are the limits of subscriptions and WebSockets.
 type Streams struct {
 	Max                    int // MAX_SUBSCRIPTIONS
 	MaxPerAddress          int // MAX_SUBSCRIPTIONS_PER_ADDRESS
+	MaxPerIdentity         int // MAX_SUBSCRIPTIONS_PER_IDENTITY
 	MaxOperationsPerSocket int // MAX_OPERATIONS_PER_SOCKET
 	MaxMessagesPerSecond   int // MAX_MESSAGES_PER_SECOND
-}
-
-// notSupported are the names of the contract that have no effect yet. One that
-// is set stops the start, so that nobody relies on it.
-var notSupported = []string{
-	"MAX_LOCKS_PER_WORKER", "RATE_LIMIT", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_PER_IDENTITY",
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -113,19 +118,14 @@ var notSupported = []string{
 // dotEnv is read first, where there is one, and lookup wins over it. An empty
 // value counts as not set.
 //
-// The error names every variable that is malformed or not supported yet, and in the
-// file every one that does not exist, and never shows a value that may hold a secret. Of
-// a file that cannot be read, it says nothing but that.
+// The error names every variable that is malformed, and in the file every one that does
+// not exist, and never shows a value that may hold a secret. Of a file that cannot be
+// read, it says nothing but that.
 func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, error) {
 	r := &reader{lookup: lookup, known: map[string]bool{}}
 	if !dev {
 		if err := r.readFile(dotEnv); err != nil {
 			return Config{}, err
-		}
-	}
-	for _, name := range notSupported {
-		if r.get(name, "") != "" {
-			r.problem("not supported yet: %s", name)
 		}
 	}
 	c := Config{
@@ -156,9 +156,12 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		Streams: Streams{
 			Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
 			MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
+			MaxPerIdentity:         r.number("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1, 1<<20),
 			MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
 			MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
 		},
+		LocksPerWorker:   r.number("MAX_LOCKS_PER_WORKER", 200, 1, 1<<20),
+		Rates:            r.rates(),
 		TrustedProxies:   r.proxies(),
 		TrustedDocuments: r.get("TRUSTED_DOCUMENTS", ""),
 		TrustedOnly:      r.boolean("TRUSTED_DOCUMENTS_ONLY", false),
@@ -318,6 +321,20 @@ func (r *reader) origins() []string {
 		}
 	}
 	return origins
+}
+
+func (r *reader) rates() Rates {
+	const perIdentity, perAddress = 20, 200
+	rates := Rates{
+		Limited:     r.choice("RATE_LIMIT", "on", "off") == "on",
+		PerIdentity: r.number("RATE_LIMIT_PER_IDENTITY", perIdentity, 1, 1<<20),
+		PerAddress:  r.number("RATE_LIMIT_PER_ADDRESS", perAddress, 1, 1<<20),
+		Shared:      r.boolean("RATE_LIMIT_SHARED", false),
+	}
+	if !rates.Limited && (rates.PerIdentity != perIdentity || rates.PerAddress != perAddress || rates.Shared) {
+		r.problem("RATE_LIMIT_PER_IDENTITY, RATE_LIMIT_PER_ADDRESS and RATE_LIMIT_SHARED have no effect with RATE_LIMIT=off")
+	}
+	return rates
 }
 
 func (r *reader) proxies() (prefixes []netip.Prefix) {

@@ -162,7 +162,7 @@ func testTomar(t *testing.T, program string) {
 
 // Every root field of the schema is answered in every way of sending it.
 func testOperations(t *testing.T, program string) {
-	url := service(t, program, "REDIS_URL="+redistest.Start(t).URL)
+	url := service(t, program, "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")
 	awaitReady(t, url)
 	out := npm(t, "operations", "GRAPHQL_URL="+url)
 	var answered map[string][]string
@@ -329,7 +329,8 @@ func testErrors(t *testing.T, program string) {
 			// SLOW is to be slower than any machine that runs this.
 			"REDIS_OPERATION_TIMEOUT_MS=60000", "REQUEST_TIMEOUT_SECONDS=60"),
 		"DOWN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+gone.URL),
-		"OPEN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none"))
+		"OPEN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none",
+			"MAX_LOCKS_PER_WORKER=1", "RATE_LIMIT_PER_ADDRESS=5"))
 	var read map[string][]string
 	if err := json.Unmarshal([]byte(out), &read); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ var fencing = map[string]func(t *testing.T) []string{
 
 func TestFencing(t *testing.T) {
 	t.Parallel()
-	url := service(t, build(t, ".."), "REDIS_URL="+redistest.Start(t).URL)
+	url := service(t, build(t, ".."), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")
 	for language, command := range fencing {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()

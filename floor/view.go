@@ -164,6 +164,17 @@ func (v *View) Status() Status {
 	}
 }
 
+// HeldBy is how many locks a worker is known to have.
+func (v *View) HeldBy(owner lock.WorkerID) int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	tags, ok := v.owners[owner]
+	if !ok {
+		return 0
+	}
+	return tags.Len()
+}
+
 func (v *View) isLive(now time.Time) bool {
 	return v.rebuilt && now.Sub(v.beat) < freshness
 }

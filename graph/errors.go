@@ -30,6 +30,7 @@ const (
 	CodeSpoolOccupied      = "SPOOL_OCCUPIED"
 	CodeVersionConflict    = "VERSION_CONFLICT"
 	CodeLockExpired        = "LOCK_EXPIRED"
+	CodeLockLimitReached   = "LOCK_LIMIT_REACHED"
 	CodeBadUserInput       = "BAD_USER_INPUT"
 	CodeBadRequest         = "BAD_REQUEST"
 	CodeQueryTooComplex    = "QUERY_TOO_COMPLEX"
@@ -90,13 +91,15 @@ func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolErr
 	presented := &model.SpoolError{
 		Code:      fmt.Sprint(extensions["code"]),
 		Message:   message,
-		Retryable: extensions["retryable"] == true,
+		Retryable: extensions["retryable"] == true || extensions["code"] == CodeRateLimited,
 		Cause:     (*model.LockEnd)(fact[lock.End](extensions, "cause")),
 		Expected:  (*int64)(fact[lock.Version](extensions, "expected")),
 		Actual:    (*int64)(fact[lock.Version](extensions, "actual")),
 		Field:     fact[string](extensions, "field"),
 		Reason:    (*string)(fact[lock.Reason](extensions, "reason")),
 		Outcome:   (*string)(fact[lock.Outcome](extensions, "outcome")),
+
+		RetryAfterSeconds: fact[int](extensions, "retryAfterSeconds"),
 	}
 	if occupied := (*lock.OccupiedError)(nil); errors.As(err, &occupied) {
 		presented.Owner = lockModel(occupied.Lock)
@@ -168,8 +171,16 @@ func known(err error) (message string, extensions map[string]any) {
 		invalid     *lock.InvalidError
 		unavailable *lock.UnavailableError
 		forbidden   *lock.ForbiddenError
+		limit       *lock.LimitError
+		rateLimited *lock.RateLimitedError
 	)
 	switch {
+	case errors.As(err, &limit):
+		return sentence(limit.Error()), map[string]any{"code": CodeLockLimitReached, "limit": limit.Limit, "held": limit.Held}
+	case errors.As(err, &rateLimited):
+		return sentence(rateLimited.Error()), map[string]any{
+			"code": CodeRateLimited, "reason": rateLimited.Reason, "retryAfterSeconds": WholeSeconds(rateLimited.RetryAfter),
+		}
 	case errors.Is(err, lock.ErrUnauthenticated):
 		return sentence(lock.ErrUnauthenticated.Error()), map[string]any{"code": CodeUnauthenticated}
 	case errors.As(err, &forbidden):

@@ -9,9 +9,6 @@ import (
 	"spoollock/lock"
 )
 
-// maxLocksPerWorker is a bound of the contract that nothing enforces yet.
-const maxLocksPerWorker = 200
-
 func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
 	request := lock.TakeRequest{
 		Tag:             input.TagSpool,
@@ -55,6 +52,9 @@ func forceReleaseRequest(input model.ForceReleaseSpoolInput) lock.ForceReleaseRe
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// WholeSeconds are the seconds of d, rounded up, as an Int of GraphQL.
+func WholeSeconds(d time.Duration) int { return int(min(math.Ceil(d.Seconds()), math.MaxInt32)) }
 
 // deref gives the empty text for one that was left out.
 func deref(s *string) string {
@@ -100,7 +100,7 @@ func limitsModel(limits lock.Limits) *model.LockLimits {
 		DefaultTTLSeconds: int(limits.DefaultTTL / time.Second),
 		MaxTTLSeconds:     int(limits.MaxTTL / time.Second),
 		BatchSize:         lock.MaxBatch,
-		MaxLocksPerWorker: maxLocksPerWorker,
+		MaxLocksPerWorker: limits.LocksPerWorker,
 	}
 }
 
@@ -134,7 +134,7 @@ func lockModel(l lock.Lock) *model.SpoolLock {
 		m.AcquiredAt = &l.AcquiredAt
 	}
 	if !l.ExpiresAt.IsZero() {
-		remaining := int(min(math.Ceil(l.Remaining.Seconds()), math.MaxInt32))
+		remaining := WholeSeconds(l.Remaining)
 		m.ExpiresAt, m.RemainingSeconds = &l.ExpiresAt, &remaining
 	}
 	return m

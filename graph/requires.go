@@ -2,22 +2,28 @@ package graph
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/99designs/gqlgen/graphql"
 
 	"spoollock/lock"
 )
 
-// requires is the directive of that name: it lets only callers through whose role
-// includes the one that a field asks for.
-func requires(ctx context.Context, _ any, next graphql.Resolver, role lock.Role) (any, error) {
-	caller, ok := lock.CallerOf(ctx)
-	switch {
-	case ok && caller.Role.Includes(role):
-		return next(ctx)
-	case caller.Known():
-		return nil, &lock.ForbiddenError{Required: role}
-	default:
-		return nil, lock.ErrUnauthenticated
+// requires returns the directive of that name: it lets only callers through whose role
+// includes the one that a field asks for. Of others the log has a record, like those of
+// what callers change.
+func requires(log *slog.Logger) func(context.Context, any, graphql.Resolver, lock.Role) (any, error) {
+	return func(ctx context.Context, _ any, next graphql.Resolver, role lock.Role) (any, error) {
+		caller, ok := lock.CallerOf(ctx)
+		if ok && caller.Role.Includes(role) {
+			return next(ctx)
+		}
+		err, code := lock.ErrUnauthenticated, CodeUnauthenticated
+		if caller.Known() {
+			err, code = &lock.ForbiddenError{Required: role}, CodeForbidden
+		}
+		log.WarnContext(ctx, "audit", "action", "CALL", "outcome", code, "field", graphql.GetFieldContext(ctx).Field.Name,
+			"caller", caller.Worker.ID, "role", caller.Role, "address", caller.Address)
+		return nil, err
 	}
 }

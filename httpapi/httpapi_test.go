@@ -47,13 +47,21 @@ type api struct {
 // limits are the defaults.
 var limits = httpapi.Limits{
 	BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
-	AnswerBytes: 1 << 20, Subscriptions: 100, AddressSubscriptions: 50, SocketOperations: 20, SocketMessages: 1000,
+	AnswerBytes: 1 << 20, Subscriptions: 100, AddressSubscriptions: 50, IdentitySubscriptions: 50, SocketOperations: 20, SocketMessages: 1000,
 }
 
 // secret is what must never be in a log: a token.
 var secret = regexp.MustCompile(`[\w.-]+:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-`)
 
 func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api {
+	t.Helper()
+	return newBoundedAPI(t, redisURL, 0, nil, change...)
+}
+
+// newBoundedAPI has bounds of its own on what callers change.
+func newBoundedAPI(
+	t *testing.T, redisURL string, locksPerWorker int, admit func(context.Context) error, change ...func(*httpapi.Config),
+) *api {
 	t.Helper()
 	log := redistest.NewLog(t)
 	logger := log.Logger()
@@ -65,9 +73,11 @@ func newAPI(t *testing.T, redisURL string, change ...func(*httpapi.Config)) *api
 		t.Fatal(err)
 	}
 	locks := lock.NewService(store, lock.Config{
-		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
 		Timeout:  operationTimeout,
 		Attempts: 3,
+		Held:     view.HeldBy,
+		Admit:    admit,
 	}, logger)
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
@@ -253,7 +263,7 @@ func TestALifeInAnswers(t *testing.T) {
 
 func TestLimitsInAnswers(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newBoundedAPI(t, repository.EmbeddedURL, 200, nil)
 	a.want(`{lockLimits{defaultTtlSeconds maxTtlSeconds batchSize maxLocksPerWorker}}`, nil, 200,
 		`{"data":{"lockLimits":{"defaultTtlSeconds":3600,"maxTtlSeconds":43200,"batchSize":50,"maxLocksPerWorker":200}}}`)
 }

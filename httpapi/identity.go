@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -26,25 +28,37 @@ const (
 // identityKey is where the context of a request has its [auth.Identity].
 type identityKey struct{}
 
+func identityOf(ctx context.Context) auth.Identity {
+	identity, _ := ctx.Value(identityKey{}).(auth.Identity)
+	return identity
+}
+
 // callers are known by what they show. The log says why one is refused, of many
 // once a second, and an answer does not.
 type callers struct {
 	identify auth.Identify
 	log      *slog.Logger
 	often    rate.Sometimes
+	refusals atomic.Int64 // since the log said so
 }
 
 func newCallers(identify auth.Identify, log *slog.Logger) *callers {
 	return &callers{identify: identify, log: log, often: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
-// of says who shows the headers, from the address.
+// of says who shows the headers, from the address. It fails with *lock.ForbiddenError
+// where that is known, and they have no role.
 func (c *callers) of(ctx context.Context, header http.Header, address netip.Addr) (auth.Identity, error) {
 	identity, err := c.identify(ctx, credentialIn(header))
+	if err == nil && !identity.Role.Includes(lock.RoleViewer) {
+		err = &lock.ForbiddenError{Required: lock.RoleViewer}
+	}
 	if err != nil {
+		c.refusals.Add(1)
 		c.often.Do(func() {
 			// A library's text may quote what a stranger wrote.
-			c.log.WarnContext(ctx, "a credential is refused", "address", address, "error", fmt.Sprintf("%.200s", err.Error()))
+			c.log.WarnContext(ctx, "a credential is refused", "address", address, "caller", identity.Worker.ID,
+				"error", fmt.Sprintf("%.200s", err.Error()), "refusals", c.refusals.Swap(0))
 		})
 	}
 	return identity, err
@@ -66,6 +80,13 @@ func identified(next http.Handler, callers *callers) http.Handler {
 		}
 		address, _ := addressOf(r.RemoteAddr)
 		identity, err := callers.of(r.Context(), r.Header, address)
+		if forbidden := (*lock.ForbiddenError)(nil); errors.As(err, &forbidden) {
+			refuse(w, typeJSON, &refusal{
+				status: http.StatusForbidden, code: graph.CodeForbidden, message: "This needs a role.",
+				extensions: map[string]any{"required": forbidden.Required},
+			})
+			return
+		}
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, typeJSON, &refusal{
@@ -74,24 +95,19 @@ func identified(next http.Handler, callers *callers) http.Handler {
 			})
 			return
 		}
-		if !identity.Role.Includes(lock.RoleViewer) {
-			refuse(w, typeJSON, &refusal{
-				status: http.StatusForbidden, code: graph.CodeForbidden, message: "This needs a role.",
-				extensions: map[string]any{"required": lock.RoleViewer},
-			})
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(withIdentity(r.Context(), identity)))
+		next.ServeHTTP(w, r.WithContext(withIdentity(r.Context(), identity, address)))
 	})
 }
 
-func withIdentity(ctx context.Context, identity auth.Identity) context.Context {
-	return context.WithValue(lock.WithCaller(ctx, identity.Caller), identityKey{}, identity)
+func withIdentity(ctx context.Context, identity auth.Identity, address netip.Addr) context.Context {
+	caller := identity.Caller
+	caller.Address = address
+	return context.WithValue(lock.WithCaller(ctx, caller), identityKey{}, identity)
 }
 
 // untilExpiry returns a context that is done when the credential of its request ends.
 func untilExpiry(ctx context.Context) (context.Context, context.CancelFunc) {
-	if identity, _ := ctx.Value(identityKey{}).(auth.Identity); !identity.Expires.IsZero() {
+	if identity := identityOf(ctx); !identity.Expires.IsZero() {
 		return context.WithDeadline(ctx, identity.Expires)
 	}
 	return context.WithCancel(ctx)

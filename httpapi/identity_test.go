@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,7 +24,9 @@ import (
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
+	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
 )
 
 // people are the callers of a test by their credentials.
@@ -366,4 +370,43 @@ func TestCredentialsThatAreWithdrawn(t *testing.T) {
 	if err != nil || strings.Contains(string(text), "complete") {
 		t.Errorf("the stream ends with %v: %q", err, text)
 	}
+}
+
+// The log says who asked for what they may not do, from where, and of many strangers how
+// many there were.
+func TestRefusalsAreLogged(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Identify = crew.identify })
+	const released = `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"acme.7:x\"}){released}}"}`
+	ask := func(credential string) {
+		a.do(http.MethodPost, "/graphql", released, "Content-Type", "application/json", "Authorization", "Bearer "+credential)
+	}
+	ask("viewer")
+	ask("other")
+	ask("none")
+	for _, want := range []string{
+		`level=WARN msg=audit action=CALL outcome=FORBIDDEN field=releaseSpool caller=acme.7 role=VIEWER address=127.0.0.1`,
+		`level=WARN msg=audit action=RELEASE outcome=FORBIDDEN tag=MK-1 caller=acme.8 role=WORKER address=127.0.0.1 worker=acme.7`,
+		`level=WARN msg="a credential is refused" address=127.0.0.1 caller=acme.7 error="this needs the role VIEWER" refusals=1`,
+	} {
+		if strings.Count(a.log.String(), want) != 1 {
+			t.Errorf("the log has not %s once", want)
+		}
+	}
+	const strangers = 200
+	for range strangers {
+		ask("stranger")
+	}
+	servicetest.Await(t.Context(), t, "all are counted", func() bool {
+		ask("stranger")
+		records, refusals := 0, 0
+		for _, found := range regexp.MustCompile(`caller="" error="the credential is refused" refusals=(\d+)`).FindAllStringSubmatch(a.log.String(), -1) {
+			n, err := strconv.Atoi(found[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			records, refusals = records+1, refusals+n
+		}
+		return refusals >= strangers && records < strangers
+	})
 }

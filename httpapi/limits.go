@@ -27,10 +27,11 @@ type Limits struct {
 
 	AnswerBytes int // of the data that a query is answered with
 
-	Subscriptions        int // running at a time, and as many WebSockets
-	AddressSubscriptions int // of one address, likewise
-	SocketOperations     int // of one WebSocket at a time, whatever their kind
-	SocketMessages       int // from one WebSocket in a second
+	Subscriptions         int // running at a time, and as many WebSockets
+	AddressSubscriptions  int // of one address, likewise
+	IdentitySubscriptions int // of one caller of whom it is known who they are; not of WebSockets
+	SocketOperations      int // of one WebSocket at a time, whatever their kind
+	SocketMessages        int // from one WebSocket in a second
 }
 
 // maxOverlap bounds the pairs of fields that the validation compares for

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -85,11 +86,11 @@ func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
 		header = s.headers
 	}
 	identity, err := s.callers.of(ctx, header, s.client)
-	switch {
+	switch forbidden := (*lock.ForbiddenError)(nil); {
+	case errors.As(err, &forbidden):
+		s.close(closeForbidden, "Forbidden")
 	case err != nil:
 		s.close(closeUnauthorized, "Unauthorized")
-	case !identity.Role.Includes(lock.RoleViewer):
-		s.close(closeForbidden, "Forbidden")
 	default:
 		s.shown = shown{header, identity}
 		s.identified <- s.shown
@@ -108,7 +109,7 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 		s.end()
 		return
 	}
-	ctx, cancel := context.WithCancel(graphql.StartOperationTrace(withIdentity(ctx, s.shown.identity)))
+	ctx, cancel := context.WithCancel(graphql.StartOperationTrace(withIdentity(ctx, s.shown.identity, s.client)))
 	o := &operation{cancel: cancel}
 	if !s.admitOperation(id, o) {
 		cancel()
@@ -118,11 +119,12 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 	prepared, response := prepare(ctx, s.exec, params)
 	leave := func() {}
 	if response == nil && prepared.Operation.Operation == ast.Subscription {
-		if refused := s.streams.enter(s.streams.subscriptions, s.client, reasonSubscriptions); refused != nil {
+		who := whose{s.client, s.shown.identity.Worker.ID}
+		if refused := s.streams.enter(s.streams.subscriptions, who, reasonSubscriptions); refused != nil {
 			response = &graphql.Response{Errors: refused.errors()}
 		} else {
 			stop := s.streams.atEnd(cancel)
-			leave = func() { stop(); s.streams.subscriptions.leave(s.client) }
+			leave = func() { stop(); s.streams.subscriptions.leave(who) }
 		}
 	}
 	respond := func(response *graphql.Response) bool { return s.respond(ctx, id, o, response) }

@@ -9,8 +9,6 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
-
-	"spoollock/lock"
 )
 
 // typeEvents is the media type of Server-Sent Events.
@@ -49,23 +47,23 @@ func (t eventStream) Do(w http.ResponseWriter, r *http.Request, exec graphql.Gra
 		return
 	}
 	defer t.streams.open.Done()
+	client, _ := addressOf(r.RemoteAddr)
+	identity := identityOf(r.Context())
 	ctx, cancel := untilExpiry(r.Context())
 	defer cancel()
 	defer t.streams.atCut(cancel)()
 	if response == nil && operation.Operation.Operation == ast.Subscription {
-		client, _ := addressOf(r.RemoteAddr)
-		if refused := t.streams.enter(t.streams.subscriptions, client, reasonSubscriptions); refused != nil {
+		who := whose{client, identity.Worker.ID}
+		if refused := t.streams.enter(t.streams.subscriptions, who, reasonSubscriptions); refused != nil {
 			refuse(w, typeJSON, refused)
 			return
 		}
-		defer t.streams.subscriptions.leave(client)
+		defer t.streams.subscriptions.leave(who)
 		defer t.streams.atEnd(cancel)()
 	}
 	t.streams.events.Add(1)
 	defer t.streams.events.Add(-1)
-	client, _ := addressOf(r.RemoteAddr)
-	caller, _ := lock.CallerOf(ctx)
-	events := t.start(ctx, cancel, w, func() bool { return t.callers.still(ctx, r.Header, client, caller) })
+	events := t.start(ctx, cancel, w, func() bool { return t.callers.still(ctx, r.Header, client, identity.Caller) })
 	defer events.stop()
 	if response != nil && events.next(response) || response == nil && t.run(ctx, exec, operation, events.next) {
 		events.stop() // so that the end is the last that is said

@@ -63,8 +63,8 @@ type streams struct {
 
 func newStreams(limits Limits) *streams {
 	s := &streams{
-		sockets:       newQuota(limits.Subscriptions, limits.AddressSubscriptions),
-		subscriptions: newQuota(limits.Subscriptions, limits.AddressSubscriptions),
+		sockets:       newQuota(limits),
+		subscriptions: newQuota(limits),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.cut, s.cutOff = context.WithCancel(context.Background())
@@ -116,12 +116,12 @@ func (s *streams) counts() StreamCounts {
 }
 
 // enter takes a place of the quota, or says why there is none.
-func (s *streams) enter(q *quota, client netip.Addr, reason string) *refusal {
-	if q.enter(client) {
+func (s *streams) enter(q *quota, who whose, reason string) *refusal {
+	if q.enter(who) {
 		return nil
 	}
 	s.refused.Add(1)
-	return rateLimited(reason, "Too many are open, here or of this address.")
+	return rateLimited(reason, "Too many are open, here, of this address or of this caller.")
 }
 
 func rateLimited(reason, message string) *refusal {
@@ -139,36 +139,51 @@ func shuttingDown() *refusal {
 	}
 }
 
-// quota counts what is open, in all and of each address.
+// whose is what is open: of an address, and where that is known, of a worker.
+type whose struct {
+	address netip.Addr
+	worker  lock.WorkerID
+}
+
+// quota counts what is open, in all, of each address and of each worker.
 type quota struct {
-	most, mostOfAddress int
+	most, mostOfAddress, mostOfWorker int
 
 	mu        sync.Mutex
 	open      int
 	ofAddress map[netip.Addr]int
+	ofWorker  map[lock.WorkerID]int
 }
 
-func newQuota(most, mostOfAddress int) *quota {
-	return &quota{most: most, mostOfAddress: mostOfAddress, ofAddress: map[netip.Addr]int{}}
+func newQuota(limits Limits) *quota {
+	return &quota{
+		most: limits.Subscriptions, mostOfAddress: limits.AddressSubscriptions, mostOfWorker: limits.IdentitySubscriptions,
+		ofAddress: map[netip.Addr]int{}, ofWorker: map[lock.WorkerID]int{},
+	}
 }
 
-func (q *quota) enter(address netip.Addr) bool {
+func (q *quota) enter(who whose) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.open == q.most || q.ofAddress[address] == q.mostOfAddress {
+	if q.open == q.most || q.ofAddress[who.address] == q.mostOfAddress ||
+		who.worker != "" && q.ofWorker[who.worker] == q.mostOfWorker {
 		return false
 	}
 	q.open++
-	q.ofAddress[address]++
+	q.ofAddress[who.address]++
+	q.ofWorker[who.worker]++
 	return true
 }
 
-func (q *quota) leave(address netip.Addr) {
+func (q *quota) leave(who whose) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.open--
-	if q.ofAddress[address]--; q.ofAddress[address] == 0 {
-		delete(q.ofAddress, address)
+	if q.ofAddress[who.address]--; q.ofAddress[who.address] == 0 {
+		delete(q.ofAddress, who.address)
+	}
+	if q.ofWorker[who.worker]--; q.ofWorker[who.worker] == 0 {
+		delete(q.ofWorker, who.worker)
 	}
 }
 

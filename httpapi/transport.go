@@ -24,6 +24,7 @@ import (
 
 	"spoollock/graph"
 	"spoollock/lock"
+	"spoollock/ratelimit"
 )
 
 // transport is GraphQL over HTTP, as the working draft of the specification has
@@ -96,9 +97,14 @@ func (t transport) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 			message: "A subscription needs a WebSocket of " + subprotocol + ", or POST with Accept: " + typeEvents + ".",
 		})
 	default:
-		response, status := t.execute(r.Context(), exec, operation), http.StatusOK
+		ctx, tally := ratelimit.WithTally(r.Context())
+		response, status := t.execute(ctx, exec, operation), http.StatusOK
 		if response.Data == nil {
 			status = statusOf(typeJSON, response.Errors)
+		}
+		if wait, limited := tally.Refused(); limited {
+			status = http.StatusTooManyRequests
+			w.Header().Set("Retry-After", strconv.Itoa(graph.WholeSeconds(wait)))
 		}
 		write(w, answerType, status, response)
 	}

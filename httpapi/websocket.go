@@ -90,11 +90,12 @@ func (t webSocket) Do(w http.ResponseWriter, r *http.Request, exec graphql.Graph
 	}
 	defer t.streams.open.Done()
 	client, _ := addressOf(r.RemoteAddr)
-	if refused := t.streams.enter(t.streams.sockets, client, reasonSockets); refused != nil {
+	who := whose{address: client} // who it is will be said later
+	if refused := t.streams.enter(t.streams.sockets, who, reasonSockets); refused != nil {
 		refuse(w, typeJSON, refused)
 		return
 	}
-	defer t.streams.sockets.leave(client)
+	defer t.streams.sockets.leave(who)
 	s := &socket{webSocket: t, exec: exec, client: client, headers: r.Header, operations: map[string]*operation{}, identified: make(chan shown, 1)}
 	raw := &rawConn{ResponseWriter: w}
 	var err error

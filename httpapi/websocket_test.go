@@ -524,7 +524,7 @@ func handshake(t *testing.T, conn net.Conn) {
 
 func TestStreamsPerAddress(t *testing.T) {
 	t.Parallel()
-	const limited = `{"message":"Too many are open, here or of this address.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
+	const limited = `{"message":"Too many are open, here, of this address or of this caller.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
 	const hangs = `{"query":"subscription{hangs}"}`
 	for name, change := range map[string]func(*httpapi.Limits){
 		"of an address": func(l *httpapi.Limits) { l.AddressSubscriptions = 3 },

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"log/slog"
 )
 
 // What is done on the authority of who the caller is, and not of a token.
@@ -22,24 +23,38 @@ type ResumeRequest struct {
 // It returns [ErrUnauthenticated] if it is not known who the caller is;
 // *OccupiedError if the lock is not the caller's, or was not taken through this
 // package; *ExpiredError if nobody holds the spool, or if the lock that this request
-// got before has ended; *InvalidError; or *UnavailableError.
+// got before has ended; *RateLimitedError; *InvalidError; or *UnavailableError.
 func (s *Service) Resume(ctx context.Context, req ResumeRequest) (Taken, error) {
-	caller, _ := CallerOf(ctx)
-	if !caller.Known() {
-		return Taken{}, ErrUnauthenticated
+	cmd, err := s.resumeCommand(ctx, req)
+	result := Result[Taken]{Err: err}
+	if err == nil {
+		result = tryOne(ctx, s, cmd, s.store.Resume)
 	}
-	cmd := ResumeCommand{Worker: caller.Worker.ID}
-	var err error
-	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
-		return Taken{}, err
+	s.audit(ctx, actionResume, cmd.Tag, result.Err,
+		slog.String("worker", string(cmd.Worker)), slog.Int64("version", int64(result.Value.Lock.Version)),
+		slog.Bool("replayed", result.Value.Replayed))
+	return result.Value, result.Err
+}
+
+func (s *Service) resumeCommand(ctx context.Context, req ResumeRequest) (cmd ResumeCommand, err error) {
+	if err = s.config.Admit(ctx); err != nil {
+		return cmd, err
+	}
+	tag, invalid := s.config.Tags.Parse(req.Tag)
+	caller, _ := CallerOf(ctx)
+	cmd.Tag, cmd.Worker = tag, caller.Worker.ID
+	if !caller.Known() {
+		return cmd, ErrUnauthenticated
+	}
+	if invalid != nil {
+		return cmd, invalid
 	}
 	id, err := requestID(req.RequestID)
 	if err != nil {
-		return Taken{}, err
+		return cmd, err
 	}
 	cmd.Token = NewToken(cmd.Worker, id)
-	result := tryOne(ctx, s, cmd, s.store.Resume)
-	return result.Value, result.Err
+	return cmd, nil
 }
 
 // ForceReleaseRequest is a request to end somebody's lock, as the client wrote it.
@@ -66,32 +81,43 @@ type Forced struct {
 //
 // It returns [ErrUnauthenticated] if it is not known who the caller is;
 // *ForbiddenError without the role ADMIN; *VersionConflictError if the lock has
-// another version; *ExpiredError if nobody holds the spool; *InvalidError; or
-// *UnavailableError.
+// another version; *ExpiredError if nobody holds the spool; *RateLimitedError;
+// *InvalidError; or *UnavailableError.
 func (s *Service) ForceRelease(ctx context.Context, req ForceReleaseRequest) (Forced, error) {
+	cmd, err := s.forceReleaseCommand(ctx, req)
+	result := Result[Forced]{Err: err}
+	if err == nil {
+		result = tryOne(ctx, s, cmd, s.store.ForceRelease)
+	}
+	s.audit(ctx, actionForceRelease, cmd.Tag, result.Err,
+		slog.String("worker", string(result.Value.Released.Owner.ID)), slog.Int64("version", int64(result.Value.Spool.Version)),
+		slog.String("reason", cmd.Reason))
+	return result.Value, result.Err
+}
+
+func (s *Service) forceReleaseCommand(ctx context.Context, req ForceReleaseRequest) (cmd ForceReleaseCommand, err error) {
+	if err = s.config.Admit(ctx); err != nil {
+		return cmd, err
+	}
+	tag, invalid := s.config.Tags.Parse(req.Tag)
 	caller, _ := CallerOf(ctx)
-	if !caller.Known() {
-		return Forced{}, ErrUnauthenticated
-	}
-	if !caller.Role.Includes(RoleAdmin) {
-		return Forced{}, &ForbiddenError{Required: RoleAdmin}
-	}
-	cmd := ForceReleaseCommand{Actor: caller.Worker.ID, Expected: req.ExpectedVersion}
-	var err error
-	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
-		return Forced{}, err
+	cmd.Tag, cmd.Actor, cmd.Expected = tag, caller.Worker.ID, req.ExpectedVersion
+	switch {
+	case !caller.Known():
+		return cmd, ErrUnauthenticated
+	case !caller.Role.Includes(RoleAdmin):
+		return cmd, &ForbiddenError{Required: RoleAdmin}
+	case invalid != nil:
+		return cmd, invalid
 	}
 	if cmd.Reason, err = ParseReason(req.Reason); err != nil {
-		return Forced{}, err
+		return cmd, err
 	}
 	if err = checkVersion(cmd.Expected); err != nil {
-		return Forced{}, err
+		return cmd, err
 	}
-	if cmd.ID, err = requestID(req.RequestID); err != nil {
-		return Forced{}, err
-	}
-	result := tryOne(ctx, s, cmd, s.store.ForceRelease)
-	return result.Value, result.Err
+	cmd.ID, err = requestID(req.RequestID)
+	return cmd, err
 }
 
 // Checked is the answer to a check.

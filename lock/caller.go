@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,10 @@ type Caller struct {
 	// Worker is who the caller is. Without an id, nobody knows.
 	Worker Worker
 	Role   Role
+
+	// Address is from where they ask; zero: not known. It decides nothing of what they
+	// may do.
+	Address netip.Addr
 }
 
 // Known reports whether it is known who the caller is.

@@ -62,6 +62,31 @@ func (e *ExpiredError) Error() string {
 	}
 }
 
+// LimitError says that the worker has as many locks as one may have. It is known
+// approximately, see [Config.Held].
+type LimitError struct {
+	Limit int
+	Held  int // with those that are being taken
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("the worker holds %d spools, of %d that one may hold", e.Held, e.Limit)
+}
+
+// RateLimitedError says that a caller has asked for too many changes. Nothing was
+// changed.
+type RateLimitedError struct {
+	Reason     Reason        // ReasonIdentity or ReasonAddress
+	RetryAfter time.Duration // until the next one is let through
+}
+
+func (e *RateLimitedError) Error() string {
+	if e.Reason == ReasonIdentity {
+		return "the caller has asked for too many changes"
+	}
+	return "too many changes were asked for from the caller's address"
+}
+
 // Outcome says whether an operation that failed may have been applied.
 type Outcome string
 
@@ -117,8 +142,14 @@ const (
 	FieldReason          Field = "reason"
 )
 
-// Reason says in a program's terms what is wrong with an input.
+// Reason says in a program's terms why something is refused.
 type Reason string
+
+// Whose changes are too many.
+const (
+	ReasonIdentity Reason = "IDENTITY" // of all who show that they are the same
+	ReasonAddress  Reason = "ADDRESS"  // of all who come from the same address
+)
 
 // The reasons for which an input is refused.
 const (

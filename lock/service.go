@@ -18,11 +18,24 @@ type Limits struct {
 
 	// MaxTTL is the longest that a lock may remain, counted from any moment.
 	MaxTTL time.Duration
+
+	// LocksPerWorker is how many locks one worker may have; 0: any number.
+	LocksPerWorker int
 }
 
-// Config configures a [Service]. Every field is required.
+// Config configures a [Service]. Every field is required but Held and Admit.
 type Config struct {
 	Limits Limits
+
+	// Held says how many locks a worker is known to have, for Limits.LocksPerWorker. What
+	// other processes did a moment ago may be missing, so that a worker who takes spools
+	// through several of them at once can get some more; what this process is doing is
+	// counted beside it.
+	Held func(WorkerID) int
+
+	// Admit lets a change that the caller of the context asks for through, one item of
+	// several at a time, or fails with *RateLimitedError; nil: it lets all through.
+	Admit func(context.Context) error
 
 	// Tags makes the tags.
 	Tags TagParser
@@ -36,19 +49,29 @@ type Config struct {
 }
 
 // Service takes, releases and extends locks, and says who holds a spool. It
-// checks every input, and tries again where the store was out of reach. Its
-// methods are safe for concurrent use; [Service.Close] ends it.
+// checks every input, and tries again where the store was out of reach. What a caller
+// changes, and is not allowed to change, it says in the log. Its methods are safe for
+// concurrent use; [Service.Close] ends it.
 type Service struct {
-	store   Store
-	config  Config
-	orphans *orphans
-	retries atomic.Int64
+	store    Store
+	config   Config
+	log      *slog.Logger
+	holdings *holdings
+	orphans  *orphans
+	retries  atomic.Int64
 }
 
 // NewService returns a Service over store. It starts nothing until an answer is
 // lost.
 func NewService(store Store, config Config, log *slog.Logger) *Service {
-	return &Service{store: store, config: config, orphans: newOrphans(store, config.Timeout, log)}
+	if config.Admit == nil {
+		config.Admit = func(context.Context) error { return nil }
+	}
+	return &Service{
+		store: store, config: config, log: log,
+		holdings: newHoldings(config.Limits.LocksPerWorker, config.Held),
+		orphans:  newOrphans(store, config.Timeout, log),
+	}
 }
 
 // Close goes on taking back what is still to be taken back, until ctx is done. An
@@ -101,9 +124,10 @@ type Taken struct {
 // It returns *OccupiedError if anybody holds the spool, the same worker
 // included; *VersionConflictError if the spool is free and its version is not
 // the expected one; *ExpiredError if the lock that this request took before has
-// ended; *ForbiddenError if the caller may not act as the worker; *InvalidError; or
-// *UnavailableError. A request that was sent before
-// with the same id and worker gets its lock again, whatever else it says.
+// ended; *ForbiddenError if the caller may not act as the worker; *LimitError if the
+// spool is free, and the worker has as many locks as it may have; *RateLimitedError;
+// *InvalidError; or *UnavailableError. A request that was sent before with the same id
+// and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	return one(s.takeAll(ctx, []TakeRequest{req}))
 }
@@ -119,10 +143,20 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 }
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
-	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, s.takeCommand)
-	for i, tried := range try(ctx, s, cmds.parsed, s.store.Take) {
+	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, admitted(ctx, s, s.takeCommand))
+	for _, at := range cmds.places {
+		cmd := &cmds.all[at]
+		cmd.Limit = s.holdings.begin(cmd.Owner.ID)
+		defer s.holdings.end(cmd.Owner.ID)
+	}
+	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Take) {
 		at := cmds.places[i]
-		results[at] = s.settle(ctx, reqs[at], cmds.parsed[i], tried)
+		results[at] = s.settle(ctx, reqs[at], cmds.all[at], tried)
+	}
+	for i, result := range results {
+		s.audit(ctx, actionTake, cmds.all[i].Tag, result.Err,
+			slog.String("worker", string(cmds.all[i].Owner.ID)), slog.Int64("version", int64(result.Value.Lock.Version)),
+			slog.Bool("replayed", result.Value.Replayed))
 	}
 	return results
 }
@@ -192,7 +226,7 @@ type Released struct {
 // that does not hold the spool, the outcome says what became of it.
 //
 // It returns *ForbiddenError if the caller may not act as the worker whom the token
-// names; *InvalidError; or *UnavailableError.
+// names; *RateLimitedError; *InvalidError; or *UnavailableError.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (Released, error) {
 	return one(s.releaseAll(ctx, []ReleaseRequest{req}))
 }
@@ -209,9 +243,16 @@ func (s *Service) ReleaseAll(ctx context.Context, reqs []ReleaseRequest) ([]Resu
 }
 
 func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Result[Released] {
-	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](ctx, reqs, s.releaseCommand)
-	for i, tried := range try(ctx, s, cmds.parsed, s.store.Release) {
+	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](ctx, reqs, admitted(ctx, s, s.releaseCommand))
+	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Release) {
 		results[cmds.places[i]] = tried.Result
+	}
+	for i, result := range results {
+		if result.Err == nil && result.Value.Outcome != OutcomeReleased {
+			continue
+		}
+		s.audit(ctx, actionRelease, cmds.all[i].Tag, result.Err,
+			slog.String("worker", string(OwnerOf(cmds.all[i].Token.Reveal()))), slog.Int64("version", int64(result.Value.Spool.Version)))
 	}
 	return results
 }
@@ -244,7 +285,7 @@ type ExtendRequest struct {
 // for it; *OccupiedError if somebody else does; *ForbiddenError as [Service.Release]
 // does; *InvalidError, for [FieldExtension] if the remaining time would
 // pass MaxTTL (Max then says how many seconds are still allowed) or the lock
-// never lapses; or *UnavailableError.
+// never lapses; *RateLimitedError; or *UnavailableError.
 func (s *Service) Extend(ctx context.Context, req ExtendRequest) (Lock, error) {
 	return one(s.extendAll(ctx, []ExtendRequest{req}))
 }
@@ -261,9 +302,14 @@ func (s *Service) ExtendAll(ctx context.Context, reqs []ExtendRequest) ([]Result
 }
 
 func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[Lock] {
-	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](ctx, reqs, s.extendCommand)
-	for i, tried := range try(ctx, s, cmds.parsed, s.store.Extend) {
+	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](ctx, reqs, admitted(ctx, s, s.extendCommand))
+	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Extend) {
 		results[cmds.places[i]] = tried.Result
+	}
+	for i, result := range results {
+		s.audit(ctx, actionExtend, cmds.all[i].Tag, result.Err,
+			slog.String("worker", string(OwnerOf(cmds.all[i].Token.Reveal()))), slog.Int64("version", int64(result.Value.Version)),
+			slog.Time("expires", result.Value.ExpiresAt))
 	}
 	return results
 }
@@ -298,7 +344,7 @@ func (s *Service) Spools(ctx context.Context, tags []string) ([]Result[Spool], e
 
 func (s *Service) spools(ctx context.Context, tags []string, parse func(string) (Tag, error)) []Result[Spool] {
 	parsed, results := parseAll[string, Tag, Spool](ctx, tags, func(_ Caller, tag string) (Tag, error) { return parse(tag) })
-	for i, tried := range try(ctx, s, parsed.parsed, s.store.Read) {
+	for i, tried := range try(ctx, s, parsed.parsed(), s.store.Read) {
 		results[parsed.places[i]] = notApplied(tried.Result)
 	}
 	return results
@@ -347,27 +393,43 @@ func notApplied[T any](result Result[T]) Result[T] {
 // one is the result of a single request.
 func one[T any](results []Result[T]) (T, error) { return results[0].Value, results[0].Err }
 
-// parsedAll are the requests that could be parsed, and their places among all.
+// parsedAll are the commands of requests, each at its request's place, and the places of
+// those that can be executed. Of another command is there what was parsed before its
+// error.
 type parsedAll[C any] struct {
-	parsed []C
+	all    []C
 	places []int
+}
+
+func (p parsedAll[C]) parsed() (cmds []C) {
+	for _, at := range p.places {
+		cmds = append(cmds, p.all[at])
+	}
+	return cmds
+}
+
+// admitted has each request let through before it is parsed.
+func admitted[R, C any](ctx context.Context, s *Service, parse func(Caller, R) (C, error)) func(Caller, R) (C, error) {
+	return func(caller Caller, req R) (cmd C, err error) {
+		if err := s.config.Admit(ctx); err != nil {
+			return cmd, err
+		}
+		return parse(caller, req)
+	}
 }
 
 // parseAll parses each request of the caller; what cannot be parsed has its error
 // among the results, which have a place for each request.
 func parseAll[R, C, T any](ctx context.Context, reqs []R, parse func(Caller, R) (C, error)) (parsedAll[C], []Result[T]) {
 	caller, _ := CallerOf(ctx)
-	var all parsedAll[C]
+	cmds := parsedAll[C]{all: make([]C, len(reqs))}
 	results := make([]Result[T], len(reqs))
 	for i, req := range reqs {
-		cmd, err := parse(caller, req)
-		if err != nil {
-			results[i].Err = err
-			continue
+		if cmds.all[i], results[i].Err = parse(caller, req); results[i].Err == nil {
+			cmds.places = append(cmds.places, i)
 		}
-		all.parsed, all.places = append(all.parsed, cmd), append(all.places, i)
 	}
-	return all, results
+	return cmds, results
 }
 
 // MaxBatch is the most spools that one request can be about.

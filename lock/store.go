@@ -22,7 +22,8 @@ type Store interface {
 	//
 	// It fails with *ExpiredError where the token's lock has ended, *OccupiedError
 	// where another token holds the spool, *VersionConflictError where the spool
-	// is free and its version is not the expected one.
+	// is free and its version is not the expected one, and with cmd.Limit, if that is
+	// set, where it would take the spool.
 	Take(ctx context.Context, cmds []TakeCommand) []Result[Taken]
 
 	// Release ends the lock that the token holds, and no other. A token that does
@@ -78,7 +79,8 @@ type TakeCommand struct {
 	Note     string
 	TTL      time.Duration
 	Token    Token
-	Expected *Version // nil: whatever the version
+	Expected *Version    // nil: whatever the version
+	Limit    *LimitError // not nil: the owner gets no further lock, only one that the token has
 }
 
 // ReleaseCommand asks a [Store] to end a lock.

@@ -42,6 +42,7 @@ func TestCluster(t *testing.T) {
 		t.Cleanup(func() { _ = store.Close() })
 		locktest.Run(t, store)
 		followKeys(t, store, cluster)
+		drawEverywhere(t, store)
 		keepUntilLive(t, url)
 	})
 	t.Run("moving slot", func(t *testing.T) {

@@ -144,6 +144,9 @@ func TestACL(t *testing.T) {
 	used := map[string]bool{}
 	t.Run("conformance", func(t *testing.T) { locktest.Run(t, open(t, url)) })
 	t.Run("floor", func(t *testing.T) { keepUntilLive(t, url) })
+	if _, err := open(t, url).Draw(t.Context(), map[string]int{"identity:93": 1}, 20, 40); err != nil {
+		t.Errorf("rates: %v", err)
+	}
 	stats, err := admin.InfoMap(t.Context(), "commandstats").Result()
 	if err != nil {
 		t.Fatal(err)

@@ -5,9 +5,11 @@
 -- ARGV[5]  owner's name
 -- ARGV[6]  note; empty: none
 -- ARGV[7]  version the spool must have; empty: any
+-- ARGV[8]  1: the worker gets no further lock; 0: it may have one
 --
 -- Decides TAKEN; REPLAYED: the token holds it already; ENDED: the token's lock
--- has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version.
+-- has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version;
+-- LIMIT: it is free, and the worker gets no further lock.
 
 if value == ARGV[3] then
   touch()
@@ -26,6 +28,9 @@ if value then
 end
 if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= version then
   return reply('CONFLICT')
+end
+if ARGV[8] == '1' then
+  return reply('LIMIT')
 end
 
 grow()

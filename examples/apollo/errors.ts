@@ -7,7 +7,8 @@
 //                      BROKEN; the answers to LOST get lost, and those to SLOW wait
 //                      for the end
 //   DOWN_GRAPHQL_URL   a service whose Redis is gone
-//   OPEN_GRAPHQL_URL   a service that does not know who its clients are
+//   OPEN_GRAPHQL_URL   a service that does not know who its clients are, where a worker can
+//                      hold one spool, and which few changes can be asked of
 //
 // It prints the names of the extensions that were read, by code.
 import {
@@ -139,6 +140,17 @@ await fails(tomar({ ...jp, tagSpool: "FOREIGN" }), {
 
 const open = newClient(new HttpLink({ uri: process.env.OPEN_GRAPHQL_URL! }));
 await fails(open.mutate({ mutation: RESUME, variables: { input: { tagSpool } } }), { code: "UNAUTHENTICATED" });
+
+// Somebody wants too much: a second spool, and then too many changes at once.
+
+const third = { ...mr, tagSpool: `MK-${randomUUID()}`, requestId: undefined, workerId: "96" };
+await tomar(third, open);
+await fails(tomar({ ...third, tagSpool: `MK-${randomUUID()}` }, open), { code: "LOCK_LIMIT_REACHED", limit: 1, held: 1 });
+const releases = Array.from({ length: 50 }, () =>
+  open.mutate({ mutation: RELEASE, variables: { input: { tagSpool: third.tagSpool, lockToken: "96:another" } } }),
+);
+await fails(Promise.all(releases), { code: "RATE_LIMITED", retryAfterSeconds: 1, reason: "ADDRESS" });
+await Promise.allSettled(releases);
 
 // What is asked for is wrong.
 

@@ -1510,7 +1510,8 @@ the extensions of its error. What a code has nothing to say of is null.
 type SpoolError {
   """
   As ` + "`" + `code` + "`" + ` in the extensions: ` + "`" + `SPOOL_OCCUPIED VERSION_CONFLICT LOCK_EXPIRED
-  BAD_USER_INPUT SERVICE_UNAVAILABLE INTERNAL_SERVER_ERROR` + "`" + `.
+  LOCK_LIMIT_REACHED BAD_USER_INPUT FORBIDDEN RATE_LIMITED SERVICE_UNAVAILABLE
+  INTERNAL_SERVER_ERROR` + "`" + `.
   """
   code: String!
 
@@ -1522,7 +1523,7 @@ type SpoolError {
 
   """
   Whether the same item may succeed when it is sent again as it is; with
-  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` and ` + "`" + `RATE_LIMITED` + "`" + `.
   """
   retryable: Boolean!
 
@@ -1552,7 +1553,8 @@ type SpoolError {
   field: String
 
   """
-  What is wrong with it; with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  What is wrong with it, with ` + "`" + `BAD_USER_INPUT` + "`" + `; whose changes are too many, with
+  ` + "`" + `RATE_LIMITED` + "`" + `.
   """
   reason: String
 
@@ -1562,7 +1564,7 @@ type SpoolError {
   outcome: String
 
   """
-  In how many seconds to try again, where that is known.
+  In how many seconds to try again; with ` + "`" + `RATE_LIMITED` + "`" + `.
   """
   retryAfterSeconds: Int
 }
@@ -1917,6 +1919,11 @@ Every one of them can fail with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` (` + "
 again without danger, and so can a release. Without one, a take of unknown outcome
 is taken back by the service, and an extension may have been applied.
 
+Every one of them, and each item of a batch, can fail with ` + "`" + `RATE_LIMITED` + "`" + `
+(` + "`" + `retryAfterSeconds` + "`" + `, and ` + "`" + `reason` + "`" + `: ` + "`" + `IDENTITY` + "`" + ` or ` + "`" + `ADDRESS` + "`" + `) where its caller, or all of
+its address, have asked for too many changes. Then nothing was changed, and it can be sent
+again after that time.
+
 A batch fails as a whole only with ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `items` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + `
 or ` + "`" + `DUPLICATE` + "`" + `), where there are none, more than 50, or a tag twice, and then nothing
 was changed. Otherwise each item succeeds or fails on its own, and has its result at
@@ -1931,7 +1938,8 @@ type Mutation {
   remainingSeconds` + "`" + ` of the lock in the way. Fails with ` + "`" + `VERSION_CONFLICT` + "`" + `
   (` + "`" + `tagSpool expected actual` + "`" + `) if it is free and ` + "`" + `expectedVersion` + "`" + ` is not met, and
   with ` + "`" + `LOCK_EXPIRED` + "`" + ` (` + "`" + `tagSpool cause` + "`" + `) if the lock that this very request took
-  before has ended.
+  before has ended. Fails with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + ` (` + "`" + `limit held` + "`" + `) if it is free, and the
+  worker has as many spools as one may have.
   """
   tomarSpool(
     """
@@ -2413,7 +2421,8 @@ type LockLimits {
   batchSize: Int!
 
   """
-  How many spools one worker should hold at most. Not enforced yet.
+  How many spools one worker can hold. One more is refused with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `. It is
+  approximate: what other processes of the service did a moment ago may not be counted.
   """
   maxLocksPerWorker: Int!
 }

@@ -125,7 +125,8 @@ type LockLimits struct {
 	MaxTTLSeconds int `json:"maxTtlSeconds"`
 	// The most spools that one request can be about: items of a batch, tags of `spools`.
 	BatchSize int `json:"batchSize"`
-	// How many spools one worker should hold at most. Not enforced yet.
+	// How many spools one worker can hold. One more is refused with `LOCK_LIMIT_REACHED`. It is
+	// approximate: what other processes of the service did a moment ago may not be counted.
 	MaxLocksPerWorker int `json:"maxLocksPerWorker"`
 }
 
@@ -141,6 +142,11 @@ type LockLimits struct {
 // `NOT_APPLIED` or `UNKNOWN`). With its `requestId`, the same request can then be sent
 // again without danger, and so can a release. Without one, a take of unknown outcome
 // is taken back by the service, and an extension may have been applied.
+//
+// Every one of them, and each item of a batch, can fail with `RATE_LIMITED`
+// (`retryAfterSeconds`, and `reason`: `IDENTITY` or `ADDRESS`) where its caller, or all of
+// its address, have asked for too many changes. Then nothing was changed, and it can be sent
+// again after that time.
 //
 // A batch fails as a whole only with `BAD_USER_INPUT` for `items` (reason `OUT_OF_RANGE`
 // or `DUPLICATE`), where there are none, more than 50, or a tag twice, and then nothing
@@ -252,13 +258,14 @@ type Spool struct {
 // the extensions of its error. What a code has nothing to say of is null.
 type SpoolError struct {
 	// As `code` in the extensions: `SPOOL_OCCUPIED VERSION_CONFLICT LOCK_EXPIRED
-	// BAD_USER_INPUT SERVICE_UNAVAILABLE INTERNAL_SERVER_ERROR`.
+	// LOCK_LIMIT_REACHED BAD_USER_INPUT FORBIDDEN RATE_LIMITED SERVICE_UNAVAILABLE
+	// INTERNAL_SERVER_ERROR`.
 	Code string `json:"code"`
 	// A sentence for a person. It holds the bounds of what was out of them, and the id
 	// under which the service's log has the details of an `INTERNAL_SERVER_ERROR`.
 	Message string `json:"message"`
 	// Whether the same item may succeed when it is sent again as it is; with
-	// `SERVICE_UNAVAILABLE`.
+	// `SERVICE_UNAVAILABLE` and `RATE_LIMITED`.
 	Retryable bool `json:"retryable"`
 	// The lock in the way; with `SPOOL_OCCUPIED`.
 	Owner *SpoolLock `json:"owner,omitempty"`
@@ -270,11 +277,12 @@ type SpoolError struct {
 	Actual *int64 `json:"actual,omitempty"`
 	// The input that was not acceptable, by its bare name; with `BAD_USER_INPUT`.
 	Field *string `json:"field,omitempty"`
-	// What is wrong with it; with `BAD_USER_INPUT`.
+	// What is wrong with it, with `BAD_USER_INPUT`; whose changes are too many, with
+	// `RATE_LIMITED`.
 	Reason *string `json:"reason,omitempty"`
 	// `NOT_APPLIED` or `UNKNOWN`; with `SERVICE_UNAVAILABLE`.
 	Outcome *string `json:"outcome,omitempty"`
-	// In how many seconds to try again, where that is known.
+	// In how many seconds to try again; with `RATE_LIMITED`.
 	RetryAfterSeconds *int `json:"retryAfterSeconds,omitempty"`
 }
 

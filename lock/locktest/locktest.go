@@ -27,6 +27,7 @@ func Run(t *testing.T, store lock.Store) {
 		"a take answers the lock and a read shows it":                  takeAndRead,
 		"a held spool refuses everybody and names its owner":           occupied,
 		"a token taken twice is one lock":                              replay,
+		"a worker at its limit gets a lock that it has, and no other":  atLimit,
 		"a released token never takes again":                           spentReleased,
 		"a lapsed token never takes again":                             spentLapsed,
 		"a spent token is told so while somebody else holds":           spentWhileHeld,
@@ -274,6 +275,32 @@ func replay(t *testing.T, b *bench) {
 		t.Fatal("not answered as replayed")
 	}
 	b.sameLock(again, taken)
+}
+
+func atLimit(t *testing.T, b *bench) {
+	limit := &lock.LimitError{Limit: 1, Held: 1}
+	cmd := b.command()
+	taken := b.take(cmd)
+	cmd.Limit = limit
+	again, replayed, err := b.store.Take(b.ctx, cmd)
+	must(t, err)
+	if !replayed {
+		t.Fatal("not answered as replayed")
+	}
+	b.sameLock(again, taken)
+	another := b.command()
+	another.Limit = limit
+	_, _, err = b.store.Take(b.ctx, another)
+	_ = wantError[*lock.OccupiedError](t, err)
+	b.release(cmd.Token)
+	_, _, err = b.store.Take(b.ctx, cmd)
+	b.wantEnded(err, lock.EndReleased)
+	if _, _, err = b.store.Take(b.ctx, another); !errors.Is(err, limit) {
+		t.Fatalf("error is %v", err)
+	}
+	if spool := b.read(); spool.Lock != nil {
+		t.Fatalf("held all the same: %+v", spool)
+	}
 }
 
 func spentReleased(t *testing.T, b *bench) {

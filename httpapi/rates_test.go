@@ -1,0 +1,284 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"spoollock/httpapi"
+	"spoollock/lock"
+	"spoollock/ratelimit"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+// The budget of the tests, changes a second; at once, twice as many.
+const budget = 5
+
+// asked is what became of many takes: how many got their spool, and for how many it was
+// said when to come back.
+type asked struct{ taken, limited int }
+
+func (a *asked) add(more asked) { a.taken, a.limited = a.taken+more.taken, a.limited+more.limited }
+
+// floods are the ways to ask for n takes.
+var floods = map[string]func(a *api, n int) asked{
+	"aliases":     floodByAliases,
+	"batches":     floodByBatches,
+	"connections": floodByConnections,
+	"a WebSocket": floodByWebSocket,
+}
+
+// taking is one take, in the document itself.
+func taking(i int) string {
+	return fmt.Sprintf(`tomarSpool(input:{tagSpool:"MK-%d",workerId:"93",workerNombre:"MR(93)"}){lockToken}`, i)
+}
+
+// floodByAliases sends as few documents as the bound on the overlap of fields allows.
+func floodByAliases(a *api, n int) (all asked) {
+	a.t.Helper()
+	const most = 200
+	for from := 0; from < n; from += most {
+		var fields strings.Builder
+		for i := from; i < min(from+most, n); i++ {
+			fmt.Fprintf(&fields, "a%d:%s ", i, taking(i))
+		}
+		all.add(a.count(a.post("mutation{"+fields.String()+"}", nil)))
+	}
+	return all
+}
+
+func floodByBatches(a *api, n int) asked {
+	a.t.Helper()
+	var variables, fields []string
+	inputs := map[string]any{}
+	for b := range n / lock.MaxBatch {
+		var items []any
+		for i := range lock.MaxBatch {
+			items = append(items, map[string]any{"tagSpool": fmt.Sprintf("MK-%d-%d", b, i), "workerId": "93", "workerNombre": "MR(93)"})
+		}
+		inputs[fmt.Sprint("i", b)] = map[string]any{"items": items}
+		variables = append(variables, fmt.Sprintf("$i%d:TomarSpoolsInput!", b))
+		fields = append(fields, fmt.Sprintf("b%d:tomarSpools(input:$i%d){results{lockToken error{code reason retryable retryAfterSeconds}}}", b, b))
+	}
+	return a.count(a.post("mutation("+strings.Join(variables, ",")+"){"+strings.Join(fields, " ")+"}", inputs))
+}
+
+func floodByConnections(a *api, n int) (all asked) {
+	a.t.Helper()
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	for i := range n {
+		sending.Go(func() {
+			one := a.count(a.post("mutation{"+taking(i)+"}", nil))
+			mu.Lock()
+			defer mu.Unlock()
+			all.add(one)
+		})
+	}
+	sending.Wait()
+	return all
+}
+
+func floodByWebSocket(a *api, n int) (all asked) {
+	a.t.Helper()
+	s := (&streamAPI{api: a}).open(`{"type":"connection_init","payload":{"authorization":"Bearer worker"}}`)
+	s.want(`{"type":"connection_ack"}`)
+	for i := range n {
+		s.send(subscribe(fmt.Sprint(i), "mutation{"+taking(i)+"}"))
+	}
+	for range 2 * n { // each has an answer, and an end
+		text, err := s.read()
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		all.add(a.count(http.StatusOK, text))
+	}
+	return all
+}
+
+// count counts the takes of an answer, and sees that it is right about those that were
+// refused: 429 where none got its spool.
+func (a *api) count(status int, body string) asked {
+	a.t.Helper()
+	one := asked{strings.Count(body, `"lockToken":"`), strings.Count(body, `"RATE_LIMITED"`)}
+	if strings.Count(body, `"retryAfterSeconds":1`) != one.limited || strings.Count(body, `"retryable":true`) != strings.Count(body, `"retryable"`) {
+		a.t.Errorf("the answer is %.500s", body)
+	}
+	want := http.StatusOK
+	if one.taken == 0 && one.limited > 0 && !strings.Contains(body, `"type":"next"`) {
+		want = http.StatusTooManyRequests
+	}
+	if status != want {
+		a.t.Errorf("the status is %d for %+v", status, one)
+	}
+	return one
+}
+
+// Whichever way somebody asks for 500 takes, the same budget bounds them: what one can
+// ask for at once, and what comes to it in the time that it takes.
+func TestFloodsAreBounded(t *testing.T) {
+	t.Parallel()
+	for flood, ask := range floods {
+		for reason, rates := range map[string]ratelimit.Config{
+			"IDENTITY": {PerIdentity: budget, PerAddress: 1 << 20},
+			"ADDRESS":  {PerIdentity: 1 << 20, PerAddress: budget},
+		} {
+			t.Run(flood+" by "+reason, func(t *testing.T) {
+				t.Parallel()
+				server := redistest.Start(t)
+				a := newBoundedAPI(t, server.URL, 0, ratelimit.New(rates).Admit, func(c *httpapi.Config) {
+					c.Identify = people{"worker": known("93", lock.RoleAdmin)}.identify
+					c.Limits.Aliases, c.Limits.RootFields, c.Limits.Tokens, c.Limits.Complexity = 1000, 1000, 1<<20, 1<<20
+					c.Limits.BodyBytes, c.Limits.SocketOperations, c.Limits.SocketMessages = 1<<20, 1000, 1000
+				})
+				a.client.Transport = as{"worker", a.client.Transport}
+				begun := time.Now()
+				got := ask(a, 500)
+				most := budget*2 + budget*int(time.Since(begun)/time.Second+1)
+				if got.taken < budget*2 || got.taken > most || got.taken+got.limited != 500 {
+					t.Errorf("%+v of 500, and the budget is for %d", got, most)
+				}
+				client := server.Client()
+				defer client.Close() //nolint:errcheck // a client of the moment
+				if held, err := client.Keys(t.Context(), "spool_lock:*").Result(); err != nil || len(held) != got.taken {
+					t.Errorf("%d are held, %v, and %d were said to be taken", len(held), err, got.taken)
+				}
+				if status, body := a.post("mutation{"+taking(0)+"}", nil); status == http.StatusTooManyRequests && !strings.Contains(body, `"reason":"`+reason+`"`) {
+					t.Errorf("the reason is in %s", body)
+				}
+			})
+		}
+	}
+}
+
+// Of a request of which something was done, the status is 200; of one of which nothing
+// was for its rate, 429. Questions are not counted.
+func TestRateInAnswers(t *testing.T) {
+	t.Parallel()
+	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
+	a := newBoundedAPI(t, repository.EmbeddedURL, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a.client.Transport = as{"worker", a.client.Transport}
+	limited := func(path string) string {
+		return `{"message":"The caller has asked for too many changes.","path":[` + path + `],"locations":[{"line":1,"column":10}],` +
+			`"extensions":{"code":"RATE_LIMITED","reason":"IDENTITY","retryAfterSeconds":1}}`
+	}
+	// Far more than the two that the budget has, so that no time makes up for them.
+	var items []any
+	for i := range lock.MaxBatch {
+		items = append(items, map[string]any{"tagSpool": fmt.Sprint("MK-", i)})
+	}
+	status, body := a.post(`mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){taken failed}}`, input(map[string]any{"items": items}))
+	if status != http.StatusOK || !strings.HasPrefix(body, `{"data":{"tomarSpools":{"taken":`) || strings.Contains(body, `"taken":0`) || strings.Contains(body, `"failed":0`) {
+		t.Errorf("a batch is answered %d %s", status, body)
+	}
+	for _, document := range []string{
+		`mutation{releaseSpool(input:{tagSpool:"MK-0",lockToken:"acme.7:x"}){released}}`,
+		`mutation{extendLock(input:{tagSpool:"MK-0",lockToken:"acme.7:x",additionalSeconds:1}){lock{id}}}`,
+		`mutation{resumeSpool(input:{tagSpool:"MK-0"}){lockToken}}`,
+	} {
+		field, _, _ := strings.Cut(strings.TrimPrefix(document, "mutation{"), "(")
+		a.awaitLimited(document, `{"errors":[`+limited(`"`+field+`"`)+`],"data":{"`+field+`":null}}`)
+	}
+	if status, body := a.post(`{spoolLocks(first:1){totalCount} lockLimits{batchSize} spoolLock(tagSpool:"MK-0"){ownerId}}`, nil); status != http.StatusOK || strings.Contains(body, "RATE") {
+		t.Errorf("questions are answered %d %s", status, body)
+	}
+}
+
+// awaitLimited sends the document until its rate is too high.
+func (a *api) awaitLimited(document, want string) {
+	a.t.Helper()
+	for range 1000 {
+		response, body := a.do(http.MethodPost, "/graphql", queried(document), "Content-Type", "application/json")
+		if response.StatusCode == http.StatusOK {
+			continue
+		}
+		if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "1" || strings.TrimSpace(body) != want {
+			a.t.Errorf("%s is answered %d %v\n%s, want\n%s", document, response.StatusCode, response.Header, body, want)
+		}
+		return
+	}
+	a.t.Errorf("%s is let through a thousand times", document)
+}
+
+// A worker who has as many spools as it may have gets no other one, but every answer that
+// it had before.
+func TestLockLimitInAnswers(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{repository.EmbeddedURL, redistest.Start(t).URL} {
+		a := newBoundedAPI(t, url, 3, nil)
+		take := func(tag string) map[string]any {
+			return map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "requestId": uuid.NewString()}
+		}
+		const batch = `mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){taken failed results{lockToken replayed error{code retryable}}}}`
+		items := []any{take("MK-1"), take("MK-2"), take("MK-3"), take("MK-4")}
+		refused := `{"lockToken":null,"replayed":null,"error":{"code":"LOCK_LIMIT_REACHED","retryable":false}}`
+		taken := func(replayed bool) string {
+			return fmt.Sprintf(`{"lockToken":"93:UUID","replayed":%t,"error":null}`, replayed)
+		}
+		a.want(batch, input(map[string]any{"items": items}), 200,
+			`{"data":{"tomarSpools":{"taken":3,"failed":1,"results":[`+taken(false)+`,`+taken(false)+`,`+taken(false)+`,`+refused+`]}}}`)
+		a.want(batch, input(map[string]any{"items": items}), 200,
+			`{"data":{"tomarSpools":{"taken":3,"failed":1,"results":[`+taken(true)+`,`+taken(true)+`,`+taken(true)+`,`+refused+`]}}}`)
+		a.want(`mutation($input:TomarSpoolInput!){tomarSpool(input:$input){lockToken}}`, input(take("MK-4")), 200,
+			`{"errors":[{"message":"The worker holds 3 spools, of 3 that one may hold.","path":["tomarSpool"],"locations":[{"line":1,"column":35}],`+
+				`"extensions":{"code":"LOCK_LIMIT_REACHED","held":3,"limit":3}}],"data":{"tomarSpool":null}}`)
+		a.want(`{spoolLock(tagSpool:"MK-4"){ownerId} lockLimits{maxLocksPerWorker}}`, nil, 200, `{"data":{"spoolLock":null,"lockLimits":{"maxLocksPerWorker":3}}}`)
+		other := take("MK-4")
+		other["workerId"] = "94"
+		a.want(`mutation($input:TomarSpoolInput!){tomarSpool(input:$input){replayed}}`, input(other), 200, `{"data":{"tomarSpool":{"replayed":false}}}`)
+		if _, body := a.post(`mutation($input:TomarSpoolInput!){tomarSpool(input:$input){lockToken}}`, input(take("MK-4"))); !strings.Contains(body, "SPOOL_OCCUPIED") {
+			t.Errorf("an occupied spool is answered %s", body)
+		}
+		token := "93:" + items[0].(map[string]any)["requestId"].(string)
+		a.want(`mutation($input:ReleaseSpoolInput!){releaseSpool(input:$input){outcome}}`, input(map[string]any{"tagSpool": "MK-1", "lockToken": token}), 200,
+			`{"data":{"releaseSpool":{"outcome":"RELEASED"}}}`)
+		a.take(take("MK-5"))
+	}
+}
+
+// Subscriptions of one caller are bounded whatever they come over, and those of others
+// are not.
+func TestStreamsPerIdentity(t *testing.T) {
+	t.Parallel()
+	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.IdentitySubscriptions = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
+	open := func(credential string) *ws {
+		s := a.open(`{"type":"connection_init","payload":{"authorization":"Bearer ` + credential + `"}}`)
+		s.want(`{"type":"connection_ack"}`)
+		return s
+	}
+	first, second := open("worker"), open("worker")
+	first.send(subscribe("1", "subscription{hangs}"))
+	first.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	a.client.Transport = as{"worker", a.client.Transport}
+	stream := a.stream(`{"query":"subscription{hangs}"}`)
+	a.waitFor("two run", func() bool { return a.trial.running.Load() == 2 })
+	second.send(subscribe("1", "subscription{hangs}"))
+	text, err := second.read()
+	var message struct {
+		Type    string
+		Payload []struct{ Extensions map[string]any }
+	}
+	if err != nil || json.Unmarshal([]byte(text), &message) != nil || message.Type != "error" || message.Payload[0].Extensions["code"] != "RATE_LIMITED" {
+		t.Errorf("one too many is answered %s, %v", text, err)
+	}
+	response, body := a.do(http.MethodPost, "/graphql", `{"query":"subscription{hangs}"}`, "Content-Type", "application/json", "Accept", "text/event-stream")
+	if response.StatusCode != http.StatusTooManyRequests || !slices.Equal(response.Header["Retry-After"], []string{"1"}) {
+		t.Errorf("a stream too many is answered %d %s", response.StatusCode, body)
+	}
+	other := open("other")
+	other.send(subscribe("1", "subscription{hangs}"))
+	other.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	_ = stream.Body.Close()
+	a.waitFor("there is room", func() bool { return a.handler.Streams().Subscriptions == 2 })
+	second.send(subscribe("2", "subscription{hangs}"))
+	second.want(`{"type":"next","id":"2","payload":{"data":{"hangs":0}}}`)
+}

@@ -1,0 +1,174 @@
+package lock_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"spoollock/lock"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+// audited is a service, and reads what it says in its log.
+func audited(t *testing.T, url string, config lock.Config) (service *lock.Service, records func() []map[string]any) {
+	t.Helper()
+	var text lines
+	log := slog.New(slog.NewJSONHandler(&text, nil))
+	store, err := repository.Open(repository.Config{URL: url, MaxConnections: 5, Timeout: config.Timeout, Memory: time.Hour}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service = lock.NewService(store, config, log)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		service.Close(ctx)
+		_ = store.Close()
+	})
+	return service, func() (all []map[string]any) {
+		t.Helper()
+		for line := range strings.Lines(text.take()) {
+			var record map[string]any
+			if err := json.Unmarshal([]byte(line), &record); err != nil {
+				t.Fatal(err)
+			}
+			if record["msg"] == "audit" {
+				all = append(all, record)
+			}
+		}
+		return all
+	}
+}
+
+// lines is a log that several goroutines write.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// take returns what was written since the last call.
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
+
+// Each change has one record of who made it, of what, from where; so has each that its
+// caller may not make; and what changed nothing has none.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	service, records := audited(t, redistest.Start(t).URL, config())
+	as := func(c lock.Caller) context.Context {
+		c.Address = netip.MustParseAddr("10.0.0.7")
+		return lock.WithCaller(newContext(t), c)
+	}
+	want := func(what string, wanted ...string) {
+		t.Helper()
+		got := records()
+		if len(got) != len(wanted) {
+			t.Fatalf("%s has the records %v, want %q", what, got, wanted)
+		}
+		for i, record := range got {
+			delete(record, "time")
+			delete(record, "msg")
+			for _, name := range []string{"version", "expires"} {
+				if _, ok := record[name]; ok {
+					record[name] = "SOME"
+				}
+			}
+			text, err := json.Marshal(record)
+			if err != nil || string(text) != wanted[i] {
+				t.Errorf("%s has the record\n%s, want\n%s", what, text, wanted[i])
+			}
+		}
+	}
+	tag, id := "MK-"+uuid.NewString(), uuid.NewString()
+	record := func(action, outcome, caller, role, more string) string {
+		level := "INFO"
+		if outcome == "FORBIDDEN" || outcome == "UNAUTHENTICATED" {
+			level = "WARN"
+		}
+		before, after, _ := strings.Cut(more, "|")
+		return `{"action":"` + action + `","address":"10.0.0.7","caller":"` + caller + `",` + before + `"level":"` + level +
+			`","outcome":"` + outcome + `",` + after + `"role":"` + role + `","tag":"` + tag + `","version":"SOME","worker":"93"}`
+	}
+	request := lock.TakeRequest{Tag: tag, RequestID: &id}
+	taken, err := service.Take(as(ana), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := taken.Token.Reveal()
+	want("a take", record("TAKE", "DONE", "93", "WORKER", `|"replayed":false,`))
+	_, _ = service.Take(as(ana), request)
+	want("a take that is sent again", record("TAKE", "DONE", "93", "WORKER", `|"replayed":true,`))
+	_, _ = service.Take(as(luis), lock.TakeRequest{Tag: tag})
+	_, _ = service.Take(as(ana), lock.TakeRequest{Tag: "{}"})
+	_, _ = service.Spool(as(luis), tag)
+	_, _ = service.Check(as(luis), tag, token)
+	want("what changes nothing")
+	_, _ = service.Take(as(luis), lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)"})
+	want("a take as another", record("TAKE", "FORBIDDEN", "94", "WORKER", `|"replayed":false,`))
+	_, _ = service.Extend(as(ana), lock.ExtendRequest{Tag: tag, Token: token, By: time.Minute})
+	want("an extension", record("EXTEND", "DONE", "93", "WORKER", `"expires":"SOME",|`))
+	_, _ = service.Release(as(luis), lock.ReleaseRequest{Tag: tag, Token: token})
+	want("a release by another", record("RELEASE", "FORBIDDEN", "94", "WORKER", ""))
+	resumed, err := service.Resume(as(ana), lock.ResumeRequest{Tag: tag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("a resume", record("RESUME", "DONE", "93", "WORKER", `|"replayed":false,`))
+	_, _ = service.Release(as(ana), lock.ReleaseRequest{Tag: tag, Token: token})
+	want("a release with a dead token")
+	released, err := service.Release(as(ana), lock.ReleaseRequest{Tag: tag, Token: resumed.Token.Reveal()})
+	if err != nil || released.Outcome != lock.OutcomeReleased {
+		t.Fatalf("%+v, %v", released, err)
+	}
+	want("a release", record("RELEASE", "DONE", "93", "WORKER", ""))
+
+	if taken, err = service.Take(as(ana), lock.TakeRequest{Tag: tag}); err != nil {
+		t.Fatal(err)
+	}
+	records()
+	force := lock.ForceReleaseRequest{Tag: tag, Reason: "gone home", ExpectedVersion: taken.Lock.Version}
+	unowned := func(s string) string { return strings.Replace(s, `"worker":"93"`, `"worker":""`, 1) }
+	_, _ = service.ForceRelease(as(ana), force)
+	want("a forced release by a worker", unowned(record("FORCE_RELEASE", "FORBIDDEN", "93", "WORKER", `|"reason":"",`)))
+	_, _ = service.ForceRelease(as(lock.Caller{Role: lock.RoleWorker}), force)
+	want("a forced release by nobody", unowned(record("FORCE_RELEASE", "UNAUTHENTICATED", "", "WORKER", `|"reason":"",`)))
+	_, _ = service.ForceRelease(as(boss), force)
+	want("a forced release", record("FORCE_RELEASE", "DONE", "boss", "ADMIN", `|"reason":"gone home",`))
+
+	_, _ = service.Take(newContext(t), lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)"})
+	want("what the program does by itself")
+}
+
+// A change of which nobody knows whether it was made has a record, too.
+func TestAuditOfWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool { return bytes.Contains(request, []byte("eval")) })
+	config := config()
+	config.Timeout = 300 * time.Millisecond
+	service, records := audited(t, proxy.URL, config)
+	_, err := service.Take(lock.WithCaller(newContext(t), ana), lock.TakeRequest{Tag: "MK-1"})
+	got := records()
+	if err == nil || len(got) != 1 || got[0]["outcome"] != "UNKNOWN" || got[0]["worker"] != "93" || got[0]["tag"] != "MK-1" {
+		t.Errorf("%v has the records %v", err, got)
+	}
+}

@@ -1,0 +1,154 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"spoollock/lock"
+	"spoollock/repository/redistest"
+)
+
+// A worker has at most as many locks as it may have, counted from what is known to be
+// held and from what is under way.
+func TestLocksPerWorker(t *testing.T) {
+	t.Parallel()
+	config := config()
+	config.Limits.LocksPerWorker = 5
+	var known atomic.Int64 // by the others
+	config.Held = func(worker lock.WorkerID) int {
+		if worker != "93" {
+			return 0
+		}
+		return int(known.Load())
+	}
+	service, _ := open(t, redistest.Start(t).URL, config)
+	ctx := newContext(t)
+	known.Store(3)
+	take := func(tag, worker string) error {
+		_, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: worker, WorkerName: "N"})
+		return err
+	}
+	// Nothing tells Held of these takes, so only those under way count.
+	var requests []lock.TakeRequest
+	for i := range 4 {
+		requests = append(requests, lock.TakeRequest{Tag: fmt.Sprint("MK-", i), WorkerID: "93", WorkerName: "N"})
+	}
+	results, err := service.TakeAll(ctx, requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, result := range results {
+		if limit := (*lock.LimitError)(nil); errors.As(result.Err, &limit) != (i >= 2) || i >= 2 && *limit != (lock.LimitError{Limit: 5, Held: 3 + i}) {
+			t.Errorf("the take %d is answered %v", i, result.Err)
+		}
+	}
+	known.Store(5)
+	if limit := (*lock.LimitError)(nil); !errors.As(take("MK-9", "93"), &limit) || limit.Held != 5 {
+		t.Errorf("a take too many is answered %v", limit)
+	}
+	if err := take("MK-9", "94"); err != nil {
+		t.Errorf("another worker's: %v", err)
+	}
+	known.Store(4)
+	if err := take("MK-10", "93"); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+}
+
+// Takes that are under way at the same time are counted together, and none of them once
+// it is answered.
+func TestLocksPerWorkerAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	config := config()
+	config.Limits.LocksPerWorker = 10
+	config.Held = func(lock.WorkerID) int { return 0 }
+	config.Timeout = patience
+	server := redistest.Start(t)
+	_, store := open(t, server.URL, config)
+	const takes = 50
+	gate := gate{Store: store, begun: make(chan struct{}, takes+1), open: make(chan struct{})}
+	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
+	ctx := newContext(t)
+	var refused atomic.Int64
+	var taking sync.WaitGroup
+	for i := range takes {
+		taking.Go(func() {
+			_, err := service.Take(ctx, lock.TakeRequest{Tag: fmt.Sprint("MK-", i), WorkerID: "93", WorkerName: "N"})
+			if limit := (*lock.LimitError)(nil); errors.As(err, &limit) {
+				refused.Add(1)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range takes {
+		<-gate.begun
+	}
+	close(gate.open)
+	taking.Wait()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if held, err := client.Keys(ctx, "spool_lock:*").Result(); err != nil || len(held) != 10 || refused.Load() != 40 {
+		t.Errorf("%d are held, %v, and %d refused", len(held), err, refused.Load())
+	}
+	if _, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-99", WorkerID: "93", WorkerName: "N"}); err != nil {
+		t.Errorf("a take when none is under way: %v", err)
+	}
+}
+
+// gate is a store whose takes wait until it is open.
+type gate struct {
+	lock.Store
+	begun chan struct{}
+	open  chan struct{}
+}
+
+func (g gate) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
+	g.begun <- struct{}{}
+	<-g.open
+	return g.Store.Take(ctx, cmds)
+}
+
+// What is not let through is not even looked at, each item of several for itself;
+// questions always are.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	config := config()
+	let := 3
+	limited := &lock.RateLimitedError{Reason: lock.ReasonAddress}
+	config.Admit = func(context.Context) error {
+		if let--; let < 0 {
+			return limited
+		}
+		return nil
+	}
+	service, _ := open(t, redistest.Start(t).URL, config)
+	ctx := lock.WithCaller(newContext(t), boss)
+	results, err := service.TakeAll(ctx, []lock.TakeRequest{{Tag: "MK-1"}, {Tag: "{}"}, {Tag: "MK-2"}, {Tag: "MK-3"}, {Tag: "{}}"}})
+	if err != nil || results[0].Err != nil || !errors.As(results[1].Err, new(*lock.InvalidError)) || results[2].Err != nil ||
+		!errors.Is(results[3].Err, limited) || !errors.Is(results[4].Err, limited) {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	token := results[0].Value.Token.Reveal()
+	for name, change := range map[string]func() error{
+		"take": func() error { _, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-3"}); return err },
+		"release": func() error {
+			_, err := service.Release(ctx, lock.ReleaseRequest{Tag: "MK-1", Token: token})
+			return err
+		},
+		"extend": func() error { _, err := service.Extend(ctx, lock.ExtendRequest{Tag: "MK-1", Token: token}); return err },
+		"resume": func() error { _, err := service.Resume(ctx, lock.ResumeRequest{Tag: "MK-1"}); return err },
+		"force":  func() error { _, err := service.ForceRelease(ctx, lock.ForceReleaseRequest{Tag: "MK-1"}); return err },
+	} {
+		if err := change(); !errors.Is(err, limited) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if spools, err := service.Spools(ctx, []string{"MK-1", "MK-2", "MK-3"}); err != nil || spools[0].Value.Lock == nil || spools[1].Value.Lock == nil || spools[2].Value.Lock != nil {
+		t.Errorf("%+v, %v", spools, err)
+	}
+}

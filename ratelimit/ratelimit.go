@@ -1,0 +1,192 @@
+// Package ratelimit bounds how many changes a caller may ask for in a time, by who they
+// are and by where they ask from.
+package ratelimit
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
+
+	"spoollock/lock"
+)
+
+const (
+	// burst is how many seconds' worth of changes can be asked for at once.
+	burst = 2
+
+	// maxBuckets is how many identities, and how many addresses, are known at a time. A
+	// bucket that nobody has drawn on for burst seconds is full, and nothing is lost with
+	// it; so who is forgotten too early has 10,000 others beside them in that time.
+	maxBuckets = 10_000
+
+	// shareInterval is how often the processes tell each other what was drawn.
+	shareInterval = 250 * time.Millisecond
+)
+
+// Config configures a [Limiter].
+type Config struct {
+	// PerIdentity and PerAddress are changes a second, at least 1. At once, twice as many
+	// can be asked for.
+	PerIdentity, PerAddress int
+
+	// Share, if it is set, shares the buckets with other processes.
+	Share Share
+}
+
+// Share draws so many units on each of some buckets that get perSecond of them and have
+// room for most. It returns how many are left, below 0 where more were drawn than there
+// were.
+type Share func(ctx context.Context, drawn map[string]int, perSecond, most int) (left map[string]int, err error)
+
+// Limiter lets changes through while their callers do not ask for too many. It is safe
+// for concurrent use.
+type Limiter struct {
+	share Share // nil: nothing is shared
+
+	mu                    sync.Mutex // makes a draw on two buckets one step
+	identities, addresses buckets
+}
+
+// New returns a Limiter.
+func New(config Config) *Limiter {
+	return &Limiter{
+		share:      config.Share,
+		identities: newBuckets(config.PerIdentity),
+		addresses:  newBuckets(config.PerAddress),
+	}
+}
+
+// Admit lets a change through that the caller of the context asks for, or fails with
+// *lock.RateLimitedError. What is not known of the caller is not counted.
+func (l *Limiter) Admit(ctx context.Context) error {
+	caller, _ := lock.CallerOf(ctx)
+	err := l.draw(caller)
+	tallyOf(ctx).count(err)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+// draw draws a unit on each of the caller's buckets, or on none.
+func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
+	identity, address := "identity:"+string(caller.Worker.ID), "address:"+caller.Address.String()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	var drawn *rate.Reservation
+	if caller.Known() {
+		drawn = l.identities.of(identity).ReserveN(now, 1)
+		if wait := drawn.DelayFrom(now); wait > 0 {
+			drawn.CancelAt(now)
+			return &lock.RateLimitedError{Reason: lock.ReasonIdentity, RetryAfter: wait}
+		}
+	}
+	if caller.Address.IsValid() {
+		further := l.addresses.of(address).ReserveN(now, 1)
+		if wait := further.DelayFrom(now); wait > 0 {
+			further.CancelAt(now)
+			if drawn != nil {
+				drawn.CancelAt(now)
+			}
+			return &lock.RateLimitedError{Reason: lock.ReasonAddress, RetryAfter: wait}
+		}
+		l.addresses.tell(address, l.share)
+	}
+	if caller.Known() {
+		l.identities.tell(identity, l.share)
+	}
+	return nil
+}
+
+// Keep shares the buckets with other processes until ctx is done, if the limiter was
+// told how. A process learns a moment later of what others let through, so that at first
+// each can let a burst through; what was too much of it has to be waited for.
+func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
+	if l.share == nil {
+		return
+	}
+	ticker := time.NewTicker(shareInterval)
+	defer ticker.Stop()
+	shared := true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, b := range []*buckets{&l.identities, &l.addresses} {
+			told, err := l.exchange(ctx, b)
+			if shared && err != nil && ctx.Err() == nil {
+				log.Warn("the rates of callers cannot be shared, each process bounds its own", "error", err)
+			}
+			if told > 0 {
+				shared = err == nil
+			}
+		}
+	}
+}
+
+// exchange tells the other processes of how many buckets what was drawn, and takes from
+// the buckets what they have drawn.
+func (l *Limiter) exchange(ctx context.Context, b *buckets) (told int, err error) {
+	l.mu.Lock()
+	untold := b.untold
+	b.untold = map[string]int{}
+	l.mu.Unlock()
+	if len(untold) == 0 {
+		return 0, nil
+	}
+	left, err := l.share(ctx, untold, b.perSecond, b.most())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for name, units := range left {
+		limiter := b.of(name)
+		for more := int(limiter.TokensAt(now)) - units; more > 0; more -= b.most() {
+			limiter.ReserveN(now, min(more, b.most()))
+		}
+	}
+	return len(untold), err
+}
+
+// buckets are token buckets that are filled at the same rate.
+type buckets struct {
+	perSecond int
+	limiters  *simplelru.LRU[string, *rate.Limiter]
+	untold    map[string]int // units that were drawn since the last exchange
+}
+
+func newBuckets(perSecond int) buckets {
+	limiters, err := simplelru.NewLRU[string, *rate.Limiter](maxBuckets, nil)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return buckets{perSecond: perSecond, limiters: limiters, untold: map[string]int{}}
+}
+
+func (b *buckets) most() int { return burst * b.perSecond }
+
+func (b *buckets) of(name string) *rate.Limiter {
+	limiter, ok := b.limiters.Get(name)
+	if !ok {
+		limiter = rate.NewLimiter(rate.Limit(b.perSecond), b.most())
+		b.limiters.Add(name, limiter)
+	}
+	return limiter
+}
+
+// tell has a unit that was drawn told to the other processes at the next exchange, if
+// there is any.
+func (b *buckets) tell(name string, share Share) {
+	if share == nil {
+		return
+	}
+	if _, known := b.untold[name]; known || len(b.untold) < maxBuckets {
+		b.untold[name]++
+	}
+}

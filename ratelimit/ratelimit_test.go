@@ -1,0 +1,217 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"spoollock/lock"
+	"spoollock/ratelimit"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func caller(worker, address string) context.Context {
+	c := lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(worker)}}
+	if address != "" {
+		c.Address = netip.MustParseAddr(address)
+	}
+	return lock.WithCaller(context.Background(), c)
+}
+
+// admitted is how many of n are let through, and what the last one is told.
+func admitted(limiter *ratelimit.Limiter, ctx context.Context, n int) (let int, last *lock.RateLimitedError) { //nolint:revive // it is called like Admit
+	for range n {
+		last = nil
+		if err := limiter.Admit(ctx); err == nil {
+			let++
+		} else if !errors.As(err, &last) {
+			panic(err)
+		}
+	}
+	return let, last
+}
+
+// Who asks for too much is told when to come back, and gets what comes to them by then.
+func TestRates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 20, PerAddress: 200})
+		want := func(what string, ctx context.Context, n, want int, reason lock.Reason, after time.Duration) { //nolint:revive // likewise
+			t.Helper()
+			let, last := admitted(limiter, ctx, n)
+			if let != want || (last == nil) != (reason == "") || last != nil && (last.Reason != reason || last.RetryAfter != after) {
+				t.Errorf("%s: %d of %d are let through, and the last one is told %+v; want %d", what, let, n, last, want)
+			}
+		}
+		ana := caller("93", "10.0.0.1")
+		want("at once", ana, 500, 40, lock.ReasonIdentity, 50*time.Millisecond)
+		want("another one of the address", caller("94", "10.0.0.1"), 40, 40, "", 0)
+		time.Sleep(25 * time.Millisecond)
+		want("too early", ana, 1, 0, lock.ReasonIdentity, 25*time.Millisecond)
+		time.Sleep(25 * time.Millisecond)
+		want("a moment later", ana, 2, 1, lock.ReasonIdentity, 50*time.Millisecond)
+		time.Sleep(time.Second)
+		want("a second later", ana, 500, 20, lock.ReasonIdentity, 50*time.Millisecond)
+		time.Sleep(time.Hour)
+		want("an hour later", ana, 500, 40, lock.ReasonIdentity, 50*time.Millisecond)
+		want("from another address", caller("93", "10.0.0.2"), 1, 0, lock.ReasonIdentity, 50*time.Millisecond)
+		want("nobody knows who, of the same address", caller("", "10.0.0.1"), 500, 360, lock.ReasonAddress, 5*time.Millisecond)
+		want("of another address", caller("", "10.0.0.2"), 500, 400, lock.ReasonAddress, 5*time.Millisecond)
+		want("nobody knows who or from where", context.Background(), 1000, 1000, "", 0)
+		// What an address refuses is not taken from the identity.
+		want("an address that has none left", caller("95", "10.0.0.2"), 30, 0, lock.ReasonAddress, 5*time.Millisecond)
+		want("from an address that has some", caller("95", "10.0.0.3"), 500, 40, lock.ReasonIdentity, 50*time.Millisecond)
+	})
+}
+
+// What many others ask for takes nothing away, and costs no more than so much memory.
+func TestManyIdentities(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1})
+		_, _ = admitted(limiter, caller("93", ""), 2)
+		for i := range 5000 {
+			if let, _ := admitted(limiter, caller(fmt.Sprint("w", i), ""), 3); let != 2 {
+				t.Fatalf("of the worker %d, %d are let through", i, let)
+			}
+		}
+		if let, _ := admitted(limiter, caller("93", ""), 1); let != 0 {
+			t.Error("the first one is forgotten")
+		}
+	})
+}
+
+func TestTally(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1})
+		ctx, tally := ratelimit.WithTally(caller("93", ""))
+		if wait, all := tally.Refused(); all {
+			t.Errorf("of none, all are refused for %v", wait)
+		}
+		_, _ = admitted(limiter, ctx, 3)
+		if wait, all := tally.Refused(); all {
+			t.Errorf("of three, all are refused for %v", wait)
+		}
+		ctx, tally = ratelimit.WithTally(caller("93", ""))
+		_, _ = admitted(limiter, ctx, 1)
+		if wait, all := tally.Refused(); !all || wait != time.Second {
+			t.Errorf("of one too many, all are refused: %t, for %v", all, wait)
+		}
+	})
+}
+
+// Two processes share what a caller may ask for: whoever has had the burst of both waits
+// for all of it.
+func TestSharedRates(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	const perSecond = 10
+	ctx, cancel := context.WithCancel(t.Context())
+	var limiters []*ratelimit.Limiter
+	var stopped []chan struct{}
+	for range 2 {
+		log := redistest.NewLog(t)
+		store, err := repository.Open(repository.Config{
+			URL: server.URL, MaxConnections: 5, Timeout: 10 * time.Second, Memory: time.Hour,
+		}, log.Logger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: perSecond, PerAddress: perSecond, Share: store.Draw})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			limiter.Keep(ctx, log.Logger())
+		}()
+		limiters, stopped = append(limiters, limiter), append(stopped, done)
+	}
+	defer func() {
+		cancel()
+		for _, done := range stopped {
+			<-done
+		}
+	}()
+	for _, who := range []context.Context{caller("93", ""), caller("", "10.0.0.1")} {
+		begun, let := time.Now(), 0
+		for time.Since(begun) < 4*time.Second {
+			for _, limiter := range limiters {
+				n, _ := admitted(limiter, who, 5)
+				let += n
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		// A burst of each, and what comes to one in the time.
+		seconds := int(time.Since(begun)/time.Second) + 1
+		if most := 2*2*perSecond + perSecond*seconds; let < 2*perSecond || let > most {
+			t.Errorf("%d are let through in %d s, of %d at most", let, seconds, most)
+		}
+	}
+}
+
+// While the rates cannot be shared, each process bounds its own, and says so once.
+func TestRatesThatCannotBeShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var fails atomic.Bool
+		fails.Store(true)
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, Share: func(
+			_ context.Context, drawn map[string]int, perSecond, most int,
+		) (map[string]int, error) {
+			if fails.Load() {
+				return nil, errors.New("away")
+			}
+			left := map[string]int{}
+			for name, units := range drawn {
+				left[name] = most - units - 2*perSecond // others have drawn as well
+			}
+			return left, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var records atomic.Int64
+		go limiter.Keep(ctx, slog.New(counter{slog.DiscardHandler, &records}))
+		for range 3 {
+			if let, _ := admitted(limiter, caller("93", ""), 100); let != 20 {
+				t.Errorf("%d are let through", let)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		if records.Load() != 1 {
+			t.Errorf("the log says so %d times", records.Load())
+		}
+		fails.Store(false)
+		if let, _ := admitted(limiter, caller("93", ""), 100); let != 20 {
+			t.Errorf("%d are let through", let)
+		}
+		time.Sleep(2 * time.Second) // it has 18 or so that others have drawn
+		if let, last := admitted(limiter, caller("93", ""), 100); let != 0 || last.RetryAfter < 100*time.Millisecond {
+			t.Errorf("%d are let through, and the last is told %v", let, last)
+		}
+	})
+}
+
+// counter counts records.
+type counter struct {
+	slog.Handler
+	records *atomic.Int64
+}
+
+func (c counter) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c counter) Handle(context.Context, slog.Record) error {
+	c.records.Add(1)
+	return nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/repository/redistest"
+	"spoollock/servicetest"
+)
+
+// Each limit on what callers change is the variable's that is named after it.
+func TestLimitsOfChanges(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	take := func(url, tag string) string {
+		return post(t, url, fmt.Sprintf(`{"query":"mutation{tomarSpool(input:{tagSpool:\"%s\",workerId:\"93\",workerNombre:\"MR(93)\"}){replayed}}"}`, tag))
+	}
+	t.Run("MAX_LOCKS_PER_WORKER", func(t *testing.T) {
+		url, _ := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "MAX_LOCKS_PER_WORKER": "2"})
+		awaitFloor(t, url)
+		for i, want := range []string{`"replayed":false`, `"replayed":false`, `"code":"LOCK_LIMIT_REACHED","held":2,"limit":2`} {
+			if got := take(url, fmt.Sprint("MK-LOCKS-", i)); !strings.Contains(got, want) {
+				t.Errorf("the take %d is answered %s", i, got)
+			}
+		}
+	})
+	// A rate so low that no time makes up for what is too much.
+	release := `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"%s:x\"}){outcome}}"}`
+	for name, reason := range map[string]string{"RATE_LIMIT_PER_ADDRESS": "ADDRESS", "RATE_LIMIT_PER_IDENTITY": "IDENTITY"} {
+		t.Run(name, func(t *testing.T) {
+			env := map[string]string{"REDIS_URL": server.URL, "HOST": "127.0.0.1", "AUTH_MODE": "none", name: "1"}
+			args, worker := []string(nil), "93"
+			if reason == "IDENTITY" {
+				args, worker = []string{"-dev"}, "dev"
+			}
+			url, _ := start(t, env, args...)
+			servicetest.Await(t.Context(), t, "the rate is too high", func() bool {
+				got := post(t, url, fmt.Sprintf(release, worker))
+				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
+			})
+		})
+	}
+	t.Run("RATE_LIMIT_SHARED", func(t *testing.T) {
+		env := map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "RATE_LIMIT_PER_ADDRESS": "1", "RATE_LIMIT_SHARED": "true"}
+		one, _ := start(t, env)
+		two, _ := start(t, env)
+		client := server.Client()
+		defer client.Close() //nolint:errcheck // a client of the moment
+		servicetest.Await(t.Context(), t, "a burst of both is told", func() bool {
+			post(t, one, fmt.Sprintf(release, "93"))
+			post(t, two, fmt.Sprintf(release, "93"))
+			left, err := client.PTTL(t.Context(), "spool_rate:address:127.0.0.1").Result()
+			return err == nil && left > 2*time.Second // beyond what one may have
+		})
+	})
+}

@@ -1,0 +1,76 @@
+package repository_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+// A bucket is full at first, loses what is drawn by whomever, even more than it has, and
+// is filled again in time. Redis forgets it when it is full.
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	embedded := open(t, repository.EmbeddedURL)
+	for name, processes := range map[string][2]*repository.Redis{
+		"embedded": {embedded, embedded}, // another one would have another Redis
+		"real":     {open(t, server.URL), open(t, server.URL)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			draw := func(process, units, want int) {
+				t.Helper()
+				left, err := processes[process].Draw(t.Context(), map[string]int{"slow": units, "other": 0}, 1, 1000)
+				// It gets one in a second, so some more may be left on a slow machine.
+				if err != nil || left["slow"] < want || left["slow"] > want+100 || left["other"] != 1000 {
+					t.Errorf("left are %v, %v; want %d", left, err, want)
+				}
+			}
+			draw(0, 1, 999)
+			draw(1, 500, 499)
+			draw(0, 1000, -501)
+			for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+				left, err := processes[0].Draw(t.Context(), map[string]int{"fast": 0}, 1000, 1000)
+				if err != nil || time.Now().After(deadline) {
+					t.Fatalf("left are %v, %v", left, err)
+				}
+				if left["fast"] == 1000 {
+					break
+				}
+			}
+		})
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if left, err := client.PTTL(t.Context(), "spool_rate:slow").Result(); err != nil || left < time.Second || left > 1501*time.Second {
+			t.Fatalf("a bucket that is not full stays for %v, %v", left, err)
+		}
+		if n, err := client.Exists(t.Context(), "spool_rate:fast", "spool_rate:other").Result(); err == nil && n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a full bucket stays")
+		}
+	}
+}
+
+// drawEverywhere sees that the buckets of a Cluster can be on any of its masters.
+func drawEverywhere(t *testing.T, store *repository.Redis) {
+	t.Helper()
+	drawn := map[string]int{}
+	for i := range 50 {
+		drawn[fmt.Sprint("identity:", i)] = 1
+	}
+	left, err := store.Draw(t.Context(), drawn, 1, 1000)
+	if err != nil || len(left) != len(drawn) {
+		t.Fatalf("left are %v, %v", left, err)
+	}
+	for name, units := range left {
+		if units < 999 {
+			t.Errorf("of %s, %d are left", name, units)
+		}
+	}
+}
