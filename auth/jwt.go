@@ -188,7 +188,11 @@ func (j *JWT) key(ctx context.Context) jwt.Keyfunc {
 		if _, critical := token.Header["crit"]; critical {
 			return nil, errors.New("the header has crit, and none of it is known here")
 		}
-		return keys(token)
+		key, err := keys(token)
+		if err != nil { // its text quotes the kid, which a stranger may have written
+			return nil, errors.New("the issuer has no key of this kid and alg")
+		}
+		return key, nil
 	}
 }
 

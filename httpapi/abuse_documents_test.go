@@ -109,7 +109,9 @@ func jsonAttacks() []attack {
 	})
 }
 
-func TestHostileJSON(t *testing.T) { survive(t, jsonAttacks()) }
+func TestHostileJSON(t *testing.T) {
+	inEachMode(t, func(bool) []attack { return jsonAttacks() })
+}
 
 // documentAttacks are on the document of a request.
 func documentAttacks() []attack {
@@ -362,4 +364,6 @@ func requestAttacks() []attack {
 	return attacks
 }
 
-func TestHostileDocuments(t *testing.T) { survive(t, documentAttacks()) }
+func TestHostileDocuments(t *testing.T) {
+	inEachMode(t, func(bool) []attack { return documentAttacks() })
+}

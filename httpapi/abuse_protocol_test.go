@@ -212,4 +212,6 @@ func protocolAttacks() []attack {
 	return attacks
 }
 
-func TestHostileProtocol(t *testing.T) { survive(t, protocolAttacks()) }
+func TestHostileProtocol(t *testing.T) {
+	inEachMode(t, func(bool) []attack { return protocolAttacks() })
+}

@@ -25,6 +25,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"spoollock/auth"
+	"spoollock/auth/authtest"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -56,6 +57,9 @@ type attack struct {
 	stream  bool   // the answer is a stream of events, whose first is looked at
 	secret  string // may not be repeated, besides what no attack's may; empty: nothing
 
+	// stranger says that whoever sends it does not add the attacker's credential.
+	stranger bool
+
 	// status is 0 where the connection is closed without an answer.
 	status int
 
@@ -78,14 +82,32 @@ type abuse struct {
 	*api
 	fronts map[string]string // addresses by name
 	redis  *redis.Client
+
+	// Where the service knows callers by tokens: who signs them, and the attacker's.
+	provider   *authtest.Provider
+	credential string
 }
 
-func newAbuse(t *testing.T) *abuse {
+// attacker may do everything.
+var attacker = lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: lock.RoleAdmin}
+
+// newAbuse starts a service that knows its callers by tokens, or does not know them.
+func newAbuse(t *testing.T, known bool) *abuse {
 	t.Helper()
 	server := redistest.Start(t)
-	admin := auth.Anybody(lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: lock.RoleAdmin})
-	b := &abuse{api: newAPI(t, server.URL), fronts: map[string]string{}, redis: server.Client()}
+	b := &abuse{fronts: map[string]string{}, redis: server.Client()}
 	t.Cleanup(func() { _ = b.redis.Close() })
+	identify, admin := auth.Anybody(lock.Caller{Role: lock.RoleWorker}), auth.Anybody(attacker)
+	if known {
+		b.provider = authtest.New(t)
+		b.credential = b.provider.Token(attacker)
+		identify = b.provider.JWT().Identify
+		admin = identify
+	}
+	b.api = newAPI(t, server.URL, func(c *httpapi.Config) { c.Identify = identify })
+	if known {
+		b.client.Transport = as{b.credential, b.client.Transport.(*http.Transport)}
+	}
 	for name, change := range map[string]func(*httpapi.Config){
 		"plain": func(*httpapi.Config) {},
 		"roomy": func(c *httpapi.Config) {
@@ -94,10 +116,16 @@ func newAbuse(t *testing.T) *abuse {
 		},
 		"trusted": func(c *httpapi.Config) { c.Documents = documents(t, true) },
 		"admin":   func(c *httpapi.Config) { c.Identify = admin },
+		"fresh":   func(*httpapi.Config) {},
 	} {
 		config := b.config
 		change(&config)
-		front := httptest.NewUnstartedServer(httpapi.New(config))
+		handler := http.Handler(httpapi.New(config))
+		if name == "fresh" {
+			// The log says of the first refusals only why; here, each is the first.
+			handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { httpapi.New(config).ServeHTTP(w, r) })
+		}
+		front := httptest.NewUnstartedServer(handler)
 		front.Config.ErrorLog = slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn)
 		front.Config.MaxHeaderBytes = 16 << 10 // as in production
 		front.Start()
@@ -200,11 +228,16 @@ func (b *abuse) exchange(a attack) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(answerPatience)); err != nil {
 		return "", err
 	}
+	request := a.request
+	if b.credential != "" && !a.stranger {
+		const host = "\r\nHost: "
+		request = strings.ReplaceAll(request, host, "\r\nAuthorization: Bearer "+b.credential+host)
+	}
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	sending.Go(func() {
 		// The service may answer and close before it has read everything.
-		_, _ = io.WriteString(conn, a.request)
+		_, _ = io.WriteString(conn, request)
 		if a.half {
 			_ = conn.(*net.TCPConn).CloseWrite()
 		}
@@ -272,6 +305,9 @@ func (a attack) check(t *testing.T, answer string) {
 		t.Fatalf("the status is %d, want %d: %.300s", response.StatusCode, a.status, body)
 	}
 	a.checkSecrets(t, "the answer", answer)
+	if challenge := response.Header.Get("WWW-Authenticate"); (a.status == http.StatusUnauthorized) != (challenge == "Bearer") {
+		t.Fatalf("%d comes with the challenge %q", a.status, challenge)
+	}
 	if a.code == "" && a.status != http.StatusOK {
 		return
 	}
@@ -342,16 +378,23 @@ func (b *abuse) run(t *testing.T, attacks []attack) {
 				t.Fatal(err)
 			}
 			a.check(t, answer)
-			log := b.log.String()[logged:]
-			a.checkSecrets(t, "the log", log)
-			if strings.Contains(log, "level=ERROR") || strings.Contains(log, "panic") {
-				t.Fatalf("the log says %s", log)
-			}
+			b.checkLog(t, a, b.log.String()[logged:])
 			b.checkKept(t, a, before)
 		})
 	}
 	b.t = t
 	t.Logf("%d attacks", len(attacks))
+}
+
+func (b *abuse) checkLog(t *testing.T, a attack, log string) {
+	t.Helper()
+	a.checkSecrets(t, "the log", log)
+	if b.credential != "" && strings.Contains(log, b.credential) || strings.Contains(log, "level=ERROR") || strings.Contains(log, "panic") {
+		t.Fatalf("the log says %s", log)
+	}
+	if a.front == "fresh" && (a.status == http.StatusUnauthorized) != strings.Contains(log, "a credential is refused") {
+		t.Fatalf("%d is answered, and the log says %q", a.status, log)
+	}
 }
 
 func (b *abuse) checkKept(t *testing.T, a attack, before map[string]kept) {
@@ -392,14 +435,27 @@ func settled(t *testing.T) open {
 	return last
 }
 
+// inEachMode attacks a service that does not know its callers, and one that does, where
+// the attacker has a token.
+func inEachMode(t *testing.T, attacks func(known bool) []attack) {
+	for mode, known := range modes {
+		t.Run(mode, func(t *testing.T) {
+			b := newAbuse(t, known)
+			b.survive(t, func() { b.run(t, attacks(known)) })
+		})
+	}
+}
+
+// modes are those of AUTH_MODE, and whether callers are known.
+var modes = map[string]bool{"none": false, "jwt": true}
+
 // survive attacks, and then looks whether all is as it was. It must not run beside
 // other tests, whose goroutines would count.
-func survive(t *testing.T, attacks []attack) {
-	b := newAbuse(t)
+func (b *abuse) survive(t *testing.T, attack func()) {
 	b.dump()
 	b.client.CloseIdleConnections()
 	before := settled(t)
-	b.run(t, attacks)
+	attack()
 	b.liveOneLife("MK-AFTER")
 	b.client.CloseIdleConnections()
 	deadline := time.Now().Add(patience)
@@ -419,8 +475,20 @@ func survive(t *testing.T, attacks []attack) {
 // Good clients do not notice that others are hostile.
 func TestGoodClientsBesideHostileOnes(t *testing.T) {
 	t.Parallel()
-	b := newAbuse(t)
+	for mode, known := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testGoodClients(t, known)
+		})
+	}
+}
+
+func testGoodClients(t *testing.T, known bool) {
+	b := newAbuse(t, known)
 	attacks := slices.Concat(protocolAttacks(), jsonAttacks(), documentAttacks())
+	if known {
+		attacks = append(attacks, b.credentialAttacks()...)
+	}
 	over := make(chan struct{})
 	var hostile, honest sync.WaitGroup
 	for _, half := range [][]attack{attacks[:len(attacks)/2], attacks[len(attacks)/2:]} {
@@ -454,20 +522,25 @@ func closed(c chan struct{}) bool {
 	}
 }
 
-// work takes, extends and releases a spool: each answer must be the right one.
+// work takes, extends and releases a spool, with the worker's own credential if it has to
+// have one: each answer must be the right one.
 func (b *abuse) work(t *testing.T, worker int, tag string) {
-	got, err := b.ask(tomar, map[string]any{"tagSpool": tag, "workerId": worker, "workerNombre": "MR", "ttlSeconds": 600})
+	credential := ""
+	if b.provider != nil {
+		credential = b.provider.Token(lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(fmt.Sprint(worker)), Name: "MR"}, Role: lock.RoleWorker})
+	}
+	got, err := b.ask(credential, tomar, map[string]any{"tagSpool": tag, "workerId": worker, "workerNombre": "MR", "ttlSeconds": 600})
 	if err != nil || got.TomarSpool == nil || got.TomarSpool.Lock.TagSpool != tag {
 		t.Errorf("the take of %s is answered %+v, %v", tag, got, err)
 		return
 	}
 	proof := map[string]any{"tagSpool": tag, "lockToken": got.TomarSpool.LockToken}
 	version := got.TomarSpool.Lock.Version
-	got, err = b.ask(extend, map[string]any{"tagSpool": tag, "lockToken": proof["lockToken"], "additionalSeconds": 600})
+	got, err = b.ask(credential, extend, map[string]any{"tagSpool": tag, "lockToken": proof["lockToken"], "additionalSeconds": 600})
 	if err != nil || got.ExtendLock == nil || got.ExtendLock.Lock.Version != version || got.ExtendLock.Lock.RemainingSeconds <= 600 {
 		t.Errorf("the extension of %s is answered %+v, %v", tag, got, err)
 	}
-	got, err = b.ask(release, proof)
+	got, err = b.ask(credential, release, proof)
 	if err != nil || got.ReleaseSpool == nil || got.ReleaseSpool.Outcome != "RELEASED" {
 		t.Errorf("the release of %s is answered %+v, %v", tag, got, err)
 	}
@@ -489,12 +562,20 @@ type lifeData struct {
 }
 
 // ask sends an operation; unlike post, from any goroutine.
-func (b *abuse) ask(query string, fields map[string]any) (lifeData, error) {
+func (b *abuse) ask(credential, query string, fields map[string]any) (lifeData, error) {
 	body, err := json.Marshal(map[string]any{"query": query, "variables": input(fields)})
 	if err != nil {
 		return lifeData{}, err
 	}
-	response, err := b.client.Post("http://"+b.fronts["plain"]+"/graphql", "application/json", bytes.NewReader(body))
+	request, err := http.NewRequest(http.MethodPost, "http://"+b.fronts["plain"]+"/graphql", bytes.NewReader(body))
+	if err != nil {
+		return lifeData{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if credential != "" {
+		request.Header.Set("Authorization", "Bearer "+credential)
+	}
+	response, err := b.client.Do(request)
 	if err != nil {
 		return lifeData{}, err
 	}

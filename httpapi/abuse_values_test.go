@@ -200,6 +200,7 @@ func raw(verdict string, texts ...string) []hostile {
 // all.
 type valueAttacks struct {
 	t       *testing.T
+	known   bool
 	schema  *ast.Schema
 	kind    ast.Operation
 	field   *ast.FieldDefinition
@@ -208,7 +209,9 @@ type valueAttacks struct {
 	attacks []attack
 }
 
-func allValueAttacks(t *testing.T) []attack {
+// allValueAttacks come from a caller who is known, or not: of whom is known, no workerId
+// is required.
+func allValueAttacks(t *testing.T, known bool) []attack {
 	schema := graph.NewSchema(nil, nil, nil).Schema()
 	var all []attack
 	reached := map[string]bool{} // types whose fields are attacked
@@ -219,7 +222,7 @@ func allValueAttacks(t *testing.T) []attack {
 			if strings.HasPrefix(field.Name, "__") {
 				continue
 			}
-			v := &valueAttacks{t: t, schema: schema, kind: kind, field: field, within: "{"}
+			v := &valueAttacks{t: t, known: known, schema: schema, kind: kind, field: field, within: "{"}
 			v.attackField(field.Name)
 			all = append(all, v.attacks...)
 			if kind == ast.Query { // what a subscription or a mutation answers, queries do, too
@@ -258,7 +261,7 @@ func (v *valueAttacks) inner(reached map[string]bool) (all []attack) {
 	reached[definition.Name] = true
 	within := v.within + v.called(string(must(json.Marshal(v.valid)))) + "{"
 	for _, field := range definition.Fields {
-		i := &valueAttacks{t: v.t, schema: v.schema, kind: v.kind, field: field, within: within}
+		i := &valueAttacks{t: v.t, known: v.known, schema: v.schema, kind: v.kind, field: field, within: within}
 		if len(field.Arguments) > 0 {
 			i.attackField(definition.Name + "." + field.Name)
 			all = append(all, i.attacks...)
@@ -493,6 +496,9 @@ func (v *valueAttacks) add(name string, path []any, values ...hostile) {
 		values = oneOfEachVerdict(values)
 	}
 	for _, h := range values {
+		if v.known && name == "workerId" && h.verdict == "REQUIRED" {
+			h.verdict = accepted
+		}
 		arguments, err := json.Marshal(replaced(v.valid, path, h.value))
 		if err != nil {
 			v.t.Fatalf("%s.%v: %v", v.field.Name, path, err)
@@ -550,4 +556,6 @@ func replaced(valid any, path []any, value string) any {
 	}
 }
 
-func TestHostileValues(t *testing.T) { survive(t, allValueAttacks(t)) }
+func TestHostileValues(t *testing.T) {
+	inEachMode(t, func(known bool) []attack { return allValueAttacks(t, known) })
+}

@@ -97,7 +97,7 @@ var rules = map[string]rule{
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, redistest.Start(t).URL, func(c *httpapi.Config) { c.Identify = crew.identify })
-	a.client.Transport = as{"worker", http.DefaultTransport}
+	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	a.awaitReadiness(http.StatusOK, live)
 	schema := graph.NewSchema(nil, nil, nil).Schema()
 	for _, root := range []*ast.Definition{schema.Query, schema.Mutation, schema.Subscription} {
@@ -140,7 +140,7 @@ func has(list, element string) bool { return strings.Contains(" "+list+" ", " "+
 // as is a transport that shows a credential unless the request has one.
 type as struct {
 	credential string
-	next       http.RoundTripper
+	*http.Transport
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -149,7 +149,7 @@ func (a as) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", "Bearer "+a.credential)
 	}
-	return a.next.RoundTrip(r)
+	return a.Transport.RoundTrip(r)
 }
 
 // arguments are those of the rule for a spool of its own, and what tells whether the spool

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,7 +19,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"spoollock/auth/authtest"
 	"spoollock/httpapi"
+	"spoollock/lock"
 	"spoollock/repository/redistest"
 )
 
@@ -593,8 +596,34 @@ func TestWebSocketSlowReader(t *testing.T) {
 // Nothing of an abusive socket stays: no descriptor and no goroutine. It runs
 // alone, as it counts those of the process.
 func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see above
+	t.Run("none", func(t *testing.T) { testAbusiveSockets(t, initMessage, func(*httpapi.Config, *httptest.Server) {}) })
+	t.Run("jwt", func(t *testing.T) {
+		provider := authtest.New(t)
+		token := provider.Token(known("93", lock.RoleWorker))
+		initWith := func(token string) string {
+			return `{"type":"connection_init","payload":{"authorization":"Bearer ` + token + `"}}`
+		}
+		knowing := func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT().Identify }
+		testAbusiveSockets(t, initWith(token), knowing,
+			frame(initMessage)+frame(subscribe("1", "subscription{hangs}")),
+			frame(initWith(token+"x"))+frame(initWith(token))+frame(subscribe("1", "mutation{touch}")),
+		)
+	})
+}
+
+// testAbusiveSockets has sockets of which some are acknowledged, by the init given, and
+// some do more, too.
+func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.Config, *httptest.Server), more ...string) {
 	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.Subscriptions, l.AddressSubscriptions = 1000, 1000 }),
-		withTimes(httpapi.StreamTimes{Init: 200 * time.Millisecond}))
+		withTimes(httpapi.StreamTimes{Init: 200 * time.Millisecond}), change)
+	abuses := append([]string{
+		frame(`{"type":"connection_init","payload":"x"}`),
+		frame(initMessage) + frame(subscribe("1", "subscription{hangs}")) + frame(leaked),
+		frame(initMessage)[:9],
+		frame(initMessage) + frame(subscribe("1", "{slow}")) + "\x88\x80mask",
+		"\x81\x02{}", // not masked
+		"",
+	}, more...)
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		redistest.Need(t, err, "needs Linux, to count descriptors")
@@ -602,35 +631,35 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 	}
 	goroutines, open := runtime.NumGoroutine(), descriptors()
 	var conns []net.Conn
-	for i := range 120 {
+	for i := range 20 * len(abuses) {
 		conn, err := net.Dial("tcp", a.server.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
 		handshake(t, conn)
-		abuse := []string{
-			frame(`{"type":"connection_init","payload":"x"}`),
-			frame(initMessage) + frame(subscribe("1", "subscription{hangs}")) + frame(leaked),
-			frame(initMessage)[:9],
-			frame(initMessage) + frame(subscribe("1", "{slow}")) + "\x88\x80mask",
-			"\x81\x02{}", // not masked
-			"",
-		}[i%6]
-		if _, err := conn.Write([]byte(abuse)); err != nil {
+		if _, err := conn.Write([]byte(abuses[i%len(abuses)])); err != nil {
 			t.Fatal(err)
 		}
-		if i%12 == 3 {
+		if i%(2*len(abuses)) == 3 {
 			_ = conn.Close() // it is gone without a word
 		}
 	}
 	a.waitFor("all sockets are gone", func() bool { return a.handler.Streams() == httpapi.StreamCounts{} })
+	if answer, err := io.ReadAll(conns[1]); !strings.Contains(string(answer), "connection_ack") {
+		t.Errorf("a good init is answered %q, %v", answer, err)
+	}
 	for _, conn := range conns {
 		_ = conn.Close()
 	}
 	a.waitFor("goroutines and descriptors return", func() bool {
 		return runtime.NumGoroutine() <= goroutines && descriptors() <= open && a.trial.running.Load() == 0
 	})
+	for len(a.trial.begun) > 0 {
+		if field := <-a.trial.begun; field == "touch" {
+			t.Error("a mutation was begun behind an init that was refused")
+		}
+	}
 }
 
 // frame makes a masked text frame, with a mask of zeros.
