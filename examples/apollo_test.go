@@ -26,7 +26,10 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"spoollock/auth/authtest"
 	"spoollock/graph"
+	"spoollock/lock"
+	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
 
@@ -64,7 +67,7 @@ func service(t *testing.T, program string, env ...string) (url string) {
 func start(t *testing.T, program string, env ...string) (process *exec.Cmd, url string) {
 	t.Helper()
 	process = exec.Command(program, "-dev")
-	if slices.Contains(env, "AUTH_MODE=none") {
+	if slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, "AUTH_MODE=") }) {
 		process = exec.Command(program)
 	}
 	process.Env = append(append(os.Environ(), "LOG_FORMAT=json"), env...)
@@ -127,31 +130,70 @@ func TestApollo(t *testing.T) {
 	redistest.Need(t, err, "needs make packages")
 	npm(t, "build")
 	program := build(t, "..")
-	t.Run("tomar", func(t *testing.T) {
-		t.Parallel()
-		testTomar(t, program)
-	})
-	t.Run("operations", func(t *testing.T) {
-		t.Parallel()
-		testOperations(t, program)
-	})
-	t.Run("errors", func(t *testing.T) {
-		t.Parallel()
-		testErrors(t, program)
-	})
-	for _, script := range []string{"floor", "floor-sse"} {
-		t.Run(script, func(t *testing.T) {
+	for mode, tokens := range map[string]*authtest.Provider{"none": nil, "jwt": authtest.New(t)} {
+		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			testFloor(t, program, script)
+			who := callers{tokens}
+			t.Run("tomar", func(t *testing.T) {
+				t.Parallel()
+				testTomar(t, program, who)
+			})
+			t.Run("operations", func(t *testing.T) {
+				t.Parallel()
+				testOperations(t, program, who)
+			})
+			t.Run("errors", func(t *testing.T) {
+				t.Parallel()
+				testErrors(t, program, who)
+			})
+			for _, script := range []string{"floor", "floor-sse"} {
+				t.Run(script, func(t *testing.T) {
+					t.Parallel()
+					testFloor(t, program, script, who)
+				})
+			}
 		})
 	}
+}
+
+// callers are known by tokens, or, without a provider, not known.
+type callers struct{ *authtest.Provider }
+
+// env has the service know its callers, or be a trial.
+func (c callers) env() (env []string) {
+	if c.Provider == nil {
+		return nil
+	}
+	env = []string{"HOST=127.0.0.1", "REDIS_URL=" + repository.EmbeddedURL}
+	for name, value := range c.Env() {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+// known is who has the role.
+func known(role lock.Role) lock.Caller {
+	return lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: role}
+}
+
+// client has a client show a token of the role.
+func (c callers) client(t *testing.T, role lock.Role) (env string) {
+	t.Helper()
+	if c.Provider == nil {
+		return "TOKEN_FILE="
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(c.Token(known(role))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "TOKEN_FILE=" + file
 }
 
 // What differs from run to run in what the clients print.
 var moment = regexp.MustCompile(`\d{4}-\d\d-\S+Z`)
 
-func testTomar(t *testing.T, program string) {
-	got := npm(t, "start", "GRAPHQL_URL="+service(t, program))
+func testTomar(t *testing.T, program string, who callers) {
+	got := npm(t, "start", "GRAPHQL_URL="+service(t, program, who.env()...), who.client(t, lock.RoleWorker))
 	got = moment.ReplaceAllString(got, "MOMENT")
 	const want = "MK-1335-CW-25238-012 is ours until MOMENT\n" +
 		"MK-1335-CW-25238-012 is held by MR(93) until MOMENT\n"
@@ -161,10 +203,10 @@ func testTomar(t *testing.T, program string) {
 }
 
 // Every root field of the schema is answered in every way of sending it.
-func testOperations(t *testing.T, program string) {
-	url := service(t, program, "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")
+func testOperations(t *testing.T, program string, who callers) {
+	url := service(t, program, append(who.env(), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")...)
 	awaitReady(t, url)
-	out := npm(t, "operations", "GRAPHQL_URL="+url)
+	out := npm(t, "operations", "GRAPHQL_URL="+url, who.client(t, lock.RoleAdmin))
 	var answered map[string][]string
 	if err := json.Unmarshal([]byte(out), &answered); err != nil {
 		t.Fatal(err)
@@ -199,15 +241,18 @@ func fields(types ...*ast.Definition) (names []string) {
 
 // A client that follows the floor sees a take, a lapse and a release, and has the
 // right set again after the service was killed, whatever happened meanwhile. It shows
-// that the floor is stale.
-func testFloor(t *testing.T, program, script string) {
+// that the floor is stale. Where it is known who calls, its tokens end while it goes on.
+func testFloor(t *testing.T, program, script string, who callers) {
 	server := redistest.Start(t)
 	other := server.Client()
 	defer other.Close() //nolint:errcheck // a client of the test
-	process, url := start(t, program, "PORT=0", "REDIS_URL="+server.URL)
+	env := append(who.env(), "REDIS_URL="+server.URL)
+	process, url := start(t, program, append(env, "PORT=0")...)
 	awaitReady(t, url)
-	see := follow(t, script, url)
+	tokenFile, firstHasEnded := who.renewed(t, url)
+	see := follow(t, script, url, tokenFile)
 	see("held: nothing")
+	mutate := func(t *testing.T, url, mutation string) string { return who.mutate(t, url, mutation) }
 
 	token := mutate(t, url, `tomarSpool(input:{tagSpool:"MK-1",workerId:"93",workerNombre:"MR(93)"}){lockToken}`)
 	see("held: MK-1 MR(93)")
@@ -217,6 +262,11 @@ func testFloor(t *testing.T, program, script string) {
 	mutate(t, url, `releaseSpool(input:{tagSpool:"MK-1",lockToken:"`+token+`"}){outcome}`)
 	see("held: nothing")
 	mutate(t, url, `tomarSpool(input:{tagSpool:"MK-3",workerId:"93",workerNombre:"MR(93)"}){lockToken}`)
+	see("held: MK-3 MR(93)")
+	firstHasEnded()
+	token = mutate(t, url, `tomarSpool(input:{tagSpool:"MK-0",workerId:"93",workerNombre:"MR(93)"}){lockToken}`)
+	see("held: MK-0 MR(93), MK-3 MR(93)")
+	mutate(t, url, `releaseSpool(input:{tagSpool:"MK-0",lockToken:"`+token+`"}){outcome}`)
 	see("held: MK-3 MR(93)")
 
 	if err := process.Process.Kill(); err != nil {
@@ -230,7 +280,7 @@ func testFloor(t *testing.T, program, script string) {
 		t.Fatal(err)
 	}
 	port := regexp.MustCompile(`:(\d+)/`).FindStringSubmatch(url)[1]
-	service(t, program, "PORT="+port, "REDIS_URL="+server.URL)
+	service(t, program, append(env, "PORT="+port)...)
 	see("held: MK-4 95")
 
 	server.Kill()
@@ -239,11 +289,11 @@ func testFloor(t *testing.T, program, script string) {
 
 // follow runs a script that follows the floor, until the test ends. What it returns
 // reads what the script prints until the line given.
-func follow(t *testing.T, script, url string) (see func(line string)) {
+func follow(t *testing.T, script, url, tokenFile string) (see func(line string)) {
 	t.Helper()
 	client := exec.Command("node", "build/"+script+".js")
 	client.Dir = "apollo"
-	client.Env = append(os.Environ(), "GRAPHQL_URL="+url)
+	client.Env = append(os.Environ(), "GRAPHQL_URL="+url, tokenFile)
 	client.Stderr = t.Output()
 	out, err := client.StdoutPipe()
 	if err != nil {
@@ -270,11 +320,60 @@ func follow(t *testing.T, script, url string) (see func(line string)) {
 	}
 }
 
-// mutate does a mutation whose answer has one text, and returns that.
-func mutate(t *testing.T, url, mutation string) string {
+// renewed has a client show a token that is renewed every second, and ends some seconds
+// after that. firstHasEnded waits until the service refuses the first one.
+func (c callers) renewed(t *testing.T, url string) (env string, firstHasEnded func()) {
 	t.Helper()
+	if c.Provider == nil {
+		return "TOKEN_FILE=", func() {}
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	renew := func() string {
+		claims := authtest.Claims(known(lock.RoleViewer))
+		claims["exp"] = time.Now().Add(5*time.Second - 30*time.Second).Unix() // there is a leeway of 30 s
+		token := c.Sign(nil, claims)
+		if err := errors.Join(os.WriteFile(file+".next", []byte(token), 0o600), os.Rename(file+".next", file)); err != nil {
+			t.Error(err)
+		}
+		return token
+	}
+	first := renew()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for every := time.NewTicker(time.Second); ; {
+			select {
+			case <-stop:
+				return
+			case <-every.C:
+				renew()
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+	return "TOKEN_FILE=" + file, func() {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			var answer any
+			if ask(t, url, first, "{__typename}", &answer) == http.StatusUnauthorized {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("a token that should end is answered %v", answer)
+			}
+		}
+	}
+}
+
+// mutate does a mutation whose answer has one text, and returns that.
+func (c callers) mutate(t *testing.T, url, mutation string) string {
+	t.Helper()
+	token := ""
+	if c.Provider != nil {
+		token = c.Token(known(lock.RoleAdmin))
+	}
 	var answer struct{ Data map[string]map[string]string }
-	ask(t, url, mutation, &answer)
+	ask(t, url, token, "mutation{"+mutation+"}", &answer)
 	for _, payload := range answer.Data {
 		for _, text := range payload {
 			return text
@@ -284,14 +383,22 @@ func mutate(t *testing.T, url, mutation string) string {
 	return ""
 }
 
-// ask does a mutation, and decodes its answer.
-func ask(t *testing.T, url, mutation string, answer any) {
+// ask sends a document, with a token unless that is empty, and decodes the answer.
+func ask(t *testing.T, url, token, document string, answer any) (status int) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"query": "mutation{" + mutation + "}"})
+	body, err := json.Marshal(map[string]string{"query": document})
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.Post(url, "application/json", bytes.NewReader(body)) //nolint:gosec // it is the test's own
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,10 +406,11 @@ func ask(t *testing.T, url, mutation string, answer any) {
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		t.Fatal(err)
 	}
+	return response.StatusCode
 }
 
 // Every code that the service has is met, and the extensions beside it are read.
-func testErrors(t *testing.T, program string) {
+func testErrors(t *testing.T, program string, who callers) {
 	server := redistest.Start(t)
 	other := server.Client()
 	defer other.Close() //nolint:errcheck // a client of the test
@@ -323,12 +431,13 @@ func testErrors(t *testing.T, program string) {
 	gone := redistest.Start(t)
 	gone.Kill()
 
-	out := npm(t, "errors",
-		"GRAPHQL_URL="+service(t, program, "REDIS_URL="+proxy.URL,
+	with := func(env ...string) string { return service(t, program, append(who.env(), env...)...) }
+	out := npm(t, "errors", who.client(t, lock.RoleAdmin),
+		"GRAPHQL_URL="+with("REDIS_URL="+proxy.URL,
 			"TRUSTED_PROXIES=127.0.0.1", "MAX_CONNECTIONS_PER_ADDRESS=1",
 			// SLOW is to be slower than any machine that runs this.
 			"REDIS_OPERATION_TIMEOUT_MS=60000", "REQUEST_TIMEOUT_SECONDS=60"),
-		"DOWN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+gone.URL),
+		"DOWN_GRAPHQL_URL="+with("REDIS_URL="+gone.URL),
 		"OPEN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none",
 			"MAX_LOCKS_PER_WORKER=1", "RATE_LIMIT_PER_ADDRESS=5"))
 	var read map[string][]string
@@ -379,12 +488,12 @@ func TestReadmeShowsTheClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := regexp.MustCompile("(?s)```ts\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	for i, name := range []string{"tomar.ts", "floor.ts"} {
+	for i, name := range []string{"tomar.ts", "credential.ts", "floor.ts"} {
 		client, err := os.ReadFile("apollo/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(shown) != 2 || !strings.Contains(string(client), shown[i][1]) {
+		if len(shown) != 3 || !strings.Contains(string(client), shown[i][1]) {
 			t.Errorf("README.md does not show what is in examples/apollo/%s", name)
 		}
 	}

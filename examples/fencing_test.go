@@ -109,7 +109,7 @@ func take(t *testing.T, url, tag, worker string, seconds int) (version int64) {
 			}
 			Errors []struct{ Extensions struct{ Code string } }
 		}
-		ask(t, url, mutation, &answer)
+		ask(t, url, "", "mutation{"+mutation+"}", &answer)
 		if answer.Errors == nil {
 			return answer.Data.TomarSpool.Lock.Version
 		}

@@ -24,6 +24,7 @@ import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
 import type { GraphQLFormattedError } from "graphql";
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
+import { authorized } from "./credential.js";
 import { EXTEND, LIMITS, RELEASE, RESUME, SPOOL, TOMAR } from "./documents.js";
 import type { Extend, Tomar } from "./documents.js";
 
@@ -32,7 +33,7 @@ const client = newClient(new HttpLink({ uri }));
 
 function newClient(...links: ApolloLink[]): ApolloClient {
   return new ApolloClient({
-    link: ApolloLink.from(links),
+    link: ApolloLink.from([authorized, ...links]),
     cache: new InMemoryCache(),
     // Who holds a spool is a question for the server, not for the cache.
     defaultOptions: { query: { fetchPolicy: "network-only" } },
@@ -140,6 +141,13 @@ await fails(tomar({ ...jp, tagSpool: "FOREIGN" }), {
 
 const open = newClient(new HttpLink({ uri: process.env.OPEN_GRAPHQL_URL! }));
 await fails(open.mutate({ mutation: RESUME, variables: { input: { tagSpool } } }), { code: "UNAUTHENTICATED" });
+
+// Or it does, and this is nobody.
+
+if (process.env.TOKEN_FILE) {
+  const stranger = new ApolloClient({ link: new HttpLink({ uri }), cache: new InMemoryCache() });
+  await fails(stranger.query({ query: LIMITS }), { code: "UNAUTHENTICATED" }, 401);
+}
 
 // Somebody wants too much: a second spool, and then too many changes at once.
 

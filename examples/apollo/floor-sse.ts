@@ -3,6 +3,7 @@
 //
 //   npm run floor-sse [tag prefix]
 import { print } from "graphql";
+import { credential } from "./credential.js";
 import { apply, FLOOR, show } from "./floor-set.js";
 import type { FloorUpdate, HeldSpool } from "./floor-set.js";
 
@@ -49,7 +50,7 @@ async function follow(): Promise<void> {
   try {
     const response = await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+      headers: { "Content-Type": "application/json", Accept: "text/event-stream", ...(await credential()) },
       body: JSON.stringify({ query: print(FLOOR), variables: { filter: { tagPrefix: process.argv[2] ?? "" } } }),
       signal: connection.signal,
     });

@@ -6,6 +6,7 @@ import { ApolloClient, InMemoryCache } from "@apollo/client";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
+import { credential } from "./credential.js";
 import { apply, FLOOR, show } from "./floor-set.js";
 import type { HeldSpool } from "./floor-set.js";
 
@@ -26,6 +27,7 @@ const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 
 
 const socket = createClient({
   url: url.replace("http", "ws"),
+  connectionParams: credential, // of each connection: one whose token has ended is closed
   shouldRetry: () => true,
   retryAttempts: Infinity,
   retryWait: pause, // left out, each pause would be twice as long as the one before

@@ -13,6 +13,7 @@ import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { filter, firstValueFrom, map, share } from "rxjs";
 import WebSocket from "ws";
+import { authorized, credential } from "./credential.js";
 import {
   CHECK,
   EXTEND,
@@ -233,6 +234,7 @@ async function inWay(way: Way): Promise<string[]> {
   const client = new ApolloClient({
     link: ApolloLink.from([
       ...ways[way],
+      authorized,
       new HttpLink({ uri: url, fetch: recordingFetch }),
     ]),
     cache: new InMemoryCache(),
@@ -266,12 +268,12 @@ async function inWay(way: Way): Promise<string[]> {
 async function following(): Promise<string[]> {
   Object.assign(globalThis, { WebSocket }); // Node.js 20 has none of its own, a browser does
   const tagSpool = `MK-${randomUUID()}`;
-  const socket = createClient({ url: url.replace("http", "ws") });
+  const socket = createClient({ url: url.replace("http", "ws"), connectionParams: credential });
   const client = new ApolloClient({
     link: ApolloLink.split(
       ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
       new GraphQLWsLink(socket),
-      new HttpLink({ uri: url }),
+      authorized.concat(new HttpLink({ uri: url })),
     ),
     cache: new InMemoryCache(),
   });

@@ -1,7 +1,9 @@
 import { ApolloClient, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from "@apollo/client";
+import { authorized } from "./credential.js";
 
+const http = new HttpLink({ uri: process.env.GRAPHQL_URL ?? "http://localhost:8080/graphql" });
 const client = new ApolloClient({
-  link: new HttpLink({ uri: process.env.GRAPHQL_URL ?? "http://localhost:8080/graphql" }),
+  link: authorized.concat(http),
   cache: new InMemoryCache(),
 });
 
@@ -21,8 +23,9 @@ const TOMAR = gql`
   }
 `;
 
-// Takes the spool and returns the lock token, or null if somebody else has it.
-async function tomar(tagSpool: string, workerId: string, workerNombre: string): Promise<string | null> {
+// Takes the spool and returns the lock token, or null if somebody else has it. A service
+// that knows who calls need not be told the worker.
+async function tomar(tagSpool: string, workerId?: string, workerNombre?: string): Promise<string | null> {
   // One id for every sending of this request: with it, sending again is safe.
   const input = { tagSpool, workerId, workerNombre, requestId: crypto.randomUUID() };
   for (let attempt = 1; ; attempt++) {
@@ -45,5 +48,10 @@ async function tomar(tagSpool: string, workerId: string, workerNombre: string): 
 }
 
 const tagSpool = process.argv[2] ?? "MK-1335-CW-25238-012";
-await tomar(tagSpool, "93", "MR(93)");
-await tomar(tagSpool, "94", "JP(94)");
+if (process.env.TOKEN_FILE) {
+  await tomar(tagSpool);
+  await tomar(tagSpool); // nobody can take it now, not even its holder
+} else {
+  await tomar(tagSpool, "93", "MR(93)");
+  await tomar(tagSpool, "94", "JP(94)");
+}
