@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"spoollock/auth/authtest"
 	"spoollock/httpapi"
+	"spoollock/lock"
 	"spoollock/repository/redistest"
 )
 
@@ -22,9 +25,9 @@ func TestClients(t *testing.T) {
 	a := newStreamAPI(t)
 	close(a.trial.release)
 	done := make(chan error, 1)
-	got := runClients(t, "clients.mjs", a.server.URL, func() {
+	got := runClients(t, "clients.mjs", func() {
 		go func() { done <- a.handler.Shutdown(t.Context()) }()
-	})
+	}, a.server.URL+"/graphql")
 	want := `graphql-ws { hello }: {"hello":"world"}, complete
 graphql-ws mutation { touch }: {"touch":"done"}, complete
 graphql-ws subscription($to: Int!) { count(to: $to) }: {"count":0}, {"count":1}, {"count":2}, complete
@@ -77,10 +80,10 @@ func TestClientsOnTheFloor(t *testing.T) {
 	}))
 	defer server.Close()
 	done := make(chan error, 1)
-	got := runClients(t, "floor.mjs", server.URL, func() {
+	got := runClients(t, "floor.mjs", func() {
 		old := handler.Swap(httpapi.New(a.config))
 		go func() { done <- old.Shutdown(t.Context()) }()
-	})
+	}, server.URL+"/graphql")
 	const want = `graphql-ws, a filter that is none: BAD_USER_INPUT
 graphql-ws, a history of each spool: QUERY_TOO_COMPLEX
 graphql-sse, a filter that is none: BAD_USER_INPUT
@@ -104,6 +107,38 @@ graphql-sse goes on after 2 snapshots`
 	}
 }
 
+// The same clients go on by themselves when their credentials end, with the next one.
+func TestClientsWithCredentials(t *testing.T) {
+	t.Parallel()
+	needClients(t)
+	provider := authtest.New(t)
+	a := newStreamAPI(t, func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT().Identify })
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		claims := authtest.Claims(known("93", lock.RoleViewer))
+		claims["exp"] = time.Now().Add(5*time.Second - 30*time.Second).Unix() // there is a leeway of 30 s
+		_, _ = io.WriteString(w, provider.Sign(nil, claims))
+	}))
+	defer tokens.Close()
+	got := runClients(t, "credentials.mjs", func() {}, a.server.URL+"/graphql", tokens.URL)
+	const want = `graphql-ws, nothing: 4401 Unauthorized
+graphql-ws, a wrong one: 4401 Unauthorized
+graphql-sse, nothing: 401
+graphql-sse, a wrong one: 401
+graphql-ws begins with {"hangs":0}
+graphql-ws closed 4403 Credential has ended
+graphql-ws begins with {"hangs":0}
+graphql-ws closed 4403 Credential has ended
+graphql-ws begins with {"hangs":0}
+graphql-sse begins with {"hangs":0}
+graphql-sse begins with {"hangs":0}
+graphql-sse begins with {"hangs":0}
+graphql-ws, one that has ended: 4401 Unauthorized
+graphql-sse, one that has ended: 401`
+	if got != want {
+		t.Fatalf("the clients see\n%s\nwant\n%s", got, want)
+	}
+}
+
 func needClients(t *testing.T) {
 	t.Helper()
 	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
@@ -111,11 +146,11 @@ func needClients(t *testing.T) {
 	redistest.Need(t, err, "needs make packages")
 }
 
-// runClients runs a script of the folder clients against a server, and returns what it
-// prints; at its line "shut down", shutDown is called.
-func runClients(t *testing.T, script, url string, shutDown func()) string {
+// runClients runs a script of the folder clients, and returns what it prints; at its line
+// "shut down", shutDown is called.
+func runClients(t *testing.T, script string, shutDown func(), args ...string) string {
 	t.Helper()
-	clients := exec.Command("node", script, url+"/graphql")
+	clients := exec.Command("node", append([]string{script}, args...)...)
 	clients.Dir = "clients"
 	clients.Stderr = t.Output()
 	out, err := clients.StdoutPipe()
