@@ -215,18 +215,7 @@ func (b *bench) evalshaMicroseconds() float64 {
 // JSON handler, behind gqlgen's stock transport, and over GraphQL as it is served.
 func TestLayers(t *testing.T) {
 	b := newBench(t)
-	api := httptest.NewServer(httpapi.New(httpapi.Config{
-		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
-		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
-		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
-		Observe:  metrics.New(metrics.Sources{}).Operation,
-		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}),
-		Limits: httpapi.Limits{
-			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
-			AnswerBytes: 1 << 20,
-		},
-	}))
-	t.Cleanup(api.Close)
+	api := b.serve(auth.Anybody(lock.Caller{Role: lock.RoleWorker}))
 	stock := httptest.NewServer(stockHandler(b.service))
 	t.Cleanup(stock.Close)
 	plain := httptest.NewServer(plainHandler(b.service))
@@ -257,6 +246,23 @@ func TestLayers(t *testing.T) {
 		}
 		fmt.Println()
 	}
+}
+
+// serve is the service over GraphQL, for callers who are identified so.
+func (b *bench) serve(identify auth.Identify) *httptest.Server {
+	server := httptest.NewServer(httpapi.New(httpapi.Config{
+		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
+		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
+		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
+		Observe:  metrics.New(metrics.Sources{}).Operation,
+		Identify: identify,
+		Limits: httpapi.Limits{
+			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
+			AnswerBytes: 1 << 20,
+		},
+	}))
+	b.t.Cleanup(server.Close)
+	return server
 }
 
 type operation struct {

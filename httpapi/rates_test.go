@@ -140,7 +140,7 @@ func TestFloodsAreBounded(t *testing.T) {
 					c.Limits.Aliases, c.Limits.RootFields, c.Limits.Tokens, c.Limits.Complexity = 1000, 1000, 1<<20, 1<<20
 					c.Limits.BodyBytes, c.Limits.SocketOperations, c.Limits.SocketMessages = 1<<20, 1000, 1000
 				})
-				a.client.Transport = as{"worker", a.client.Transport}
+				a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 				begun := time.Now()
 				got := ask(a, 500)
 				most := budget*2 + budget*int(time.Since(begun)/time.Second+1)
@@ -166,7 +166,7 @@ func TestRateInAnswers(t *testing.T) {
 	t.Parallel()
 	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
 	a := newBoundedAPI(t, repository.EmbeddedURL, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
-	a.client.Transport = as{"worker", a.client.Transport}
+	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	limited := func(path string) string {
 		return `{"message":"The caller has asked for too many changes.","path":[` + path + `],"locations":[{"line":1,"column":10}],` +
 			`"extensions":{"code":"RATE_LIMITED","reason":"IDENTITY","retryAfterSeconds":1}}`
@@ -258,7 +258,7 @@ func TestStreamsPerIdentity(t *testing.T) {
 	first, second := open("worker"), open("worker")
 	first.send(subscribe("1", "subscription{hangs}"))
 	first.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
-	a.client.Transport = as{"worker", a.client.Transport}
+	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	stream := a.stream(`{"query":"subscription{hangs}"}`)
 	a.waitFor("two run", func() bool { return a.trial.running.Load() == 2 })
 	second.send(subscribe("1", "subscription{hangs}"))
