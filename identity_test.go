@@ -2,21 +2,20 @@ package main
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"spoollock/auth"
+	"spoollock/auth/authtest"
+	"spoollock/lock"
 	"spoollock/repository"
 )
 
@@ -62,45 +61,25 @@ func newCredential(t *testing.T, file string) string {
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	keysFile, jwks := filepath.Join(dir, "keys.json"), filepath.Join(dir, "jwks.json")
+	keysFile := filepath.Join(dir, "keys.json")
 	credential := newCredential(t, keysFile)
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := json.Marshal(map[string]any{"keys": []any{map[string]string{
-		"kty": "OKP", "crv": "Ed25519", "kid": "1", "alg": "EdDSA", "use": "sig", "x": base64.RawURLEncoding.EncodeToString(public),
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(jwks, set, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	token := func(audience string) string {
-		token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
-			"iss": "https://id.example", "aud": audience, "exp": time.Now().Add(time.Hour).Unix(),
-			"sub": "93", "name": "MR(93)", "roles": []string{"WORKER"},
-		})
-		token.Header["kid"] = "1"
-		signed, err := token.SignedString(private)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return signed
-	}
-	good, other := token("spools"), token("others")
-	tokens := map[string]string{"AUTH_JWKS": jwks, "AUTH_ISSUER": "https://id.example", "AUTH_AUDIENCE": "spools"}
+	provider := authtest.New(t)
+	caller := lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: lock.RoleWorker}
+	elsewhere := authtest.Claims(caller)
+	elsewhere["aud"] = "others"
+	good, other := provider.Token(caller), provider.Sign(nil, elsewhere)
+	tokens := provider.Env()
 	keys := map[string]string{"AUTH_KEYS_FILE": keysFile}
 	for mode, variables := range map[string][]map[string]string{
 		"jwt": {tokens}, "keys": {keys}, "jwt,keys": {tokens, keys},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			env := map[string]string{"AUTH_MODE": mode, "REDIS_URL": repository.EmbeddedURL, "HOST": "127.0.0.1"}
+			env := map[string]string{"REDIS_URL": repository.EmbeddedURL, "HOST": "127.0.0.1"}
 			for _, some := range variables {
 				maps.Copy(env, some)
 			}
+			env["AUTH_MODE"] = mode
 			url, log := start(t, env)
 			for _, wrong := range []string{"", "wrong", other, credential + "x"} {
 				if status, body := postAs(t, url, wrong, takeOwn); status != http.StatusUnauthorized || !strings.Contains(body, "UNAUTHENTICATED") {
@@ -144,5 +123,109 @@ func TestIdentity(t *testing.T) {
 		if err := makeKey(args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%s: a key is made", name)
 		}
+	}
+}
+
+var (
+	makesKey     = regexp.MustCompile(`(?m)^(?:(\w+)=\$\()?go run \. keys (new -file keys\.json .*?)\)?$`)
+	startsAtAll  = regexp.MustCompile(`(?m)^(AUTH_MODE=keys .*) go run \. (-dev)$`)
+	word         = regexp.MustCompile(`"[^"]*"|\S+`)
+	keyRequest   = regexp.MustCompile("(?s)```sh\ncurl -s localhost:8081/graphql(?: -H \"([^\"]*)\")? -H 'Content-Type: application/json' -d '([^']*)'\n```\n\n```json\n(.*?)```")
+	shownVersion = regexp.MustCompile(`\b1\d{12}\b`)
+)
+
+// makeKeys makes the keys of a document by its commands, into the file, and returns the
+// credentials by their variables.
+func makeKeys(t *testing.T, document, file string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := map[string]string{}
+	for _, command := range makesKey.FindAllStringSubmatch(string(text), -1) {
+		var args []string
+		for _, arg := range word.FindAllString(strings.ReplaceAll(command[2], "keys.json", file), -1) {
+			args = append(args, strings.Trim(arg, `"`))
+		}
+		var out bytes.Buffer
+		if err := makeKey(args, &out, io.Discard); err != nil {
+			t.Fatalf("%s: %v", command[0], err)
+		}
+		credentials[command[1]] = strings.TrimSpace(out.String())
+	}
+	if made := strings.Count(string(text), "go run . keys new "); made != len(credentials) {
+		t.Fatalf("%d keys are made by %s, of %d", len(credentials), document, made)
+	}
+	return credentials
+}
+
+// What the README does with keys is answered as it says.
+func TestReadmeWithKeys(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(text)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	credentials := makeKeys(t, "README.md", file)
+	started, requests := startsAtAll.FindStringSubmatch(readme), keyRequest.FindAllStringSubmatch(readme, -1)
+	if curls := strings.Count(readme, "\ncurl -s localhost:8081/"); started == nil || curls != len(requests) || curls == 0 {
+		t.Fatalf("the README has %d such requests, %d of them with an answer, and the start %q", curls, len(requests), started)
+	}
+	env := map[string]string{}
+	for assignment := range strings.FieldsSeq(strings.ReplaceAll(started[1], "keys.json", file)) {
+		name, value, _ := strings.Cut(assignment, "=")
+		env[name] = value
+	}
+	env["PORT"] = "0"
+	url, log := start(t, env, started[2])
+	var replaced []string // each version that the README shows, by the real one
+	for _, shown := range requests {
+		header, body, want := shown[1], strings.NewReplacer(replaced...).Replace(shown[2]), shown[3]
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/graphql", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		status := http.StatusUnauthorized
+		if name, value, ok := strings.Cut(header, ": "); ok {
+			status = http.StatusOK
+			request.Header.Set(name, os.Expand(value, func(variable string) string { return credentials[variable] }))
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != status || !reflect.DeepEqual(comparable(t, string(got)), comparable(t, want)) {
+			t.Fatalf("%s %s\nis answered %s\n%s, %v, want\n%s", header, body, response.Status, got, err, want)
+		}
+		answered := shownVersion.FindAllString(string(got), -1)
+		for i, version := range shownVersion.FindAllString(want, -1) {
+			replaced = append(replaced, version, answered[i])
+		}
+	}
+	for _, credential := range credentials {
+		if strings.Contains(log.String(), credential) {
+			t.Errorf("the log has a credential:\n%s", log)
+		}
+	}
+}
+
+// The key that docs/SECURITY.md makes is one.
+func TestKeyOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	credentials := makeKeys(t, "docs/SECURITY.md", file)
+	keys, err := auth.LoadKeys(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := keys.Identify(t.Context(), credentials[""])
+	if want := (lock.Caller{Worker: lock.Worker{ID: "acme", Name: "Acme Pipes"}, Role: lock.RolePartner}); err != nil || identity.Caller != want {
+		t.Errorf("the key is of %+v, %v", identity.Caller, err)
 	}
 }

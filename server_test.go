@@ -160,7 +160,7 @@ func TestReadme(t *testing.T) {
 	}
 	requests := request.FindAllStringSubmatch(string(readme), -1)
 	streams := stream.FindAllStringSubmatch(string(readme), -1)
-	if curls := strings.Count(string(readme), "\ncurl "); curls != len(requests)+len(streams) || len(requests) == 0 {
+	if curls := strings.Count(string(readme), "\ncurl -s localhost:8080/") + strings.Count(string(readme), "\ncurl -sN "); curls != len(requests)+len(streams) || len(requests) == 0 {
 		t.Fatalf("the README has %d requests, %d of them with an answer, %d with a stream", curls, len(requests), len(streams))
 	}
 	answers := func(t *testing.T, url string) {
