@@ -33,6 +33,7 @@ import (
 	"github.com/joho/godotenv"
 	"go.uber.org/goleak"
 
+	"spoollock/auth"
 	"spoollock/config"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -320,15 +321,41 @@ func TestDevSaysSoLoudly(t *testing.T) {
 // floor what another takes.
 func TestPlaygroundInABrowser(t *testing.T) {
 	t.Parallel()
+	needBrowser(t)
+	url, _ := start(t, map[string]string{}, "-dev")
+	browse(t, "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\n", "playground.mjs", url)
+}
+
+// Where it is known who calls, a credential that is typed into the playground's headers
+// goes with its requests and its subscriptions.
+func TestPlaygroundWithACredential(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	credential, err := auth.NewKey(file, auth.Key{
+		Namespace: "boss", Name: "Boss", Scopes: []lock.Role{lock.RoleAdmin}, Expires: time.Now().Add(time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _ := start(t, map[string]string{"AUTH_MODE": "keys", "AUTH_KEYS_FILE": file}, "-dev")
+	browse(t, "sees \"UNAUTHENTICATED\"\nsees \"lockToken\"\nsees the schema\nsees the take of another\n", "credential.mjs", url, credential)
+}
+
+func needBrowser(t *testing.T) {
+	t.Helper()
 	redistest.NeedProgram(t, "node", "needs Node.js 20 or newer")
 	redistest.NeedProgram(t, "chromium", "needs a browser, install chromium")
 	_, err := os.Stat(filepath.Join(root, "web/browser/node_modules"))
 	redistest.Need(t, err, "needs make packages")
-	url, _ := start(t, map[string]string{}, "-dev")
-	browser := exec.Command("node", "playground.mjs", url)
+}
+
+// browse runs a script of the folder web/browser, which must print what is wanted.
+func browse(t *testing.T, want, script string, args ...string) {
+	t.Helper()
+	browser := exec.Command("node", append([]string{script}, args...)...)
 	browser.Dir = filepath.Join(root, "web/browser")
 	out, err := browser.CombinedOutput()
-	const want = "sees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\n"
 	if err != nil || string(out) != want {
 		t.Fatalf("the browser ends with %v and\n%s, want\n%s", err, out, want)
 	}

@@ -190,12 +190,25 @@ mutation ForceRelease {
 `,
 ];
 
+const fetcher = GraphiQL.createFetcher({
+  url: "/graphql",
+  subscriptionUrl: location.origin.replace("http", "ws") + "/graphql",
+});
+
+// Headers go with each request, and over a WebSocket into the payload of connection_init.
+// Each tab has its own; one that has none is given those that were sent last, so that a
+// credential need not be typed into every one.
+let sent;
+function fetchAsBefore(request, options) {
+  if (Object.keys(options?.headers ?? {}).length > 0) {
+    sent = options.headers;
+  }
+  return fetcher(request, { ...options, headers: sent });
+}
+
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
-    fetcher: GraphiQL.createFetcher({
-      url: "/graphql",
-      subscriptionUrl: location.origin.replace("http", "ws") + "/graphql",
-    }),
+    fetcher: fetchAsBefore,
     defaultTabs: documents.map((query) => ({ query })),
   }),
 );
