@@ -24,9 +24,9 @@ import (
 // have been carried out or not, or may yet be.
 type carry func(ctx context.Context, attempt int, operations []*faults.Operation)
 
-// driver has many workers do what clients do, only more wildly: they release and extend
-// each other's locks, and such that have ended, and send again what was answered. They
-// can be started again after they were stopped.
+// driver has many workers do what clients do, only more wildly: they release, extend,
+// resume and end by force each other's locks, and such that have ended, and send again
+// what was answered. They can be started again after they were stopped.
 type driver struct {
 	service carry
 	foreign carry // by another program; nil: there is none
@@ -46,8 +46,10 @@ type driver struct {
 type spool struct {
 	tag     string
 	version int64               // that somebody was told last
-	recent  []*faults.Operation // takes that were answered a lock, the newest first
+	recent  []*faults.Operation // takes and resumes that were answered a lock, the newest first
 	extend  *faults.Operation   // the newest that was answered
+	resume  *faults.Operation   // the newest that was answered
+	force   *faults.Operation   // the newest that was answered
 }
 
 const (
@@ -62,6 +64,7 @@ var usual = []faults.Kind{
 	faults.Take, faults.Take, faults.Take, faults.Take, faults.Take, faults.Take, faults.Take, faults.Take,
 	faults.Release, faults.Release, faults.Release, faults.Release, faults.Release,
 	faults.Extend, faults.Extend, faults.Read, faults.Read, faults.Read,
+	faults.Resume, faults.Resume, faults.ForceRelease, faults.ForceRelease,
 	faults.ForeignTake, faults.ForeignRelease,
 }
 
@@ -108,15 +111,12 @@ func (d *driver) start(ctx context.Context) (stop func() []*faults.Operation) {
 // plan makes operations of one kind, each about another spool.
 func (d *driver) plan(worker int, random *rand.Rand) (operations []*faults.Operation) {
 	kind := d.kinds[random.IntN(len(d.kinds))]
-	isForeign := kind == faults.ForeignTake || kind == faults.ForeignRelease
 	size := 1
-	if random.IntN(3) > 0 {
+	if requests[kind].many != "" && random.IntN(3) > 0 {
 		size += random.IntN(atOnce)
 	}
-	if isForeign {
-		if size = 1; d.foreign == nil {
-			return nil
-		}
+	if isForeign(kind) && d.foreign == nil {
+		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -140,13 +140,16 @@ func (d *driver) plan(worker int, random *rand.Rand) (operations []*faults.Opera
 
 // specify says what the operation is about. It reports false where there is nothing.
 func (d *driver) specify(o *faults.Operation, s *spool, random *rand.Rand) bool {
-	seldom := random.IntN(8) == 0
+	seldom, sometimes := random.IntN(8) == 0, random.IntN(4) == 0
 	var before *faults.Operation // the take of the lock that it is about
 	if len(s.recent) > 0 {
 		before = s.recent[0]
 		if seldom {
 			before = s.recent[random.IntN(len(s.recent))]
 		}
+	}
+	if before == nil && o.Kind != faults.Read && o.Kind != faults.Take && o.Kind != faults.ForeignTake {
+		return false
 	}
 	switch o.Kind {
 	case faults.Read:
@@ -166,19 +169,34 @@ func (d *driver) specify(o *faults.Operation, s *spool, random *rand.Rand) bool 
 			o.Expected = &version
 		}
 		return true
-	default:
-		if before == nil {
-			return false
+	case faults.ForceRelease:
+		if sometimes && s.force != nil {
+			o.Request, o.Expected = s.force.Request, s.force.Expected
+			return true
 		}
+		version := s.version
+		if seldom && before.Lock != nil {
+			version = before.Lock.Version
+		}
+		o.Request, o.Expected = uuid.NewString(), &version
+		return true
+	case faults.Resume:
+		if sometimes && s.resume != nil {
+			o.Token = s.resume.Token
+			return true
+		}
+		o.Token = before.Owner() + ":" + uuid.NewString()
+		return true
+	default:
 		o.Token = before.Token
 		if o.Kind != faults.Extend {
 			return true
 		}
 		if seldom && s.extend != nil {
-			o.Token, o.Extension, o.TTL = s.extend.Token, s.extend.Extension, s.extend.TTL
+			o.Token, o.Request, o.TTL = s.extend.Token, s.extend.Request, s.extend.TTL
 			return true
 		}
-		o.Extension, o.TTL = uuid.NewString(), 1000*int64(1+random.IntN(2))
+		o.Request, o.TTL = uuid.NewString(), 1000*int64(1+random.IntN(2))
 		return true
 	}
 }
@@ -189,7 +207,7 @@ func (d *driver) perform(ctx context.Context, operations []*faults.Operation, ra
 		return
 	}
 	send := d.service
-	if kind := operations[0].Kind; kind == faults.ForeignTake || kind == faults.ForeignRelease {
+	if isForeign(operations[0].Kind) {
 		send = d.foreign
 	}
 	pending := slices.Clone(operations)
@@ -224,16 +242,25 @@ func (d *driver) learn(o *faults.Operation) {
 	if s.version = max(s.version, o.Version); o.Lock != nil {
 		s.version = max(s.version, o.Lock.Version)
 	}
-	switch o.Outcome {
-	case faults.Taken:
+	switch {
+	case o.Outcome == faults.Taken, o.Outcome == faults.Resumed:
 		s.recent = slices.Insert(s.recent, 0, o)
 		s.recent = s.recent[:min(len(s.recent), 4)]
-	case faults.Extended:
+	case o.Outcome == faults.Extended:
 		s.extend = o
+	case o.Kind == faults.ForceRelease && o.Outcome == faults.ForceReleased:
+		s.force = o
+	}
+	if o.Outcome == faults.Resumed {
+		s.resume = o
 	}
 }
 
-// request is a GraphQL document for one spool, and one for several.
+func isForeign(kind faults.Kind) bool {
+	return kind == faults.ForeignTake || kind == faults.ForeignRelease
+}
+
+// request is a GraphQL document for one spool, and one for several, if there is such.
 type request struct{ one, many string }
 
 const (
@@ -253,6 +280,10 @@ var requests = map[faults.Kind]request{
 	faults.Extend: {
 		`mutation($input:ExtendLockInput!){r:extendLock(input:$input){` + told + `}}`,
 		`mutation($input:ExtendLocksInput!){r:extendLocks(input:$input){results{` + told + trouble + `}}}`,
+	},
+	faults.Resume: {one: `mutation($input:ResumeSpoolInput!){r:resumeSpool(input:$input){` + told + `}}`},
+	faults.ForceRelease: {
+		one: `mutation($input:ForceReleaseSpoolInput!){r:forceReleaseSpool(input:$input){lock:released{ownerId version expiresAt}spool{version}}}`,
 	},
 	faults.Read: {
 		`query($input:ID!){r:spool(tagSpool:$input){version ` + told + `}}`,
@@ -283,6 +314,7 @@ type refusal struct {
 
 type answer struct {
 	Version int64
+	Spool   struct{ Version int64 }
 	Lock    *holder
 	Outcome faults.Outcome
 	Error   *refusal
@@ -330,7 +362,7 @@ func (c *client) carry(ctx context.Context, attempt int, operations []*faults.Op
 		document, variable, into = requests[kind].one, inputs[0], &answers[0]
 	}
 	begun := time.Now()
-	err := servicetest.Post(ctx, url, document, map[string]any{"input": variable}, &data)
+	err := servicetest.PostAs(ctx, credentialFor(operations[0]), url, document, map[string]any{"input": variable}, &data)
 	if c.asked != nil {
 		c.asked(url, time.Since(begun), err)
 	}
@@ -371,8 +403,12 @@ func input(o *faults.Operation) any {
 		if o.Expected != nil {
 			fields["expectedVersion"] = *o.Expected
 		}
+	case faults.Resume:
+		fields["requestId"] = o.Token[len(o.Owner())+1:]
+	case faults.ForceRelease:
+		fields["reason"], fields["expectedVersion"], fields["requestId"] = "gone home", *o.Expected, o.Request
 	case faults.Extend:
-		fields["additionalSeconds"], fields["requestId"] = o.TTL/1000, o.Extension
+		fields["additionalSeconds"], fields["requestId"] = o.TTL/1000, o.Request
 		fields["lockToken"] = o.Token
 	default:
 		fields["lockToken"] = o.Token
@@ -402,9 +438,10 @@ func (c *client) fill(o *faults.Operation, a answer) {
 	case a.Lock == nil:
 		c.wonder("%+v is answered no lock", *o)
 	default:
-		o.Lock = a.Lock.lock()
+		o.Lock, o.Version = a.Lock.lock(), a.Spool.Version
 		o.Outcome = map[faults.Kind]faults.Outcome{
 			faults.Take: faults.Taken, faults.Extend: faults.Extended, faults.Read: faults.Held,
+			faults.Resume: faults.Resumed, faults.ForceRelease: faults.ForceReleased,
 		}[o.Kind]
 	}
 }

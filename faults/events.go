@@ -17,7 +17,24 @@ const maxEvents = 100
 // come between, events may be missing, and what was lost may have been taken again.
 func CheckEvents(events []Event, operations []*Operation) (differences []string) {
 	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
-	begun, extended, released := map[string]int64{}, map[string]int64{}, map[string]int{}
+	asked, seen := map[string]bool{}, map[int64]bool{}
+	tokens := map[string]map[string]bool{} // that each worker asked to resume by
+	for _, o := range operations {
+		asked[o.Owner()] = true
+		switch o.Kind {
+		case Resume:
+			if tokens[o.Owner()] == nil {
+				tokens[o.Owner()] = map[string]bool{}
+			}
+			tokens[o.Owner()][o.Token] = true
+		case ForceRelease:
+			seen[*o.Expected] = true
+		}
+	}
+	// What the events tell, each by the version of the spool after it, at which there is
+	// no other of its type. Takes and releases by their workers, besides.
+	extended, resumed, forced := map[int64]string{}, map[int64]string{}, map[int64]string{}
+	begun, released, resumes := map[string]int64{}, map[string]int{}, map[string]int{}
 	var holder string
 	var version int64
 	for i := len(events) - 1; i >= 0; i-- {
@@ -35,14 +52,26 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 			if !first && (holder != event.OwnerID || event.Version != version) {
 				differ("%+v comes while %q holds at %d", event, holder, version)
 			}
-			holder, extended[event.OwnerID] = event.OwnerID, event.Version
-		case causeReleased, causeExpired, causeForeign:
+			holder, extended[event.Version] = event.OwnerID, event.OwnerID
+		case "RESUMED":
+			if !first && holder != event.OwnerID || event.Version <= version {
+				differ("%+v comes after version %d, while %q holds", event, version, holder)
+			}
+			holder, resumed[event.Version] = event.OwnerID, event.OwnerID
+			resumes[event.OwnerID]++
+		case causeReleased, causeExpired, causeForced, causeForeign:
 			if !first && holder != event.OwnerID || event.Version <= version {
 				differ("%+v comes after version %d, while %q holds", event, version, holder)
 			}
 			holder = ""
-			if event.Type == causeReleased {
+			switch event.Type {
+			case causeReleased:
 				released[event.OwnerID]++
+			case causeForced:
+				if !first && !seen[version] {
+					differ("%+v ends a lock of version %d, which nobody had seen who forced", event, version)
+				}
+				forced[event.Version] = event.OwnerID
 			}
 		default:
 			differ("%+v is of no type that there is", event)
@@ -53,9 +82,7 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 	if len(events) == maxEvents {
 		oldest = events[len(events)-1].Version
 	}
-	asked := map[string]bool{}
 	for _, o := range operations {
-		asked[o.Owner()] = true
 		version, told := begun[o.Owner()]
 		switch {
 		case o.InDoubt:
@@ -64,8 +91,12 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 		case o.Kind == Take && o.Outcome == Taken && !told && o.Lock.Version > oldest:
 			differ("%s took at %d, and the history does not tell", o.Owner(), o.Lock.Version)
 		// Extensions that follow each other are one event, so there is no more to count.
-		case o.Kind == Extend && o.Outcome == Extended && extended[o.Owner()] != o.Lock.Version && (told || o.Lock.Version > oldest):
+		case o.Outcome == Extended && extended[o.Lock.Version] != o.Owner() && (told || o.Lock.Version > oldest):
 			differ("%s was extended at %d, and the history does not tell", o.Owner(), o.Lock.Version)
+		case o.Outcome == Resumed && resumed[o.Lock.Version] != o.Owner() && (told || o.Lock.Version > oldest):
+			differ("%s resumed at %d, and the history does not tell", o.Owner(), o.Lock.Version)
+		case o.Kind == ForceRelease && o.Outcome == ForceReleased && forced[o.Version] != o.Lock.OwnerID && o.Version > oldest:
+			differ("the lock of %s was ended by force at %d, and the history does not tell", o.Lock.OwnerID, o.Version)
 		case o.Kind == Release && o.Outcome == Released && told && released[o.Owner()] != 1:
 			differ("%s released, and the history tells it %d times", o.Owner(), released[o.Owner()])
 		}
@@ -73,6 +104,11 @@ func CheckEvents(events []Event, operations []*Operation) (differences []string)
 	for owner := range begun {
 		if !asked[owner] {
 			differ("the history tells of %s, who asked for nothing", owner)
+		}
+	}
+	for owner, times := range resumes {
+		if times > len(tokens[owner]) {
+			differ("the history tells %d times that %s resumed, who asked for %d tokens", times, owner, len(tokens[owner]))
 		}
 	}
 	return differences

@@ -23,6 +23,8 @@ const (
 	Release        Kind = "release"
 	Extend         Kind = "extend"
 	Read           Kind = "read"
+	Resume         Kind = "resume"
+	ForceRelease   Kind = "force release"
 	ForeignTake    Kind = "foreign take"
 	ForeignRelease Kind = "foreign release"
 )
@@ -30,7 +32,8 @@ const (
 // Outcome is what an operation was answered in the end.
 type Outcome string
 
-// The outcomes. Those of a release are the schema's, the errors their codes.
+// The outcomes. Those of a release are the schema's, the errors their codes. A forced
+// release that was done is [ForceReleased], too.
 const (
 	Unknown         Outcome = "" // no answer that says what became of it
 	Taken           Outcome = "TAKEN"
@@ -40,9 +43,12 @@ const (
 	Released        Outcome = "RELEASED"
 	AlreadyReleased Outcome = "ALREADY_RELEASED"
 	Expired         Outcome = "EXPIRED"
+	ForceReleased   Outcome = "FORCE_RELEASED"
+	Superseded      Outcome = "SUPERSEDED"
 	NotOwner        Outcome = "NOT_OWNER"
 	NotHeld         Outcome = "NOT_HELD"
 	Extended        Outcome = "EXTENDED"
+	Resumed         Outcome = "RESUMED"
 	Free            Outcome = "FREE"
 	Held            Outcome = "HELD"
 )
@@ -61,15 +67,15 @@ type Operation struct {
 	Spool  string
 	Kind   Kind
 
-	Token     string `json:",omitempty"` // that a take makes, and the others are about
-	TTL       int64  `json:",omitempty"` // ms: of a take, or by how much an extension extends
-	Expected  *int64 `json:",omitempty"` // version
-	Extension string `json:",omitempty"` // the id of its request
+	Token    string `json:",omitempty"` // that a take or a resume makes, and the others are about
+	TTL      int64  `json:",omitempty"` // ms: of a take, or by how much an extension extends
+	Expected *int64 `json:",omitempty"` // version
+	Request  string `json:",omitempty"` // the id of an extension or a forced release
 
 	Outcome Outcome
 	Cause   string `json:",omitempty"` // how the lock ended, with [Ended]
-	Lock    *Lock  `json:",omitempty"` // that was taken, extended or shown, or is in the way
-	Version int64  `json:",omitempty"` // of the spool, of a read and with [Conflict]
+	Lock    *Lock  `json:",omitempty"` // that was taken, extended, resumed, ended by force or shown, or is in the way
+	Version int64  `json:",omitempty"` // of the spool: of a read, of a forced release, and with [Conflict]
 
 	Sent   int   // how often
 	Call   int64 // ns, Unix

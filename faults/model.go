@@ -91,51 +91,84 @@ func bySpool(history []*Operation) map[string][]*Operation {
 type move struct {
 	*Operation
 	maybe Kind // empty: the operation itself
+
+	// forgotten says that so much happened since a forced release was sent first that the
+	// history need not have it any more, and with it what it was answered.
+	forgotten bool
 }
 
 // moves are what is to be put in an order. late is how many takes were refused, and
 // seen to hold later: what was sent before, and given up, may arrive at any time.
 func (b Bounds) moves(operations []*Operation) (moves []porcupine.Operation, late int) {
-	holders, taken, clients := map[string]bool{}, map[string]bool{}, 0
+	holders, got, clients := map[string]bool{}, map[string]bool{}, 0
 	for _, o := range operations {
 		clients = max(clients, o.Client+1)
 		if o.Lock != nil {
 			holders[o.Lock.OwnerID] = true
 		}
-		if o.Kind == Take && o.Outcome == Taken {
-			taken[o.Owner()] = true
+		if o.Kind == Take && o.Outcome == Taken || o.Outcome == Resumed {
+			got[o.Token] = true
 		}
-	}
-	add := func(o *Operation, maybe Kind, until int64) {
-		client := o.Client
-		if maybe != "" || o.Outcome == Unknown {
-			client, clients = clients, clients+1 // it is under way beside what its client does next
-		}
-		moves = append(moves, porcupine.Operation{ClientId: client, Input: move{o, maybe}, Call: o.Call, Return: until})
 	}
 	for _, o := range operations {
+		forgotten := o.Kind == ForceRelease && mostEvents(operations, holders, o) >= maxEvents
+		add := func(maybe Kind, until int64) {
+			client := o.Client
+			if maybe != "" || o.Outcome == Unknown {
+				client, clients = clients, clients+1 // it is under way beside what its client does next
+			}
+			moves = append(moves, porcupine.Operation{ClientId: client, Input: move{o, maybe, forgotten}, Call: o.Call, Return: until})
+		}
 		end := o.Return
 		if o.Outcome == Unknown {
 			end = forever * 1e6
 		}
-		add(o, "", end)
+		add("", end)
 		switch {
-		case o.Kind == Take && o.Outcome == Ended && !taken[o.Owner()]:
+		case o.Kind == Take && o.Outcome == Ended && !got[o.Token]:
 			// It took, before its answer came.
-			add(o, Take, end)
+			add(Take, end)
 			if b.TakesBack {
-				add(o, Release, end)
+				add(Release, end)
 			}
+		case o.Kind == Resume && o.Outcome == Ended && o.Cause != causeUnseen && !got[o.Token]:
+			add(Resume, end) // before its answer came
+		case forgotten && o.Outcome != ForceReleased && o.Outcome != Unknown:
+			add(ForceRelease, end)
 		case o.Kind == Extend && o.Outcome != Extended:
-			add(o, Extend, end)
+			add(Extend, end)
 		case o.Kind == ForeignTake && o.Sent > 1:
-			add(o, ForeignTake, end) // and lapsed, before it was sent again
+			add(ForeignTake, end) // and lapsed, before it was sent again
 		case o.Kind == Take && (o.Outcome == Occupied || o.Outcome == Conflict) && (o.Sent > 1 || o.Disturbed) && holders[o.Owner()]:
-			add(o, Take, forever*1e6)
+			add(Take, forever*1e6)
 			late++
 		}
 	}
 	return moves, late
+}
+
+// mostEvents is how many the history can have got at most, from when a forced release was
+// sent first until it was answered. holders are all who were seen to hold.
+func mostEvents(operations []*Operation, holders map[string]bool, forced *Operation) (most int) {
+	since := forced.Call
+	for _, o := range operations {
+		if o.Request == forced.Request {
+			since = min(since, o.Call)
+		}
+	}
+	for _, o := range operations {
+		refused := (o.Outcome == Occupied || o.Outcome == Conflict) && !holders[o.Owner()]
+		if refused || o.Call > forced.Return || o.Outcome != Unknown && o.Return < since {
+			continue
+		}
+		switch o.Kind {
+		case Take, ForeignTake:
+			most += 2 // and its end
+		case Extend, Resume:
+			most++
+		}
+	}
+	return most
 }
 
 // state is what can be true of a spool at one moment.
@@ -143,15 +176,17 @@ type state struct {
 	now int64 // no move that is still to come was carried out earlier, ms
 
 	// The lock lapses between its Expires and until, on Redis' clock. It is free where
-	// its OwnerID is empty. Its Version is 0 where another program took it, and nobody
-	// was told of a version yet.
-	lock  Lock
-	until int64
+	// its OwnerID is empty. Its Version is 0 where nobody was told of it yet.
+	lock    Lock
+	until   int64
+	token   string // that holds it
+	foreign bool   // another program took it
 
 	version  int64 // of the spool
 	exact    bool  // else it is at least version
 	extended []extension
 	ended    []ending
+	forced   []forcing
 }
 
 // extension was applied to the lock, and answered its new expiry.
@@ -160,23 +195,34 @@ type extension struct {
 	expires int64
 }
 
-// ending is how a lock came to its end. The causes are those of the schema.
+// ending is how a token came to its end. The causes are those of the schema.
 type ending struct {
-	owner, cause string
+	token, cause string
 	expires      int64
 	unseen       bool // perhaps: nobody was told of it
 }
 
+// forcing is what a forced release was answered first. Its version is 0 where nobody was
+// told yet.
+type forcing struct {
+	request string
+	lock    Lock
+	version int64
+}
+
 const (
-	causeReleased = "RELEASED"
-	causeExpired  = "EXPIRED"
-	causeForeign  = "RELEASED_EXTERNALLY"
-	causeUnseen   = "NOT_HELD"
+	causeReleased   = "RELEASED"
+	causeExpired    = "EXPIRED"
+	causeForced     = "FORCE_RELEASED"
+	causeSuperseded = "SUPERSEDED"
+	causeForeign    = "RELEASED_EXTERNALLY"
+	causeUnseen     = "NOT_HELD"
 )
 
 func (s state) equal(other state) bool {
-	return s.now == other.now && s.lock == other.lock && s.until == other.until && s.version == other.version &&
-		s.exact == other.exact && slices.Equal(s.extended, other.extended) && slices.Equal(s.ended, other.ended)
+	return s.now == other.now && s.lock == other.lock && s.until == other.until && s.token == other.token &&
+		s.foreign == other.foreign && s.version == other.version && s.exact == other.exact &&
+		slices.Equal(s.extended, other.extended) && slices.Equal(s.ended, other.ended) && slices.Equal(s.forced, other.forced)
 }
 
 func (b Bounds) model() porcupine.Model {
@@ -231,26 +277,42 @@ func (b Bounds) apply(s state, m move) []state {
 		return append(b.maybe(s, m, m.maybe), s)
 	case m.Outcome == Unknown:
 		return append(b.maybe(s, m, m.Kind), s)
-	case m.InDoubt && (m.Outcome != Taken && m.Outcome != Extended || m.Kind == ForeignTake):
+	case m.InDoubt && !m.confirmed():
 		return append(b.certain(s, m), s)
 	default:
 		return b.certain(s, m)
 	}
 }
 
+// confirmed reports whether replicas have what the move did, where they are to have it.
+func (m move) confirmed() bool {
+	return m.Outcome == Taken && m.Kind != ForeignTake || m.Outcome == Extended || m.Outcome == Resumed
+}
+
 // maybe is what a sending does that nobody saw the answer of; nothing, where it does
 // nothing.
 func (b Bounds) maybe(s state, m move, kind Kind) []state {
-	own := s.lock.OwnerID == m.Owner()
+	own := s.token == m.Token
 	switch {
-	case (kind == Take || kind == ForeignTake) && s.free() && !s.knows(m.Owner()):
+	case (kind == Take || kind == ForeignTake) && s.free() && !s.knows(m.Token):
 		return []state{b.held(s, m)}
+	case kind == Resume && !own && s.resumable(m):
+		return []state{s.supersede(m.Token)}
+	case kind == ForceRelease && !s.free():
+		s, ok := s.at(*m.Expected)
+		if !ok {
+			return nil
+		}
+		forced := forcing{request: m.Request, lock: s.lock}
+		s = s.end(causeForced)
+		s.forced = append(slices.Clip(s.forced), forced)
+		return []state{s}
 	case kind == Release && own:
 		return []state{s.end(causeReleased)}
 	case kind == ForeignRelease && own:
 		return []state{s.end(causeForeign)}
-	case kind == Extend && own && s.extension(m.Extension) == nil:
-		return []state{s.extend(m.Extension, s.lock.Expires+m.TTL, s.until+m.TTL)}
+	case kind == Extend && own && s.extension(m.Request) == nil:
+		return []state{s.extend(m.Request, s.lock.Expires+m.TTL, s.until+m.TTL)}
 	default:
 		return nil
 	}
@@ -260,14 +322,14 @@ func (b Bounds) maybe(s state, m move, kind Kind) []state {
 func (b Bounds) held(s state, m move) state {
 	s.lock = Lock{OwnerID: m.Owner(), Expires: s.now + m.TTL - b.Behind - rounding}
 	s.until = m.end() + m.TTL + b.Ahead + rounding
-	s.extended = nil
+	s.token, s.foreign, s.extended = m.Token, m.Kind == ForeignTake, nil
 	return s
 }
 
 // certain is what is true after an operation with its outcome; nothing, where it
 // cannot have that.
 func (b Bounds) certain(s state, m move) []state {
-	own := s.lock.OwnerID == m.Owner()
+	own := s.token == m.Token
 	ok := false
 	switch m.Outcome {
 	case Taken:
@@ -283,30 +345,55 @@ func (b Bounds) certain(s state, m move) []state {
 			return b.shown(s, m.Lock)
 		}
 		at := m.Lock.Expires - m.TTL
-		ok = s.free() && !s.knows(m.Owner()) && m.Lock.OwnerID == m.Owner() && m.Lock.Version > s.version &&
+		ok = s.free() && !s.knows(m.Token) && m.Lock.OwnerID == m.Owner() && m.Lock.Version > s.version &&
 			(m.Expected == nil || s.mayBe(*m.Expected) && m.Lock.Version > *m.Expected) &&
 			s.now-b.Behind-rounding <= at && at <= m.end()+b.Ahead+rounding
 		s.now = max(s.now, at-b.Ahead-rounding)
-		s.lock, s.until = *m.Lock, m.Lock.Expires
+		s.lock, s.until, s.token = *m.Lock, m.Lock.Expires, m.Token
 		s.version, s.exact, s.extended = m.Lock.Version, true, nil
+	case Resumed:
+		if !own { // else this very request had resumed it
+			if !s.resumable(m) {
+				return nil
+			}
+			s = s.supersede(m.Token)
+		}
+		return b.shown(s, m.Lock)
 	case Occupied:
 		if m.Kind == ForeignTake {
 			ok = !s.free()
 			break
 		}
-		if own {
+		// Nobody is told of their own lock that it is in the way, but who resumes another
+		// program's.
+		if s.lock.OwnerID == m.Owner() && (m.Kind != Resume || !s.foreign) || m.Kind == Resume && s.knows(m.Token) {
 			return nil
 		}
 		return b.shown(s, m.Lock)
 	case Held:
 		return b.shown(s, m.Lock)
 	case Free, Conflict:
+		if m.Kind == ForceRelease {
+			ok = !s.free() && *m.Expected != m.Version && !s.remembers(m)
+			next, fits := s.at(m.Version)
+			ok, s = ok && fits, next
+			break
+		}
 		ok = s.free() && s.mayBe(m.Version) && (m.Outcome == Free || *m.Expected != m.Version)
 		s.version, s.exact = m.Version, true
 	case Ended:
-		ok = b.ended(s, m, m.Cause) && (m.Kind == Take || s.free())
+		switch m.Kind {
+		case ForceRelease:
+			ok = s.free() && m.Cause == causeUnseen && !s.remembers(m)
+		case Resume:
+			ok = b.ended(s, m, m.Cause) || s.free() && m.Cause == causeUnseen && !s.knows(m.Token)
+		case Extend:
+			ok = b.ended(s, m, m.Cause) && (s.free() || s.lock.OwnerID == m.Owner())
+		default:
+			ok = b.ended(s, m, m.Cause)
+		}
 	case Extended:
-		if before := s.extension(m.Extension); own && before != nil {
+		if before := s.extension(m.Request); own && before != nil {
 			ok = m.Lock.OwnerID == s.lock.OwnerID && m.Lock.Expires == *before &&
 				(s.lock.Version == 0 || m.Lock.Version == s.lock.Version)
 			break
@@ -314,7 +401,7 @@ func (b Bounds) certain(s state, m move) []state {
 		before := *m.Lock
 		before.Expires -= m.TTL
 		if shown := b.shown(s, &before); own && shown != nil {
-			ok, s = true, shown[0].extend(m.Extension, m.Lock.Expires, m.Lock.Expires)
+			ok, s = true, shown[0].extend(m.Request, m.Lock.Expires, m.Lock.Expires)
 		}
 	case Released:
 		ok = own
@@ -329,6 +416,13 @@ func (b Bounds) certain(s state, m move) []state {
 		ok = b.ended(s, m, causeReleased) || b.ended(s, m, causeForeign)
 	case Expired:
 		ok = b.ended(s, m, causeExpired)
+	case Superseded:
+		ok = b.ended(s, m, causeSuperseded)
+	case ForceReleased:
+		if m.Kind == ForceRelease {
+			return b.forced(s, m)
+		}
+		ok = b.ended(s, m, causeForced)
 	case NotOwner:
 		ok = !s.free() && !own && b.ended(s, m, causeUnseen)
 	case NotHeld:
@@ -355,13 +449,71 @@ func (s state) mayBe(version int64) bool {
 
 // shown is what is true where somebody is told of the lock.
 func (b Bounds) shown(s state, lock *Lock) []state {
-	if s.lock.OwnerID != lock.OwnerID || lock.Expires < s.lock.Expires || s.until+b.Drift < lock.Expires ||
-		(s.lock.Version == 0 && lock.Version <= s.version) || (s.lock.Version != 0 && lock.Version != s.lock.Version) {
+	next, ok := s.at(lock.Version)
+	if !ok || s.lock.OwnerID != lock.OwnerID || lock.Expires < s.lock.Expires || s.until+b.Drift < lock.Expires {
 		return nil
 	}
-	s.lock, s.until, s.version, s.exact = *lock, lock.Expires, lock.Version, true
+	next.lock, next.until = *lock, lock.Expires
+	return []state{next}
+}
+
+// at is the spool with its lock at the version; ok says that it can be.
+func (s state) at(version int64) (next state, ok bool) {
+	ok = s.lock.Version == version || s.lock.Version == 0 && version > s.version
+	s.lock.Version, s.version, s.exact = version, version, true
+	return s, ok
+}
+
+// resumable reports whether the lock is the own one of who resumes, whose token is of no
+// lock yet.
+func (s state) resumable(m move) bool {
+	return s.lock.OwnerID == m.Owner() && !s.foreign && !s.knows(m.Token)
+}
+
+// supersede is the spool whose lock has got another token, and a version that nobody was
+// told of yet.
+func (s state) supersede(token string) state {
+	s.ended = append(slices.Clip(s.ended), ending{token: s.token, cause: causeSuperseded, expires: s.lock.Expires})
+	s.token, s.lock.Version, s.extended = token, 0, nil
+	return s
+}
+
+// forced is what is true after a forced release that was answered: it ended the lock of
+// the version that was seen, or it is answered what it was first.
+func (b Bounds) forced(s state, m move) []state {
+	answered := forcing{m.Request, *m.Lock, m.Version}
+	if m.Lock.Version != *m.Expected || m.Version <= m.Lock.Version {
+		return nil
+	}
+	if before := s.forcing(m.Request); before != nil {
+		told := before.version != 0
+		if told && *before != answered || before.lock.OwnerID != m.Lock.OwnerID {
+			return nil
+		}
+		s.forced = slices.Clone(s.forced)
+		*s.forcing(m.Request) = answered
+		return []state{s}
+	}
+	shown := b.shown(s, m.Lock)
+	if shown == nil {
+		return nil
+	}
+	s = shown[0].end(causeForced)
+	s.version, s.exact, s.forced = m.Version, true, append(slices.Clip(s.forced), answered)
 	return []state{s}
 }
+
+func (s state) forcing(request string) *forcing {
+	for i := range s.forced {
+		if s.forced[i].request == request {
+			return &s.forced[i]
+		}
+	}
+	return nil
+}
+
+// remembers reports whether the forced release was done before, and is known.
+func (s state) remembers(m move) bool { return !m.forgotten && s.forcing(m.Request) != nil }
 
 func (s state) extension(id string) *int64 {
 	for _, e := range s.extended {
@@ -381,24 +533,24 @@ func (s state) extend(id string, earliest, latest int64) state {
 // end is the spool without its lock. The version grows when it is next looked at, if
 // there was a look while the lock was there.
 func (s state) end(cause string) state {
-	s.ended = append(slices.Clip(s.ended), ending{s.lock.OwnerID, cause, s.lock.Expires, s.lock.Version == 0})
+	s.ended = append(slices.Clip(s.ended), ending{s.token, cause, s.lock.Expires, s.foreign && s.lock.Version == 0})
 	s.exact = false
 	if s.lock.Version != 0 {
 		s.version = s.lock.Version + 1
 	}
-	s.lock, s.until, s.extended = Lock{}, 0, nil
+	s.lock, s.until, s.token, s.foreign, s.extended = Lock{}, 0, "", false, nil
 	return s
 }
 
-func (s state) knows(owner string) bool {
-	return slices.ContainsFunc(s.ended, func(e ending) bool { return e.owner == owner })
+func (s state) knows(token string) bool {
+	return slices.ContainsFunc(s.ended, func(e ending) bool { return e.token == token })
 }
 
-// ended reports whether the lock that the move is about may be said to have ended so.
+// ended reports whether the token that the move is about may be said to have ended so.
 // What another program released counts as lapsed where nobody looked before that.
 func (b Bounds) ended(s state, m move, cause string) bool {
 	return slices.ContainsFunc(s.ended, func(e ending) bool {
-		return e.owner == m.Owner() && (e.cause == cause || e.unseen && cause == causeUnseen ||
+		return e.token == m.Token && (e.cause == cause || e.unseen && cause == causeUnseen ||
 			e.cause == causeForeign && cause == causeExpired && e.expires <= m.end()+b.Ahead+rounding ||
 			// By a clock that was put back, it had time left.
 			e.cause == causeExpired && cause == causeForeign && b.Ahead+b.Behind > 0)
@@ -409,9 +561,13 @@ func (b Bounds) ended(s state, m move, cause string) bool {
 const forever = int64(1) << 42
 
 func (m move) String() string {
-	text := fmt.Sprintf("%s %s", m.Kind, m.Owner())
+	what := m.Token
+	if m.Kind == ForceRelease {
+		what = m.Request
+	}
+	text := fmt.Sprintf("%s %s", m.Kind, what)
 	if m.maybe != "" {
-		return fmt.Sprintf("perhaps %s by %s", m.maybe, m.Owner())
+		return fmt.Sprintf("perhaps %s of %s", m.maybe, what)
 	}
 	if m.Expected != nil {
 		text += fmt.Sprintf(" at %d", *m.Expected)
@@ -435,7 +591,7 @@ func (m move) String() string {
 func (s state) String() string {
 	text := "free"
 	if !s.free() {
-		text = fmt.Sprintf("%+v until %d", s.lock, s.until)
+		text = fmt.Sprintf("%+v until %d by %s", s.lock, s.until, s.token)
 	}
 	if !s.exact {
 		text += ", at least"
@@ -448,20 +604,20 @@ type Violation struct{ Spool, What string }
 
 func (v Violation) String() string { return v.Spool + ": " + v.What }
 
-// Growing returns a violation for each two takes of a spool that followed each other
-// without their versions growing. It holds whatever a failover may lose; but that two
+// Growing returns a violation for each two takes or resumes of a spool that followed each
+// other without their versions growing. It holds whatever a failover may lose; but that two
 // masters, each of which takes itself for the only one, can give the same version in the
 // same millisecond, where none of them waits for replicas.
 func Growing(history []*Operation, mayLose bool) (violations []Violation) {
 	for spool, operations := range bySpool(history) {
-		takes := map[string]*Operation{}
+		first := map[string]*Operation{} // that was answered the token
 		for _, o := range operations {
-			if o.Kind == Take && o.Outcome == Taken && takes[o.Token] == nil {
-				takes[o.Token] = o
+			if (o.Kind == Take && o.Outcome == Taken || o.Outcome == Resumed) && first[o.Token] == nil {
+				first[o.Token] = o
 			}
 		}
-		for a := range maps.Values(takes) {
-			for b := range maps.Values(takes) {
+		for a := range maps.Values(first) {
+			for b := range maps.Values(first) {
 				parted := mayLose && a.InDoubt && b.InDoubt
 				same := a.Lock.Version == b.Lock.Version && !parted
 				if a != b && (same || a.Return < b.Call && a.Lock.Version > b.Lock.Version) {

@@ -187,10 +187,15 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.text }
 
-// Post sends a document with its variables to the service at url, and decodes the
-// data into answer. It returns *[RefusedError] where the service answers errors, and any
-// other error where it does not answer.
+// Post is [PostAs] for nobody in particular.
 func Post(ctx context.Context, url, query string, variables map[string]any, answer any) error {
+	return PostAs(ctx, "", url, query, variables, answer)
+}
+
+// PostAs sends a document with its variables and a credential, unless that is empty, to
+// the service at url, and decodes the data into answer. It returns *[RefusedError] where
+// the service answers errors, and any other error where it does not answer.
+func PostAs(ctx context.Context, credential, url, query string, variables map[string]any, answer any) error {
 	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
 	if err != nil {
 		return err
@@ -200,6 +205,9 @@ func Post(ctx context.Context, url, query string, variables map[string]any, answ
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if credential != "" {
+		request.Header.Set("Authorization", "Bearer "+credential)
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		return err
