@@ -28,9 +28,14 @@ func goldenFiles(t *testing.T) []string {
 	return files
 }
 
-// recording is what Redis held for one spool: its lock was taken and released by
-// the first token, then taken and extended by the second.
+// recording is what Redis held for one spool: it was taken, resumed and released by
+// force; taken and released; and then taken and extended. The older ones begin with the
+// second of these.
 type recording struct {
+	Superseded string `json:"superseded_token,omitempty"`
+	Forced     string `json:"forced_token,omitempty"`
+	ForceID    string `json:"force_id,omitempty"`
+
 	At        int64             `json:"recorded_at_ms"`
 	Released  string            `json:"released_token"`
 	Held      string            `json:"held_token"`
@@ -45,16 +50,25 @@ type recording struct {
 // are.
 func (s *stand) record() recording {
 	s.t.Helper()
-	first, second := s.command(), s.command()
+	lost, first, second := s.command(), s.command(), s.command()
+	s.take(lost)
+	resume := lock.ResumeCommand{Tag: s.tag, Worker: lost.Owner.ID, Token: lock.NewToken(lost.Owner.ID, s.id())}
+	resumed, err := s.store.Resume(s.ctx, resume)
+	s.must(err)
+	force := lock.ForceReleaseCommand{Tag: s.tag, Expected: resumed.Lock.Version, Actor: "boss", Reason: "gone home", ID: s.id()}
+	_, err = s.store.ForceRelease(s.ctx, force)
+	s.must(err)
 	s.take(first)
 	releaseID := s.id()
-	_, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: first.Token, ID: releaseID})
+	_, _, err = s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: first.Token, ID: releaseID})
 	s.must(err)
 	s.take(second)
 	extension := lock.ExtendCommand{Tag: s.tag, Token: second.Token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.id()}
 	extended, err := s.store.Extend(s.ctx, extension)
 	s.must(err)
 	return recording{
+		Superseded: lost.Token.Reveal(), Forced: resume.Token.Reveal(), ForceID: force.ID.Reveal(),
+
 		At:        extended.AcquiredAt.UnixMilli(),
 		Released:  first.Token.Reveal(),
 		Held:      second.Token.Reveal(),
@@ -103,7 +117,10 @@ func (s *stand) restore(r recording) {
 	for _, text := range r.History {
 		var event []string
 		s.must(json.Unmarshal([]byte(text), &event))
-		for _, i := range []int{1, 2, 6} { // version, when, until when
+		for _, i := range []int{1, 2, 6, 10, 11, 12} { // version, when, until when; and likewise of what was forced
+			if i >= len(event) {
+				break
+			}
 			if n, err := strconv.ParseInt(event[i], 10, 64); err != nil || n > 0 {
 				s.must(err)
 				event[i] = fmt.Sprint(n + shift)
@@ -170,7 +187,10 @@ func testGolden(s *stand, golden recording) {
 	}
 
 	if golden.History != nil {
-		testGoldenHistory(s, held)
+		testGoldenHistory(s, held, golden.Forced != "")
+	}
+	if golden.Forced != "" {
+		testGoldenAuthority(s, golden)
 	}
 	first := s.command()
 	first.Token = s.token(golden.Released)
@@ -201,12 +221,19 @@ func testGolden(s *stand, golden recording) {
 
 // testGoldenHistory compares the events with what record did to the spool. Their times
 // and versions differ from recording to recording, but for those that the lock has.
-func testGoldenHistory(s *stand, held lock.Lock) {
+func testGoldenHistory(s *stand, held lock.Lock, forced bool) {
 	s.t.Helper()
 	history, err := s.store.History(s.ctx, s.tag)
 	s.must(err)
-	if len(history) != 4 {
+	want := 4
+	if forced {
+		want = 7
+	}
+	if len(history) != want {
 		s.t.Fatalf("history is %+v", history)
+	}
+	for len(history) < 7 { // so that those that are not there can be named below
+		history = append(history, lock.Event{})
 	}
 	worker := lock.Worker{ID: "93", Name: "MR(93)"}
 	for i, want := range []lock.Event{
@@ -214,7 +241,10 @@ func testGoldenHistory(s *stand, held lock.Lock) {
 		{Type: lock.EventTaken, Version: held.Version, At: held.AcquiredAt, ExpiresAt: held.AcquiredAt.Add(time.Hour)},
 		{Type: lock.EventReleased, Version: history[2].Version, At: history[2].At},
 		{Type: lock.EventTaken, Version: history[3].Version, At: history[3].At, ExpiresAt: history[3].At.Add(time.Hour)},
-	} {
+		{Type: lock.EventForceReleased, Version: history[4].Version, At: history[4].At, Actor: "boss", Reason: "gone home"},
+		{Type: lock.EventResumed, Version: history[5].Version, At: history[5].At, ExpiresAt: history[6].ExpiresAt},
+		{Type: lock.EventTaken, Version: history[6].Version, At: history[6].At, ExpiresAt: history[6].At.Add(time.Hour)},
+	}[:want] {
 		want.Owner, want.Note = worker, "weld 3"
 		if history[i] != want {
 			s.t.Errorf("event %d is %+v, want %+v", i, history[i], want)
@@ -222,5 +252,25 @@ func testGoldenHistory(s *stand, held lock.Lock) {
 		if i > 0 && (history[i].At.After(history[i-1].At) || history[i].Version > history[i-1].Version) {
 			s.t.Errorf("event %d is newer than the one before: %+v", i, history)
 		}
+	}
+}
+
+// testGoldenAuthority sees that tokens that were superseded and forced out are told so,
+// and that the forced release, sent again, is answered what it was.
+func testGoldenAuthority(s *stand, golden recording) {
+	s.t.Helper()
+	s.wantRelease(s.token(golden.Superseded), lock.OutcomeSuperseded)
+	s.wantRelease(s.token(golden.Forced), lock.OutcomeForceReleased)
+	id, err := lock.ParseRequestID(golden.ForceID)
+	s.must(err)
+	history, err := s.store.History(s.ctx, s.tag)
+	s.must(err)
+	forced, err := s.store.ForceRelease(s.ctx, lock.ForceReleaseCommand{
+		Tag: s.tag, Expected: history[5].Version, Actor: "boss", Reason: "gone home", ID: id,
+	})
+	released := forced.Released
+	if err != nil || forced.Spool.Lock != nil || forced.Spool.Version != history[4].Version || released.Version != history[5].Version ||
+		!released.ExpiresAt.Equal(history[5].ExpiresAt) || !released.AcquiredAt.Equal(history[6].At) || released.Owner != history[5].Owner {
+		s.t.Fatalf("the same forced release got %+v, %v", forced, err)
 	}
 }
