@@ -1,5 +1,5 @@
-// Opens the playground in a browser that can reach nothing but this machine, reads
-// the schema, takes a spool and is refused the second time, and follows the floor
+// Opens the playground in a browser that can reach nothing but this machine, reads that
+// nobody is asked who they are, and the schema, takes a spool and is refused the second time, and follows the floor
 // while spools are taken.
 //
 //   node playground.mjs http://127.0.0.1:8080 [screenshot.png]
@@ -9,6 +9,8 @@ const [url, screenshot] = process.argv.slice(2);
 const { page, complaints } = await open(url);
 const { execute, follow, openDocumentation, seeSchema } = person(page, url);
 
+await page.getByText("Nobody is asked who they are").waitFor();
+console.log("sees that nobody is asked");
 await openDocumentation();
 await seeSchema();
 console.log("sees the schema");

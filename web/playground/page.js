@@ -206,9 +206,20 @@ function fetchAsBefore(request, options) {
   return fetcher(request, { ...options, headers: sent });
 }
 
-ReactDOM.createRoot(document.getElementById("graphiql")).render(
-  React.createElement(GraphiQL, {
-    fetcher: fetchAsBefore,
-    defaultTabs: documents.map((query) => ({ query })),
-  }),
-);
+function show(logo) {
+  ReactDOM.createRoot(document.getElementById("graphiql")).render(
+    React.createElement(
+      GraphiQL,
+      {
+        fetcher: fetchAsBefore,
+        defaultTabs: documents.map((query) => ({ query })),
+      },
+      React.createElement(GraphiQL.Logo, null, logo),
+    ),
+  );
+}
+
+fetch("/readyz")
+  .then((response) => response.json())
+  .then(({ checks }) => show(checks.auth === "none" ? "Nobody is asked who they are" : "Spool locks"))
+  .catch(() => show("Spool locks"));
