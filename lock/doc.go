@@ -89,8 +89,8 @@
 // Of a batch, only the commands without an answer are tried again, within the one
 // deadline, and what was answered before stands. Each item has its own outcome.
 //
-// A store with replicas may be asked to confirm a take or an extension only when they
-// have it. Where it cannot tell in time, that counts as an answer that was lost.
+// A store with replicas may be asked to confirm a take, an extension or a resume only
+// when they have it. Where it cannot tell in time, that counts as an answer that was lost.
 //
 // Where no attempt could be confirmed, the operation fails with
 // [UnavailableError], whose outcome says whether it may have been applied. A take

@@ -49,8 +49,8 @@ type Config struct {
 	// Timeout bounds dialing, and every command whose context has no deadline.
 	Timeout time.Duration
 
-	// Replicas is how many replicas must have a take or an extension before it is
-	// confirmed; 0: none.
+	// Replicas is how many replicas must have a take, an extension or a resume before
+	// it is confirmed; 0: none.
 	Replicas int
 
 	// Tags tells canonical tags from others.

@@ -66,7 +66,19 @@ func TestReplicasConfirm(t *testing.T) {
 		extended, err := store.Extend(attempt(), extension)
 		return err == nil && extended.ExpiresAt.Equal(taken.ExpiresAt.Add(time.Minute))
 	})
-	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+
+	replica.Pause()
+	resumption := lock.ResumeCommand{Tag: s.tag, Worker: cmd.Owner.ID, Token: lock.NewToken(cmd.Owner.ID, s.id())}
+	_, err = store.Resume(attempt(), resumption)
+	wantUnknown(err)
+	_, err = store.Resume(attempt(), resumption)
+	wantUnknown(err)
+	replica.Resume()
+	await(t, "the replica confirms the resume", func() bool {
+		resumed, err := store.Resume(attempt(), resumption)
+		return err == nil && resumed.Replayed
+	})
+	s.wantRelease(resumption.Token, lock.OutcomeReleased)
 }
 
 // In a Cluster, the replicas that count are those of the key's own master.
