@@ -171,7 +171,11 @@ func (b *abuse) weakCredentials() []attack {
 			status: test.status, code: forbidden,
 		})
 	}
-	return attacks
+	viewer := posted(hostileTake, "Authorization: Bearer "+token("66", lock.RoleViewer), "Cookie: authorization=Bearer "+b.credential)
+	return append(attacks, attack{
+		name: "of a viewer, and more elsewhere", stranger: true, status: http.StatusOK, code: forbidden,
+		request: strings.Replace(viewer, "/graphql", "/graphql?access_token="+b.credential, 1),
+	})
 }
 
 // fromStrangers are all attacks without a credential, which are not even looked at if they
