@@ -321,6 +321,6 @@ func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 		log.Info("callers are asked who they are", "auth_mode", cfg.Auth.Mode())
 	}
 	if dev {
-		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: everybody may do everything, and no lock outlives the process")
+		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: with AUTH_MODE=none everybody may do everything, and no lock of the embedded Redis outlives the process")
 	}
 }
