@@ -134,7 +134,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Tags:     tags,
 		Timeout:  cfg.OperationTimeout,
 		Attempts: cfg.RetryAttempts,
-		Held:     view.HeldBy,
+		Held:     view.Held,
 	}
 	if cfg.Rates.Limited {
 		locking.Admit = limiter.Admit

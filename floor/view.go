@@ -164,15 +164,16 @@ func (v *View) Status() Status {
 	}
 }
 
-// HeldBy is how many locks a worker is known to have.
-func (v *View) HeldBy(owner lock.WorkerID) int {
+// Held is how many locks a worker is known to have, and whether anybody is known to have
+// the spool.
+func (v *View) Held(owner lock.WorkerID, tag lock.Tag) (locks int, occupied bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	tags, ok := v.owners[owner]
-	if !ok {
-		return 0
+	if tags, ok := v.owners[owner]; ok {
+		locks = tags.Len()
 	}
-	return tags.Len()
+	_, occupied = v.held.Get(tag)
+	return locks, occupied
 }
 
 func (v *View) isLive(now time.Time) bool {

@@ -76,7 +76,7 @@ func newBoundedAPI(
 		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
 		Timeout:  operationTimeout,
 		Attempts: 3,
-		Held:     view.HeldBy,
+		Held:     view.Held,
 		Admit:    admit,
 	}, logger)
 	var handler *httpapi.Handler

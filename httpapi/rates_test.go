@@ -282,3 +282,31 @@ func TestStreamsPerIdentity(t *testing.T) {
 	second.send(subscribe("2", "subscription{hangs}"))
 	second.want(`{"type":"next","id":"2","payload":{"data":{"hangs":0}}}`)
 }
+
+// What a batch that is sent again has already, and what others have, takes no room.
+func TestLockLimitOfWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	a := newBoundedAPI(t, redistest.Start(t).URL, 5, nil)
+	const batch = `mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){taken failed results{error{code}}}}`
+	take := func(tag, worker string) any {
+		return map[string]any{"tagSpool": tag, "workerId": worker, "workerNombre": "N", "requestId": uuid.NewString()}
+	}
+	items := []any{take("MK-1", "93"), take("MK-2", "93"), take("MK-3", "93")}
+	a.want(batch, input(map[string]any{"items": items}), 200, `{"data":{"tomarSpools":{"taken":3,"failed":0,"results":[{"error":null},{"error":null},{"error":null}]}}}`)
+	a.take(take("MK-4", "94").(map[string]any))
+	items = append(items, take("MK-4", "93"), take("MK-5", "93"), take("MK-6", "93"), take("MK-7", "93"))
+	a.want(batch, input(map[string]any{"items": items}), 200,
+		`{"data":{"tomarSpools":{"taken":5,"failed":2,"results":[{"error":null},{"error":null},{"error":null},`+
+			`{"error":{"code":"SPOOL_OCCUPIED"}},{"error":null},{"error":null},{"error":{"code":"LOCK_LIMIT_REACHED"}}]}}}`)
+}
+
+// What a role does not allow counts as a change, so that nobody floods the log with it.
+func TestRefusalsAreLimited(t *testing.T) {
+	t.Parallel()
+	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
+	a := newBoundedAPI(t, repository.EmbeddedURL, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a.client.Transport = as{"viewer", a.client.Transport.(*http.Transport)}
+	a.awaitLimited(`mutation{releaseSpool(input:{tagSpool:"MK-0",lockToken:"acme.7:x"}){released}}`,
+		`{"errors":[{"message":"The caller has asked for too many changes.","path":["releaseSpool"],"locations":[{"line":1,"column":10}],`+
+			`"extensions":{"code":"RATE_LIMITED","reason":"IDENTITY","retryAfterSeconds":1}}],"data":{"releaseSpool":null}}`)
+}

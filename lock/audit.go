@@ -17,6 +17,17 @@ const (
 	actionForceRelease action = "FORCE_RELEASE"
 )
 
+// namedBy is whom a token names, for the records. A token that nobody has looked up may be
+// anything: what is no worker id is left out, and so is a UUID, which may be the secret.
+func namedBy(token Token, err error) slog.Attr {
+	owner := string(OwnerOf(token.Reveal()))
+	_, invalid := ParseWorkerID(owner)
+	if _, secret := ParseRequestID(owner); invalid != nil || err != nil && secret == nil {
+		owner = ""
+	}
+	return slog.String("worker", owner)
+}
+
 // audit writes one record of what the caller did, or was refused: action, outcome, tag,
 // caller, role and address, and more. The outcome is DONE; UNKNOWN, where the change may
 // have been made; or FORBIDDEN or UNAUTHENTICATED, where the caller may not make it.

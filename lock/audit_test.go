@@ -128,6 +128,8 @@ func TestAudit(t *testing.T) {
 	want("an extension", record("EXTEND", "DONE", "93", "WORKER", `"expires":"SOME",|`))
 	_, _ = service.Release(as(luis), lock.ReleaseRequest{Tag: tag, Token: token})
 	want("a release by another", record("RELEASE", "FORBIDDEN", "94", "WORKER", ""))
+	_, _ = service.Release(as(luis), lock.ReleaseRequest{Tag: tag, Token: id + ":93"})
+	want("a release with the halves of a token swapped", strings.Replace(record("RELEASE", "FORBIDDEN", "94", "WORKER", ""), `"worker":"93"`, `"worker":""`, 1))
 	resumed, err := service.Resume(as(ana), lock.ResumeRequest{Tag: tag})
 	if err != nil {
 		t.Fatal(err)

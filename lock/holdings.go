@@ -6,37 +6,37 @@ import "sync"
 // those that this process is taking.
 type holdings struct {
 	most int // 0: any number
-	held func(WorkerID) int
+	held func(WorkerID, Tag) (int, bool)
 
 	mu     sync.Mutex
 	taking map[WorkerID]int
 }
 
-func newHoldings(most int, held func(WorkerID) int) *holdings {
+func newHoldings(most int, held func(WorkerID, Tag) (int, bool)) *holdings {
 	return &holdings{most: most, held: held, taking: map[WorkerID]int{}}
 }
 
-// begin counts a take of the worker as under way until end. It returns *LimitError
-// where the worker has as many locks as it may have, and is to be given no other.
-func (h *holdings) begin(worker WorkerID) *LimitError {
+// begin counts a take of the spool as under way until end. It returns *LimitError where
+// the worker has as many locks as it may have, and is to be given no other. A spool that
+// somebody is known to have gives nobody a further lock, and does not count.
+func (h *holdings) begin(worker WorkerID, tag Tag) (limit *LimitError, end func()) {
 	if h.most == 0 {
-		return nil
+		return nil, func() {}
 	}
-	known := h.held(worker)
+	known, occupied := h.held(worker, tag)
+	if occupied {
+		return nil, func() {}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	has := known + h.taking[worker]
-	h.taking[worker]++
-	if has < h.most {
-		return nil
+	if has := known + h.taking[worker]; has >= h.most {
+		limit = &LimitError{Limit: h.most, Held: has}
 	}
-	return &LimitError{Limit: h.most, Held: has}
+	h.taking[worker]++
+	return limit, func() { h.end(worker) }
 }
 
 func (h *holdings) end(worker WorkerID) {
-	if h.most == 0 {
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.taking[worker]--; h.taking[worker] == 0 {

@@ -19,11 +19,11 @@ func TestLocksPerWorker(t *testing.T) {
 	config := config()
 	config.Limits.LocksPerWorker = 5
 	var known atomic.Int64 // by the others
-	config.Held = func(worker lock.WorkerID) int {
+	config.Held = func(worker lock.WorkerID, _ lock.Tag) (int, bool) {
 		if worker != "93" {
-			return 0
+			return 0, false
 		}
-		return int(known.Load())
+		return int(known.Load()), false
 	}
 	service, _ := open(t, redistest.Start(t).URL, config)
 	ctx := newContext(t)
@@ -65,7 +65,7 @@ func TestLocksPerWorkerAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	config := config()
 	config.Limits.LocksPerWorker = 10
-	config.Held = func(lock.WorkerID) int { return 0 }
+	config.Held = func(lock.WorkerID, lock.Tag) (int, bool) { return 0, false }
 	config.Timeout = patience
 	server := redistest.Start(t)
 	_, store := open(t, server.URL, config)

@@ -27,11 +27,12 @@ type Limits struct {
 type Config struct {
 	Limits Limits
 
-	// Held says how many locks a worker is known to have, for Limits.LocksPerWorker. What
+	// Held says how many locks a worker is known to have, for Limits.LocksPerWorker, and
+	// whether anybody is known to have the spool, whose take gives no further lock. What
 	// other processes did a moment ago may be missing, so that a worker who takes spools
 	// through several of them at once can get some more; what this process is doing is
 	// counted beside it.
-	Held func(WorkerID) int
+	Held func(WorkerID, Tag) (locks int, occupied bool)
 
 	// Admit lets a change that the caller of the context asks for through, one item of
 	// several at a time, or fails with *RateLimitedError; nil: it lets all through.
@@ -85,6 +86,10 @@ func (s *Service) Retries() int64 { return s.retries.Load() }
 
 // Limits returns the bounds in force.
 func (s *Service) Limits() Limits { return s.config.Limits }
+
+// Admit counts a change that the caller of ctx asks for, as [Config.Admit] says, where it
+// is refused before it comes here.
+func (s *Service) Admit(ctx context.Context) error { return s.config.Admit(ctx) }
 
 // Tags is what makes the tags.
 func (s *Service) Tags() TagParser { return s.config.Tags }
@@ -146,8 +151,9 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, admitted(ctx, s, s.takeCommand))
 	for _, at := range cmds.places {
 		cmd := &cmds.all[at]
-		cmd.Limit = s.holdings.begin(cmd.Owner.ID)
-		defer s.holdings.end(cmd.Owner.ID)
+		limit, end := s.holdings.begin(cmd.Owner.ID, cmd.Tag)
+		cmd.Limit = limit
+		defer end()
 	}
 	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Take) {
 		at := cmds.places[i]
@@ -252,7 +258,7 @@ func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Resul
 			continue
 		}
 		s.audit(ctx, actionRelease, cmds.all[i].Tag, result.Err,
-			slog.String("worker", string(OwnerOf(cmds.all[i].Token.Reveal()))), slog.Int64("version", int64(result.Value.Spool.Version)))
+			namedBy(cmds.all[i].Token, result.Err), slog.Int64("version", int64(result.Value.Spool.Version)))
 	}
 	return results
 }
@@ -308,7 +314,7 @@ func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[
 	}
 	for i, result := range results {
 		s.audit(ctx, actionExtend, cmds.all[i].Tag, result.Err,
-			slog.String("worker", string(OwnerOf(cmds.all[i].Token.Reveal()))), slog.Int64("version", int64(result.Value.Version)),
+			namedBy(cmds.all[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
 			slog.Time("expires", result.Value.ExpiresAt))
 	}
 	return results

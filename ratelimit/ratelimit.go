@@ -5,6 +5,7 @@ package ratelimit
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -22,6 +23,10 @@ const (
 	// bucket that nobody has drawn on for burst seconds is full, and nothing is lost with
 	// it; so who is forgotten too early has 10,000 others beside them in that time.
 	maxBuckets = 10_000
+
+	// maxDebt is how many bursts more than there were can be taken from a bucket, so that a
+	// wrong number in Redis is no end of waiting.
+	maxDebt = 10
 
 	// shareInterval is how often the processes tell each other what was drawn.
 	shareInterval = 250 * time.Millisecond
@@ -74,7 +79,7 @@ func (l *Limiter) Admit(ctx context.Context) error {
 
 // draw draws a unit on each of the caller's buckets, or on none.
 func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
-	identity, address := "identity:"+string(caller.Worker.ID), "address:"+caller.Address.String()
+	identity, address := "identity:"+string(caller.Worker.ID), "address:"+network(caller.Address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -103,6 +108,16 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 	return nil
 }
 
+// network is the address, of IPv6 the /64 that one subscriber has to themselves.
+func network(address netip.Addr) string {
+	if address.Is6() {
+		if prefix, err := address.WithZone("").Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return address.String()
+}
+
 // Keep shares the buckets with other processes until ctx is done, if the limiter was
 // told how. A process learns a moment later of what others let through, so that at first
 // each can let a burst through; what was too much of it has to be waited for.
@@ -112,7 +127,7 @@ func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
 	}
 	ticker := time.NewTicker(shareInterval)
 	defer ticker.Stop()
-	shared := true
+	seldom := rate.Sometimes{Interval: time.Minute}
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,12 +135,10 @@ func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
 		case <-ticker.C:
 		}
 		for _, b := range []*buckets{&l.identities, &l.addresses} {
-			told, err := l.exchange(ctx, b)
-			if shared && err != nil && ctx.Err() == nil {
-				log.Warn("the rates of callers cannot be shared, each process bounds its own", "error", err)
-			}
-			if told > 0 {
-				shared = err == nil
+			if err := l.exchange(ctx, b); err != nil && ctx.Err() == nil {
+				seldom.Do(func() {
+					log.Warn("the rates of callers cannot be shared, each process bounds its own", "error", err)
+				})
 			}
 		}
 	}
@@ -133,13 +146,13 @@ func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
 
 // exchange tells the other processes of how many buckets what was drawn, and takes from
 // the buckets what they have drawn.
-func (l *Limiter) exchange(ctx context.Context, b *buckets) (told int, err error) {
+func (l *Limiter) exchange(ctx context.Context, b *buckets) error {
 	l.mu.Lock()
 	untold := b.untold
 	b.untold = map[string]int{}
 	l.mu.Unlock()
 	if len(untold) == 0 {
-		return 0, nil
+		return nil
 	}
 	left, err := l.share(ctx, untold, b.perSecond, b.most())
 	l.mu.Lock()
@@ -147,11 +160,12 @@ func (l *Limiter) exchange(ctx context.Context, b *buckets) (told int, err error
 	now := time.Now()
 	for name, units := range left {
 		limiter := b.of(name)
+		units = max(units, -maxDebt*b.most())
 		for more := int(limiter.TokensAt(now)) - units; more > 0; more -= b.most() {
 			limiter.ReserveN(now, min(more, b.most()))
 		}
 	}
-	return len(untold), err
+	return err
 }
 
 // buckets are token buckets that are filled at the same rate.

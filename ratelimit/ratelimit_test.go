@@ -203,6 +203,75 @@ func TestRatesThatCannotBeShared(t *testing.T) {
 	})
 }
 
+// A number in Redis that somebody damaged is no end of waiting, for nobody.
+func TestDamagedShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, Share: func(
+			context.Context, map[string]int, int, int,
+		) (map[string]int, error) {
+			return map[string]int{"identity:93": -1 << 62}, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go limiter.Keep(ctx, slog.New(slog.DiscardHandler))
+		_, _ = admitted(limiter, caller("93", ""), 1)
+		time.Sleep(time.Second)
+		if let, last := admitted(limiter, caller("93", ""), 1); let != 0 || last.RetryAfter > 21*time.Second {
+			t.Errorf("%d are let through, and the last is told %+v", let, last)
+		}
+		if let, _ := admitted(limiter, caller("94", ""), 1); let != 1 {
+			t.Error("another one waits, too")
+		}
+		time.Sleep(21 * time.Second)
+		if let, _ := admitted(limiter, caller("93", ""), 1); let != 1 {
+			t.Error("it is not let through when it should be")
+		}
+	})
+}
+
+// While some can be shared and some cannot, the log says so once in a while.
+func TestRatesOfWhichSomeCannotBeShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1000, PerAddress: 1000, Share: func(
+			_ context.Context, drawn map[string]int, _, _ int,
+		) (map[string]int, error) {
+			if drawn["identity:93"] > 0 {
+				return nil, errors.New("away")
+			}
+			return nil, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var records atomic.Int64
+		go limiter.Keep(ctx, slog.New(counter{slog.DiscardHandler, &records}))
+		for range 40 {
+			_, _ = admitted(limiter, caller("93", "10.0.0.1"), 1)
+			time.Sleep(250 * time.Millisecond)
+		}
+		if records.Load() != 1 {
+			t.Errorf("in ten seconds, the log says so %d times", records.Load())
+		}
+	})
+}
+
+// Of IPv6, one subscriber has a whole network.
+func TestNetworks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 10})
+		for address, want := range map[string]int{"2001:db8::1": 20, "2001:db8:0:1::1": 20, "::ffff:10.0.0.1": 20} {
+			if let, _ := admitted(limiter, caller("", address), 100); let != want {
+				t.Errorf("of %s, %d are let through", address, let)
+			}
+		}
+		if let, _ := admitted(limiter, caller("", "2001:db8::ffff"), 100); let != 0 {
+			t.Errorf("of another address of a network, %d are let through", let)
+		}
+	})
+}
+
 // counter counts records.
 type counter struct {
 	slog.Handler

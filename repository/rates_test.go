@@ -44,6 +44,18 @@ func TestDraw(t *testing.T) {
 			}
 		})
 	}
+	for _, damaged := range []string{"x", "nan", "inf", "-inf", "1e18", "-1e300", "99999999999999"} {
+		if err := client.Set(t.Context(), "spool_rate:damaged", damaged, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := open(t, server.URL).Draw(t.Context(), map[string]int{"damaged": 1}, 1000, 1000)
+		if err != nil || left["damaged"] < -10_000 || left["damaged"] > 999 {
+			t.Errorf("of %s, left are %v, %v", damaged, left, err)
+		}
+		if lives, err := client.PTTL(t.Context(), "spool_rate:damaged").Result(); err != nil || lives > 11*time.Second {
+			t.Errorf("%s stays for %v, %v", damaged, lives, err)
+		}
+	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if left, err := client.PTTL(t.Context(), "spool_rate:slow").Result(); err != nil || left < time.Second || left > 1501*time.Second {
 			t.Fatalf("a bucket that is not full stays for %v, %v", left, err)
