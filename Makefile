@@ -46,7 +46,7 @@ packages: ## install the npm packages that tests and the schema's lint use
 	cd httpapi/clients && npm ci --no-audit --no-fund
 	cd web/browser && npm ci --no-audit --no-fund
 
-bench: ## measure on a real Redis: scripts, layers, ratios (three minutes)
+bench: ## measure on a real Redis: scripts, layers, identity, ratios (ten minutes)
 	go test -tags bench -count=1 -v ./bench
 
 soak: ## measure the live floor on a real Redis, with nothing beside it (twenty-five minutes)
