@@ -181,7 +181,7 @@ func (d *driver) specify(o *faults.Operation, s *spool, random *rand.Rand) bool 
 		o.Request, o.Expected = uuid.NewString(), &version
 		return true
 	case faults.Resume:
-		if sometimes && s.resume != nil {
+		if sometimes && slices.Contains(s.recent, s.resume) { // or its token may be forgotten
 			o.Token = s.resume.Token
 			return true
 		}
