@@ -461,7 +461,9 @@ func (b *abuse) survive(t *testing.T, attack func()) {
 	deadline := time.Now().Add(patience)
 	for {
 		after := nowOpen(t)
-		if after.goroutines <= before.goroutines && after.descriptors <= before.descriptors {
+		// The pool may have some connections to Redis more, where operations met; thousands of
+		// attacks that left anything would leave more than that.
+		if after.goroutines <= before.goroutines && after.descriptors <= before.descriptors+5 {
 			return
 		}
 		if time.Now().After(deadline) {
