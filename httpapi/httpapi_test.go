@@ -42,6 +42,8 @@ type api struct {
 	config httpapi.Config
 	client *http.Client
 	log    *redistest.Log
+
+	pooled func() int // connections to Redis
 }
 
 // limits are the defaults.
@@ -103,6 +105,7 @@ func newBoundedAPI(
 	handler = httpapi.New(config)
 	a := &api{t: t, server: httptest.NewServer(handler), config: config, log: log}
 	a.client = a.server.Client()
+	a.pooled = func() int { return store.Stats().Connections }
 	t.Cleanup(func() {
 		a.server.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
