@@ -15,7 +15,24 @@ const (
 	actionExtend       action = "EXTEND"
 	actionResume       action = "RESUME"
 	actionForceRelease action = "FORCE_RELEASE"
+	actionCall         action = "CALL" // of what the caller's role does not allow at all
 )
+
+// Refuse returns why a caller without the required role is refused: *ForbiddenError, or
+// [ErrUnauthenticated] where it is not known who they are. That is a record of the audit,
+// too, with what was asked for; so that nobody floods the log with it, it counts as a
+// change, and can be *RateLimitedError instead.
+func (s *Service) Refuse(ctx context.Context, what string, required Role) error {
+	if err := s.config.Admit(ctx); err != nil {
+		return err
+	}
+	err := ErrUnauthenticated
+	if caller, _ := CallerOf(ctx); caller.Known() {
+		err = &ForbiddenError{Required: required}
+	}
+	s.audit(ctx, actionCall, "", err, slog.String("field", what))
+	return err
+}
 
 // namedBy is whom a token names, for the records. A token that nobody has looked up may be
 // anything: what is no worker id is left out, and so is a UUID, which may be the secret.
@@ -28,8 +45,8 @@ func namedBy(token Token, err error) slog.Attr {
 	return slog.String("worker", owner)
 }
 
-// audit writes one record of what the caller did, or was refused: action, outcome, tag,
-// caller, role and address, and more. The outcome is DONE; UNKNOWN, where the change may
+// audit writes one record of what the caller did, or was refused: action, outcome, caller,
+// role and address, and of tag and more what is known. The outcome is DONE; UNKNOWN, where the change may
 // have been made; or FORBIDDEN or UNAUTHENTICATED, where the caller may not make it.
 // What changed nothing for any other reason has no record, and neither has what the
 // program does by itself.
@@ -50,9 +67,31 @@ func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, 
 	default:
 		return
 	}
-	s.log.LogAttrs(ctx, level, "audit", append([]slog.Attr{
-		slog.String("action", string(action)), slog.String("outcome", outcome), slog.String("tag", string(tag)),
+	record := []slog.Attr{
+		slog.String("action", string(action)), slog.String("outcome", outcome),
 		slog.String("caller", string(caller.Worker.ID)), slog.String("role", string(caller.Role)),
 		slog.Any("address", caller.Address),
-	}, more...)...)
+	}
+	for _, attr := range append([]slog.Attr{slog.String("tag", string(tag))}, more...) {
+		if !isZero(attr.Value) {
+			record = append(record, attr)
+		}
+	}
+	s.log.LogAttrs(ctx, level, "audit", record...)
+}
+
+// isZero reports whether a value says nothing.
+func isZero(value slog.Value) bool {
+	switch value.Kind() {
+	case slog.KindString:
+		return value.String() == ""
+	case slog.KindInt64:
+		return value.Int64() == 0
+	case slog.KindTime:
+		return value.Time().IsZero()
+	case slog.KindBool:
+		return !value.Bool()
+	default:
+		return false
+	}
 }

@@ -73,6 +73,10 @@ type ForceReleaseRequest struct {
 type Forced struct {
 	Spool    Spool // as it was left
 	Released Lock  // as it was
+
+	// Replayed says that this very request had ended the lock before, by whomever and for
+	// whichever reason it was sent then.
+	Replayed bool
 }
 
 // ForceRelease ends a lock whoever holds it, another program's too. Caller and reason
@@ -89,9 +93,13 @@ func (s *Service) ForceRelease(ctx context.Context, req ForceReleaseRequest) (Fo
 	if err == nil {
 		result = tryOne(ctx, s, cmd, s.store.ForceRelease)
 	}
+	reason := cmd.Reason
+	if result.Value.Replayed {
+		reason = "" // the history has the one that counts
+	}
 	s.audit(ctx, actionForceRelease, cmd.Tag, result.Err,
-		slog.String("worker", string(result.Value.Released.Owner.ID)), slog.Int64("version", int64(result.Value.Spool.Version)),
-		slog.String("reason", cmd.Reason))
+		slog.String("worker", string(result.Value.Released.Owner.ID)), slog.Int64("expectedVersion", int64(cmd.Expected)),
+		slog.Int64("version", int64(result.Value.Spool.Version)), slog.String("reason", reason), slog.Bool("replayed", result.Value.Replayed))
 	return result.Value, result.Err
 }
 

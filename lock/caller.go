@@ -39,7 +39,7 @@ type Caller struct {
 	Role   Role
 
 	// Address is from where they ask; zero: not known. It decides nothing of what they
-	// may do.
+	// may do, but how much they may ask for.
 	Address netip.Addr
 }
 

@@ -9,11 +9,11 @@ type holdings struct {
 	held func(WorkerID, Tag) (int, bool)
 
 	mu     sync.Mutex
-	taking map[WorkerID]int
+	taking map[WorkerID]map[Tag]int // takes of each spool that are under way
 }
 
 func newHoldings(most int, held func(WorkerID, Tag) (int, bool)) *holdings {
-	return &holdings{most: most, held: held, taking: map[WorkerID]int{}}
+	return &holdings{most: most, held: held, taking: map[WorkerID]map[Tag]int{}}
 }
 
 // begin counts a take of the spool as under way until end. It returns *LimitError where
@@ -23,23 +23,37 @@ func (h *holdings) begin(worker WorkerID, tag Tag) (limit *LimitError, end func(
 	if h.most == 0 {
 		return nil, func() {}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	has := 0
+	for other, takes := range h.taking[worker] {
+		if _, occupied := h.held(worker, other); !occupied { // else it is taken, and not answered yet
+			has += takes
+		}
+	}
+	// Known last: what is taken meanwhile counts twice, rather than not at all.
 	known, occupied := h.held(worker, tag)
 	if occupied {
 		return nil, func() {}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if has := known + h.taking[worker]; has >= h.most {
+	if has += known; has >= h.most {
 		limit = &LimitError{Limit: h.most, Held: has}
 	}
-	h.taking[worker]++
-	return limit, func() { h.end(worker) }
+	if h.taking[worker] == nil {
+		h.taking[worker] = map[Tag]int{}
+	}
+	h.taking[worker][tag]++
+	return limit, func() { h.end(worker, tag) }
 }
 
-func (h *holdings) end(worker WorkerID) {
+func (h *holdings) end(worker WorkerID, tag Tag) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.taking[worker]--; h.taking[worker] == 0 {
+	takes := h.taking[worker]
+	if takes[tag]--; takes[tag] == 0 {
+		delete(takes, tag)
+	}
+	if len(takes) == 0 {
 		delete(h.taking, worker)
 	}
 }

@@ -1,12 +1,15 @@
 package lock_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -97,6 +100,75 @@ func TestLocksPerWorkerAtTheSameTime(t *testing.T) {
 	}
 	if _, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-99", WorkerID: "93", WorkerName: "N"}); err != nil {
 		t.Errorf("a take when none is under way: %v", err)
+	}
+}
+
+// What was taken and is not answered yet is known already, and does not count twice.
+func TestLocksPerWorkerOfWhatIsNotAnsweredYet(t *testing.T) {
+	t.Parallel()
+	config := config()
+	config.Limits.LocksPerWorker = 2
+	config.Timeout = patience
+	var known sync.Map // tags
+	config.Held = func(_ lock.WorkerID, tag lock.Tag) (locks int, occupied bool) {
+		known.Range(func(any, any) bool { locks++; return true })
+		_, occupied = known.Load(tag)
+		return locks, occupied
+	}
+	_, store := open(t, redistest.Start(t).URL, config)
+	gate := gate{Store: store, begun: make(chan struct{}, 2), open: make(chan struct{})}
+	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
+	ctx := newContext(t)
+	take := func(tag string) chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "N"})
+			done <- err
+		}()
+		<-gate.begun
+		return done
+	}
+	first := take("MK-1")
+	known.Store(lock.Tag("MK-1"), true) // as the view is told before the caller is
+	second := take("MK-2")
+	close(gate.open)
+	for name, done := range map[string]chan error{"first": first, "second": second} {
+		if err := <-done; err != nil {
+			t.Errorf("the %s take: %v", name, err)
+		}
+	}
+}
+
+// A take that was to get no lock, and whose answer was lost, may be sent again when there
+// is room.
+func TestLostAnswerAtTheLimit(t *testing.T) {
+	t.Parallel()
+	config := config()
+	config.Limits.LocksPerWorker = 1
+	var full, lose atomic.Bool
+	full.Store(true)
+	config.Held = func(lock.WorkerID, lock.Tag) (int, bool) {
+		if full.Load() {
+			return 1, false
+		}
+		return 0, false
+	}
+	proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
+		return bytes.Contains(request, []byte("eval")) && lose.CompareAndSwap(true, false)
+	})
+	service, _ := open(t, proxy.URL, config)
+	ctx, id := newContext(t), uuid.NewString()
+	request := lock.TakeRequest{Tag: "MK-1", WorkerID: "93", WorkerName: "N", RequestID: &id}
+	lose.Store(true)
+	if _, err := service.Take(ctx, request); !errors.As(err, new(*lock.LimitError)) || lose.Load() {
+		t.Fatalf("at the limit: %v", err)
+	}
+	// Whatever was to be taken back is, by now.
+	service.Close(ctx)
+	full.Store(false)
+	another, _ := open(t, proxy.URL, config)
+	if _, err := another.Take(ctx, request); err != nil {
+		t.Errorf("when there is room: %v", err)
 	}
 }
 

@@ -23,7 +23,8 @@ type Limits struct {
 	LocksPerWorker int
 }
 
-// Config configures a [Service]. Every field is required but Held and Admit.
+// Config configures a [Service]. Every field is required but Admit, and Held where
+// Limits.LocksPerWorker is 0.
 type Config struct {
 	Limits Limits
 
@@ -86,10 +87,6 @@ func (s *Service) Retries() int64 { return s.retries.Load() }
 
 // Limits returns the bounds in force.
 func (s *Service) Limits() Limits { return s.config.Limits }
-
-// Admit counts a change that the caller of ctx asks for, as [Config.Admit] says, where it
-// is refused before it comes here.
-func (s *Service) Admit(ctx context.Context) error { return s.config.Admit(ctx) }
 
 // Tags is what makes the tags.
 func (s *Service) Tags() TagParser { return s.config.Tags }
@@ -179,7 +176,8 @@ func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, 
 			tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
 		}
 	}
-	if tried.lost && tried.Err != nil && !toBeSentAgain {
+	// One that was to get no further lock cannot have got one.
+	if tried.lost && tried.Err != nil && !toBeSentAgain && cmd.Limit == nil {
 		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
 	return tried.Result

@@ -21,7 +21,8 @@ const (
 
 	// maxBuckets is how many identities, and how many addresses, are known at a time. A
 	// bucket that nobody has drawn on for burst seconds is full, and nothing is lost with
-	// it; so who is forgotten too early has 10,000 others beside them in that time.
+	// it; so who is forgotten too early has 10,000 others beside them in that time. One that
+	// is shared and in debt takes up to maxDebt times as long more.
 	maxBuckets = 10_000
 
 	// maxDebt is how many bursts more than there were can be taken from a bucket, so that a
@@ -74,7 +75,7 @@ func (l *Limiter) Admit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return nil
+	return nil // and not err, a nil of another type
 }
 
 // draw draws a unit on each of the caller's buckets, or on none.
@@ -100,17 +101,26 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			}
 			return &lock.RateLimitedError{Reason: lock.ReasonAddress, RetryAfter: wait}
 		}
-		l.addresses.tell(address, l.share)
 	}
-	if caller.Known() {
-		l.identities.tell(identity, l.share)
+	if l.share != nil {
+		l.tell(caller, identity, address)
 	}
 	return nil
 }
 
+// tell has what was drawn told to the other processes at the next exchange.
+func (l *Limiter) tell(caller lock.Caller, identity, address string) {
+	if caller.Known() {
+		l.identities.note(identity)
+	}
+	if caller.Address.IsValid() {
+		l.addresses.note(address)
+	}
+}
+
 // network is the address, of IPv6 the /64 that one subscriber has to themselves.
 func network(address netip.Addr) string {
-	if address.Is6() {
+	if address = address.Unmap(); address.Is6() {
 		if prefix, err := address.WithZone("").Prefix(64); err == nil {
 			return prefix.String()
 		}
@@ -194,12 +204,8 @@ func (b *buckets) of(name string) *rate.Limiter {
 	return limiter
 }
 
-// tell has a unit that was drawn told to the other processes at the next exchange, if
-// there is any.
-func (b *buckets) tell(name string, share Share) {
-	if share == nil {
-		return
-	}
+// note has a unit that was drawn told, unless there are too many to tell of.
+func (b *buckets) note(name string) {
 	if _, known := b.untold[name]; known || len(b.untold) < maxBuckets {
 		b.untold[name]++
 	}

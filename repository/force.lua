@@ -5,16 +5,16 @@
 -- ARGV[5]  who forces it
 -- ARGV[6]  why
 --
--- Decides FORCED, also where this forced release was applied before: the reply then is
--- the spool as it was left, with seq 0; ENDED: nobody holds the spool; CONFLICT: its
--- lock has another version. FORCED has an eleventh value: the event, alone in a list.
+-- Decides FORCED; REPLAYED: this forced release was applied before, and the reply is the
+-- spool as it was left, with seq 0; ENDED: nobody holds the spool; CONFLICT: its lock has
+-- another version. The first two have an eleventh value: the event, alone in a list.
 --
 -- The event goes on with who, why, SHA-1 of the id, and the version, expiry (-1: none)
 -- and time of the take (0: not known) of the lock that was ended.
 
 local id = redis.sha1hex(ARGV[4])
-local function answer(event)
-  local answered = reply('FORCED')
+local function answer(decision, event)
+  local answered = reply(decision)
   answered[11] = {event}
   return answered
 end
@@ -27,7 +27,7 @@ for _, event in ipairs(events) do
     publish() -- the spool as it stands, if the look at it found it changed
     changed, value, expires, acquired, name, note = false, false, 0, '', '', ''
     version, seq = tonumber(known[2]), 0 -- as it stood once: older than every change
-    return answer(event)
+    return answer('REPLAYED', event)
   end
 end
 if not value then
@@ -43,4 +43,4 @@ refused = false -- a script that has written may go on
 local event = close(value, 'F', now, '............', ARGV[5], ARGV[6], id, unpack(was))
 value, expires, acquired, name, note = false, 0, '', '', ''
 keep()
-return answer(event)
+return answer('FORCED', event)

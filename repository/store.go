@@ -201,9 +201,9 @@ func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error
 		return lock.Forced{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
 	case answer.decision == "CONFLICT":
 		return lock.Forced{}, &lock.VersionConflictError{Tag: cmd.Tag, Expected: cmd.Expected, Actual: answer.spool.Version}
-	case answer.decision == "FORCED" && answer.released != nil && answer.spool.Lock == nil:
+	case (answer.decision == "FORCED" || answer.decision == "REPLAYED") && answer.released != nil && answer.spool.Lock == nil:
 		answer.released.Tag = cmd.Tag
-		return lock.Forced{Spool: answer.spool, Released: *answer.released}, nil
+		return lock.Forced{Spool: answer.spool, Released: *answer.released, Replayed: answer.decision == "REPLAYED"}, nil
 	default:
 		return lock.Forced{}, answer.unexpected()
 	}
