@@ -54,5 +54,9 @@ func TestLimitsOfChanges(t *testing.T) {
 			left, err := client.PTTL(t.Context(), "spool_rate:address:127.0.0.1").Result()
 			return err == nil && left > 2*time.Second // beyond what one may have
 		})
+		servicetest.Await(t.Context(), t, "one waits for what the other had", func() bool {
+			got := post(t, two, fmt.Sprintf(release, "93"))
+			return strings.Contains(got, `"RATE_LIMITED"`) && !strings.Contains(got, `"retryAfterSeconds":1`)
+		})
 	})
 }

@@ -266,7 +266,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 
 // identities are what the service knows of who is calling.
 func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (auth.Identify, error) {
-	var tokens, keys auth.Identify
+	var tokens auth.Identify
 	if cfg.JWT {
 		jwt, err := auth.NewJWT(ctx, auth.JWTConfig{
 			Keys: cfg.JWKS, Issuer: cfg.Issuer, Audience: cfg.Audience,
@@ -278,22 +278,19 @@ func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger
 		tokens = jwt.Identify
 	}
 	if cfg.Keys {
-		loaded, err := auth.LoadKeys(cfg.KeysFile, log)
+		keys, err := auth.LoadKeys(cfg.KeysFile, log)
 		if err != nil {
 			return nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
 		}
-		keys = loaded.Identify
-	}
-	switch {
-	case tokens != nil && keys != nil:
+		if tokens == nil {
+			return keys.Identify, nil
+		}
 		return auth.Either(tokens, keys), nil
-	case tokens != nil:
-		return tokens, nil
-	case keys != nil:
-		return keys, nil
-	default:
-		return auth.Anybody(unknown(dev)), nil
 	}
+	if tokens != nil {
+		return tokens, nil
+	}
+	return auth.Anybody(unknown(dev)), nil
 }
 
 // unknown is the caller of whom nobody knows who it is: any worker, and in a trial an
@@ -321,6 +318,6 @@ func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 		log.Info("callers are asked who they are", "auth_mode", cfg.Auth.Mode())
 	}
 	if dev {
-		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: with AUTH_MODE=none everybody may do everything, and no lock of the embedded Redis outlives the process")
+		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: without tokens or keys everybody may do everything, and no lock of the embedded Redis outlives the process")
 	}
 }

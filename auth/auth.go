@@ -34,12 +34,18 @@ func Anybody(caller lock.Caller) Identify {
 	return func(context.Context, string) (Identity, error) { return Identity{Caller: caller}, nil }
 }
 
-// Either tells a JSON Web Token, which has two dots, from a key, which has one.
-func Either(token, key Identify) Identify {
+// Either tells a JSON Web Token, which has two dots, from a key, which has one. A token
+// stands for nobody whose worker id is that of a key, or of a partner's worker: it would
+// have that one's locks, and the partner its.
+func Either(token Identify, keys *Keys) Identify {
 	return func(ctx context.Context, credential string) (Identity, error) {
 		if strings.Count(credential, ".") == 1 {
-			return key(ctx, credential)
+			return keys.Identify(ctx, credential)
 		}
-		return token(ctx, credential)
+		identity, err := token(ctx, credential)
+		if err == nil && keys.claims(identity.Worker.ID) {
+			return Identity{}, fmt.Errorf("%w: the worker id %s belongs to a key", ErrRefused, identity.Worker.ID)
+		}
+		return identity, err
 	}
 }

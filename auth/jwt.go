@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -75,7 +76,13 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	if config.RefreshUnknown == 0 {
 		config.RefreshUnknown = 10 * time.Second
 	}
-	keys, err := keysOf(ctx, config, log)
+	fetched, err := keysOf(ctx, config, log)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keyfunc.New(keyfunc.Options{
+		Ctx: ctx, Storage: fetched.Storage(), UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}, // none is for encryption
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +197,7 @@ func (j *JWT) key(ctx context.Context) jwt.Keyfunc {
 		}
 		key, err := keys(token)
 		if err != nil { // its text quotes the kid, which a stranger may have written
-			return nil, errors.New("the issuer has no key of this kid and alg")
+			return nil, errors.New("no key of the issuer is known for this kid, alg and use")
 		}
 		return key, nil
 	}

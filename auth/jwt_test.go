@@ -374,3 +374,23 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 		}
 	}
 }
+
+// A key that is not for signatures verifies none; one that does not say what it is for
+// does.
+func TestUsesOfKeys(t *testing.T) {
+	t.Parallel()
+	for use, good := range map[string]bool{"sig": true, "": true, "enc": false} {
+		jwk := edKey.jwk()
+		if jwk["use"] = use; use == "" {
+			delete(jwk, "use")
+		}
+		file := filepath.Join(t.TempDir(), "keys.json")
+		if err := os.WriteFile(file, must(json.Marshal(map[string]any{"keys": []any{jwk}})), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tokens := newJWT(t, func(c *auth.JWTConfig) { c.Keys = file })
+		if _, err := tokens.Identify(t.Context(), edKey.token(nil, nil)); (err == nil) != good {
+			t.Errorf("a token of a key for %q gets %v", use, err)
+		}
+	}
+}

@@ -63,8 +63,10 @@ type Keys struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	seen   fs.FileInfo
+	seen   fs.FileInfo // of the keys in byID
+	broken bool        // it could not be read at the last look, as the log has said
 	byID   map[string]Key
+	owners map[lock.WorkerID]bool // the namespaces
 }
 
 // LoadKeys reads the file, which has the JSON object {"keys": […]} of [Key].
@@ -82,39 +84,43 @@ func (k *Keys) load() error {
 		return fmt.Errorf("the file of keys: %w", err)
 	}
 	keys, err := readKeys(k.file)
-	k.seen = info
 	if err != nil {
 		return err
 	}
-	k.byID = map[string]Key{}
+	k.seen, k.byID, k.owners = info, map[string]Key{}, map[lock.WorkerID]bool{}
 	for _, key := range keys {
 		k.byID[key.ID] = key
+		k.owners[lock.WorkerID(key.Namespace)] = true
 	}
 	return nil
 }
 
-// look loads the file anew if it has changed.
+// look loads the file anew if it has changed, or could not be read before.
 func (k *Keys) look(now time.Time) {
 	if now.Sub(k.looked) < keysInterval {
 		return
 	}
 	k.looked = now
 	info, err := os.Stat(k.file)
-	switch {
-	case err != nil && k.seen == nil:
-		return // it has been said
-	case err != nil:
-		k.seen = nil
-	case os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime()) && info.Size() == k.seen.Size():
+	if err == nil && !k.broken && os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime()) && info.Size() == k.seen.Size() {
 		return
-	default:
-		err = k.load()
 	}
-	if err != nil {
+	err = k.load()
+	if err == nil {
+		k.log.Info("the file of keys was read", "keys", len(k.byID))
+	} else if !k.broken {
 		k.log.Error("the file of keys cannot be read, the keys are as they were", "error", err)
-		return
 	}
-	k.log.Info("the file of keys was read", "keys", len(k.byID))
+	k.broken = err != nil
+}
+
+// claims reports whether the worker has a key, or is one of a partner's.
+func (k *Keys) claims(worker lock.WorkerID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.look(time.Now())
+	namespace, _, _ := strings.Cut(string(worker), ".")
+	return k.owners[lock.WorkerID(namespace)]
 }
 
 // Identify implements [Identify].

@@ -144,15 +144,66 @@ func TestFilesOfKeysThatAreRefused(t *testing.T) {
 	}
 }
 
+// A token is for nobody who has a key, nor for a partner's worker.
 func TestEither(t *testing.T) {
 	t.Parallel()
-	named := func(id lock.WorkerID) auth.Identify {
-		return auth.Anybody(lock.Caller{Worker: lock.Worker{ID: id}})
+	file := filepath.Join(t.TempDir(), "keys.json")
+	key := must(auth.NewKey(file, acme(time.Hour)))
+	keys := must(auth.LoadKeys(file, quiet))
+	either := func(token lock.WorkerID) auth.Identify {
+		return auth.Either(auth.Anybody(lock.Caller{Worker: lock.Worker{ID: token}}), keys)
 	}
-	either := auth.Either(named("token"), named("key"))
-	for credential, want := range map[string]lock.WorkerID{"a.b.c": "token", "a.b": "key", "": "token", "a": "token"} {
-		if identity, err := either(t.Context(), credential); err != nil || identity.Worker.ID != want {
-			t.Errorf("%q is a %s, %v", credential, identity.Worker.ID, err)
+	for _, credential := range []string{"a.b.c", "", "a"} {
+		if identity, err := either("93")(t.Context(), credential); err != nil || identity.Worker.ID != "93" {
+			t.Errorf("%q stands for %s, %v", credential, identity.Worker.ID, err)
 		}
+	}
+	if identity, err := either("93")(t.Context(), key); err != nil || identity.Worker.ID != "acme" {
+		t.Errorf("the key stands for %s, %v", identity.Worker.ID, err)
+	}
+	for worker, refused := range map[lock.WorkerID]bool{
+		"acme": true, "acme.7": true, "acme.7.x": true, "acme7": false, "acm": false, "ACME": false, "7.acme": false,
+	} {
+		if _, err := either(worker)(t.Context(), "a.b.c"); errors.Is(err, auth.ErrRefused) != refused {
+			t.Errorf("a token of %s gets %v", worker, err)
+		}
+	}
+}
+
+// A file that could not be read is read when it can be, though it looks as it did.
+func TestKeysThatCouldNotBeRead(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	credential := must(auth.NewKey(file, acme(time.Hour)))
+	log := redistest.NewLog(t)
+	keys := must(auth.LoadKeys(file, log.Logger()))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	await := func(what string, condition func() bool) {
+		t.Helper()
+		for !condition() {
+			if ctx.Err() != nil {
+				t.Fatalf("in vain: %s", what)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	known := func() bool {
+		_, err := keys.Identify(ctx, credential)
+		return err == nil
+	}
+	write := func(text string) {
+		t.Helper()
+		moment := time.Now().Truncate(time.Hour)
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, moment, moment)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"keys": [}`)
+	await("the log says so", func() bool { return known() && strings.Contains(log.String(), "cannot be read") })
+	write(`{"keys":[]}`)
+	await("a key that was taken out is refused", func() bool { return !known() })
+	if strings.Count(log.String(), "cannot be read") != 1 {
+		t.Errorf("the log is %s", log)
 	}
 }

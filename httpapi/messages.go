@@ -144,7 +144,7 @@ func (s *socket) admitOperation(id string, o *operation) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.draining: // the client sends it again elsewhere, after the close
+	case s.draining, s.streams.ending.Err() != nil: // the client sends it again elsewhere, after the close
 		return false
 	case s.operations[id] != nil:
 		s.close(closeDuplicate, "Subscriber already exists")

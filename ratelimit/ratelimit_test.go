@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,8 +16,6 @@ import (
 
 	"spoollock/lock"
 	"spoollock/ratelimit"
-	"spoollock/repository"
-	"spoollock/repository/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,19 +74,26 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// What many others ask for takes nothing away, and costs no more than so much memory.
+// A caller is remembered beside ten thousand others, and no more than those.
 func TestManyIdentities(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1})
 		_, _ = admitted(limiter, caller("93", ""), 2)
-		for i := range 5000 {
-			if let, _ := admitted(limiter, caller(fmt.Sprint("w", i), ""), 3); let != 2 {
-				t.Fatalf("of the worker %d, %d are let through", i, let)
+		others := func(from, to int) {
+			for i := from; i < to; i++ {
+				if let, _ := admitted(limiter, caller(fmt.Sprint("w", i), ""), 3); let != 2 {
+					t.Fatalf("of the worker %d, %d are let through", i, let)
+				}
 			}
 		}
+		others(0, 9_999)
 		if let, _ := admitted(limiter, caller("93", ""), 1); let != 0 {
-			t.Error("the first one is forgotten")
+			t.Error("the first one is forgotten too early")
+		}
+		others(9_999, 19_999)
+		if let, _ := admitted(limiter, caller("93", ""), 1); let != 1 {
+			t.Error("the first one is not forgotten")
 		}
 	})
 }
@@ -112,53 +118,61 @@ func TestTally(t *testing.T) {
 	})
 }
 
-// Two processes share what a caller may ask for: whoever has had the burst of both waits
-// for all of it.
+// shared is a bucket of each name that all processes draw on.
+type shared struct {
+	mu   sync.Mutex
+	full map[string]time.Time // when it will be
+}
+
+func (s *shared) draw(_ context.Context, drawn map[string]int, perSecond, most int) (map[string]int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := map[string]int{}
+	for name, units := range drawn {
+		now := time.Now()
+		if s.full[name].Before(now) {
+			s.full[name] = now
+		}
+		s.full[name] = s.full[name].Add(time.Duration(units) * time.Second / time.Duration(perSecond))
+		left[name] = most - int(s.full[name].Sub(now)*time.Duration(perSecond)/time.Second)
+	}
+	return left, nil
+}
+
+// keep has the limiter share until the end of the test.
+func keep(t *testing.T, limiter *ratelimit.Limiter, log *slog.Logger) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	go limiter.Keep(ctx, log)
+}
+
+// Two processes share what a caller may ask for: each can have a burst through at first,
+// and what comes in the time is one's.
 func TestSharedRates(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	const perSecond = 10
-	ctx, cancel := context.WithCancel(t.Context())
-	var limiters []*ratelimit.Limiter
-	var stopped []chan struct{}
-	for range 2 {
-		log := redistest.NewLog(t)
-		store, err := repository.Open(repository.Config{
-			URL: server.URL, MaxConnections: 5, Timeout: 10 * time.Second, Memory: time.Hour,
-		}, log.Logger())
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, seconds = 10, 60
+		redis := shared{full: map[string]time.Time{}}
+		var processes []*ratelimit.Limiter
+		for range 2 {
+			process := ratelimit.New(ratelimit.Config{PerIdentity: perSecond, PerAddress: perSecond, Share: redis.draw})
+			keep(t, process, slog.New(slog.DiscardHandler))
+			processes = append(processes, process)
 		}
-		t.Cleanup(func() { _ = store.Close() })
-		limiter := ratelimit.New(ratelimit.Config{PerIdentity: perSecond, PerAddress: perSecond, Share: store.Draw})
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			limiter.Keep(ctx, log.Logger())
-		}()
-		limiters, stopped = append(limiters, limiter), append(stopped, done)
-	}
-	defer func() {
-		cancel()
-		for _, done := range stopped {
-			<-done
-		}
-	}()
-	for _, who := range []context.Context{caller("93", ""), caller("", "10.0.0.1")} {
-		begun, let := time.Now(), 0
-		for time.Since(begun) < 4*time.Second {
-			for _, limiter := range limiters {
-				n, _ := admitted(limiter, who, 5)
-				let += n
+		for _, who := range []context.Context{caller("93", ""), caller("", "10.0.0.1")} {
+			let := 0
+			for begun := time.Now(); time.Since(begun) < seconds*time.Second; time.Sleep(10 * time.Millisecond) {
+				for _, process := range processes {
+					n, _ := admitted(process, who, 5)
+					let += n
+				}
 			}
-			time.Sleep(10 * time.Millisecond)
+			if most := 2*2*perSecond + perSecond*seconds; let < perSecond*seconds || let > most {
+				t.Errorf("%d are let through, of %d to %d", let, perSecond*seconds, most)
+			}
 		}
-		// A burst of each, and what comes to one in the time.
-		seconds := int(time.Since(begun)/time.Second) + 1
-		if most := 2*2*perSecond + perSecond*seconds; let < 2*perSecond || let > most {
-			t.Errorf("%d are let through in %d s, of %d at most", let, seconds, most)
-		}
-	}
+	})
 }
 
 // While the rates cannot be shared, each process bounds its own, and says so once.
@@ -179,10 +193,8 @@ func TestRatesThatCannotBeShared(t *testing.T) {
 			}
 			return left, nil
 		}})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		var records atomic.Int64
-		go limiter.Keep(ctx, slog.New(counter{slog.DiscardHandler, &records}))
+		keep(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
 		for range 3 {
 			if let, _ := admitted(limiter, caller("93", ""), 100); let != 20 {
 				t.Errorf("%d are let through", let)
@@ -212,9 +224,7 @@ func TestDamagedShare(t *testing.T) {
 		) (map[string]int, error) {
 			return map[string]int{"identity:93": -1 << 62}, nil
 		}})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go limiter.Keep(ctx, slog.New(slog.DiscardHandler))
+		keep(t, limiter, slog.New(slog.DiscardHandler))
 		_, _ = admitted(limiter, caller("93", ""), 1)
 		time.Sleep(time.Second)
 		if let, last := admitted(limiter, caller("93", ""), 1); let != 0 || last.RetryAfter > 21*time.Second {
@@ -242,10 +252,8 @@ func TestRatesOfWhichSomeCannotBeShared(t *testing.T) {
 			}
 			return nil, nil
 		}})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		var records atomic.Int64
-		go limiter.Keep(ctx, slog.New(counter{slog.DiscardHandler, &records}))
+		keep(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
 		for range 40 {
 			_, _ = admitted(limiter, caller("93", "10.0.0.1"), 1)
 			time.Sleep(250 * time.Millisecond)
