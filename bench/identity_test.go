@@ -43,7 +43,7 @@ func TestIdentity(t *testing.T) {
 		credentials []string // of the callers in turn; none: nobody knows who calls
 	}{
 		{"none", b.serve(auth.Anybody(lock.Caller{Role: lock.RoleWorker})).URL, nil},
-		{"jwt", b.serve(provider.JWT().Identify).URL, tokens},
+		{"jwt", b.serve(provider.JWT(t).Identify).URL, tokens},
 		{"keys", b.serve(keys.Identify).URL, secrets},
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}

@@ -362,7 +362,7 @@ func (c *client) carry(ctx context.Context, attempt int, operations []*faults.Op
 		document, variable, into = requests[kind].one, inputs[0], &answers[0]
 	}
 	begun := time.Now()
-	err := servicetest.PostAs(ctx, credentialFor(operations[0]), url, document, map[string]any{"input": variable}, &data)
+	err := servicetest.PostAs(ctx, crew.credentialFor(operations[0]), url, document, map[string]any{"input": variable}, &data)
 	if c.asked != nil {
 		c.asked(url, time.Since(begun), err)
 	}

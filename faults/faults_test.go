@@ -37,7 +37,7 @@ var (
 
 var (
 	binary, commit string
-	callers        *issuer
+	crew           *callers
 	report         strings.Builder // of the tests, which run one after the other
 )
 
@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 		fmt.Println(err)
 		return 1
 	}
-	if callers, err = newIssuer(dir); err != nil {
+	if crew, err = newCallers(dir); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -242,7 +242,7 @@ func floorOf(ctx context.Context, url string) (map[string]floortest.Held, error)
 				}
 			}
 		}
-		err := servicetest.PostAs(ctx, callers.admin, url, `query($after:String){spoolLocks(first:100,after:$after){edges{node{tagSpool ownerId version expiresAt}}pageInfo{hasNextPage endCursor}}}`,
+		err := servicetest.PostAs(ctx, crew.admin, url, `query($after:String){spoolLocks(first:100,after:$after){edges{node{tagSpool ownerId version expiresAt}}pageInfo{hasNextPage endCursor}}}`,
 			map[string]any{"after": after}, &data)
 		if err != nil {
 			return nil, err
@@ -271,7 +271,7 @@ func (s *system) checkHistories(ctx context.Context, e *evidence, d *driver) {
 				}
 			}
 		}
-		err := servicetest.PostAs(ctx, callers.admin, s.services[i%len(s.services)].URL, `query($tag:ID!){spool(tagSpool:$tag){history(first:100){edges{node{type ownerId version}}}}}`,
+		err := servicetest.PostAs(ctx, crew.admin, s.services[i%len(s.services)].URL, `query($tag:ID!){spool(tagSpool:$tag){history(first:100){edges{node{type ownerId version}}}}}`,
 			map[string]any{"tag": spool.tag}, &data)
 		if err != nil {
 			e.t.Error(err)

@@ -116,7 +116,7 @@ const operationTimeout = time.Second
 func (s *system) launch(ctx context.Context, t *testing.T, random *rand.Rand, log io.Writer) {
 	t.Helper()
 	env := append([]string{fmt.Sprintf("REDIS_OPERATION_TIMEOUT_MS=%d", operationTimeout.Milliseconds()), "FLOOR_REBUILD_SECONDS=2"}, s.env...)
-	env = append(env, callers.env...)
+	env = append(env, crew.env()...)
 	for _, url := range s.urls {
 		s.services = append(s.services, servicetest.Launch(ctx, t, binary, url, redistest.NewLogTo(log), env...))
 	}

@@ -101,7 +101,7 @@ func newAbuse(t *testing.T, known bool) *abuse {
 	if known {
 		b.provider = authtest.New(t)
 		b.credential = b.provider.Token(attacker)
-		identify = b.provider.JWT().Identify
+		identify = b.provider.JWT(t).Identify
 		admin = identify
 	}
 	b.api = newAPI(t, server.URL, func(c *httpapi.Config) { c.Identify = identify })

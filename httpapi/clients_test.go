@@ -112,7 +112,7 @@ func TestClientsWithCredentials(t *testing.T) {
 	t.Parallel()
 	needClients(t)
 	provider := authtest.New(t)
-	a := newStreamAPI(t, func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT().Identify })
+	a := newStreamAPI(t, func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT(t).Identify })
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		claims := authtest.Claims(known("93", lock.RoleViewer))
 		claims["exp"] = time.Now().Add(5*time.Second - 30*time.Second).Unix() // there is a leeway of 30 s

@@ -603,7 +603,7 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 		initWith := func(token string) string {
 			return `{"type":"connection_init","payload":{"authorization":"Bearer ` + token + `"}}`
 		}
-		knowing := func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT().Identify }
+		knowing := func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT(t).Identify }
 		testAbusiveSockets(t, initWith(token), knowing,
 			frame(initMessage)+frame(subscribe("1", "subscription{hangs}")),
 			frame(initWith(token+"x"))+frame(initWith(token))+frame(subscribe("1", "mutation{touch}")),

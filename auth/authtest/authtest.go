@@ -25,7 +25,6 @@ const (
 
 // Provider signs tokens.
 type Provider struct {
-	t    testing.TB
 	file string // of its keys, for AUTH_JWKS
 	key  ed25519.PrivateKey
 }
@@ -33,25 +32,30 @@ type Provider struct {
 // New returns a Provider with a key of its own.
 func New(t testing.TB) *Provider {
 	t.Helper()
-	public, private, err := ed25519.GenerateKey(rand.Reader)
+	p, err := NewIn(t.TempDir())
 	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Provider{t: t, file: filepath.Join(t.TempDir(), "jwks.json"), key: private}
-	keys := p.encode(map[string]any{"keys": []any{map[string]string{
-		"kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "use": "sig", "x": base64.RawURLEncoding.EncodeToString(public),
-	}}})
-	if err := os.WriteFile(p.file, keys, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func (p *Provider) encode(value any) []byte {
-	p.t.Helper()
+// NewIn returns a Provider whose public key is in the directory.
+func NewIn(dir string) (*Provider, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{file: filepath.Join(dir, "jwks.json"), key: private}
+	keys := encode(map[string]any{"keys": []any{map[string]string{
+		"kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "use": "sig", "x": base64.RawURLEncoding.EncodeToString(public),
+	}}})
+	return p, os.WriteFile(p.file, keys, 0o600)
+}
+
+func encode(value any) []byte {
 	text, err := json.Marshal(value)
 	if err != nil {
-		p.t.Fatal(err)
+		panic(err) // what tests sign can be encoded
 	}
 	return text
 }
@@ -62,20 +66,19 @@ func (p *Provider) Env() map[string]string {
 }
 
 // JWT knows callers by the tokens.
-func (p *Provider) JWT() *auth.JWT {
-	p.t.Helper()
-	tokens, err := auth.NewJWT(p.t.Context(), auth.JWTConfig{
+func (p *Provider) JWT(t testing.TB) *auth.JWT {
+	t.Helper()
+	tokens, err := auth.NewJWT(t.Context(), auth.JWTConfig{
 		Keys: p.file, Issuer: issuer, Audience: audience, WorkerIDClaim: "sub", NameClaim: "name", RolesClaim: "roles",
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return tokens
 }
 
 // Token is the caller's for an hour.
 func (p *Provider) Token(caller lock.Caller) string {
-	p.t.Helper()
 	return p.Sign(nil, Claims(caller))
 }
 
@@ -90,11 +93,10 @@ func Claims(caller lock.Caller) map[string]any {
 // Sign returns a token of any claims, whose header has more, or other members than it
 // should have.
 func (p *Provider) Sign(header map[string]any, claims any) string {
-	p.t.Helper()
 	all := map[string]any{"alg": "EdDSA", "typ": "JWT", "kid": kid}
 	for name, value := range header {
 		all[name] = value
 	}
-	signed := base64.RawURLEncoding.EncodeToString(p.encode(all)) + "." + base64.RawURLEncoding.EncodeToString(p.encode(claims))
+	signed := base64.RawURLEncoding.EncodeToString(encode(all)) + "." + base64.RawURLEncoding.EncodeToString(encode(claims))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(p.key, []byte(signed)))
 }
