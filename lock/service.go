@@ -31,8 +31,8 @@ type Config struct {
 	// Held says how many locks a worker is known to have, for Limits.LocksPerWorker, and
 	// whether anybody is known to have the spool, whose take gives no further lock. What
 	// other processes did a moment ago may be missing, so that a worker who takes spools
-	// through several of them at once can get some more; what this process is doing is
-	// counted beside it.
+	// through several of them at once can get some more. What this process is taking is
+	// counted beside it, for a moment twice, so that one can be refused too early.
 	Held func(WorkerID, Tag) (locks int, occupied bool)
 
 	// Admit lets a change that the caller of the context asks for through, one item of
