@@ -92,7 +92,7 @@ func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolErr
 		Code:      fmt.Sprint(extensions["code"]),
 		Message:   message,
 		Retryable: extensions["retryable"] == true || extensions["code"] == CodeRateLimited,
-		Cause:     (*model.LockEnd)(fact[lock.End](extensions, "cause")),
+		Cause:     fact[lock.End](extensions, "cause"),
 		Expected:  (*int64)(fact[lock.Version](extensions, "expected")),
 		Actual:    (*int64)(fact[lock.Version](extensions, "actual")),
 		Field:     fact[string](extensions, "field"),

@@ -76,7 +76,7 @@ func takenModel(taken lock.Taken) *model.TomarSpoolPayload {
 func releasedModel(released lock.Released) *model.ReleaseSpoolPayload {
 	return &model.ReleaseSpoolPayload{
 		Released: released.Outcome.Released(),
-		Outcome:  model.ReleaseOutcome(released.Outcome),
+		Outcome:  released.Outcome,
 		Spool:    spoolModel(released.Spool),
 	}
 }
@@ -155,7 +155,7 @@ func historyModel(tag string, page lock.HistoryPage) *model.SpoolEventConnection
 func eventModel(tag string, event lock.Event) *model.SpoolEvent {
 	m := &model.SpoolEvent{
 		ID:        fmt.Sprintf("event:%s@%d:%s", tag, event.Version, event.Type),
-		Type:      model.SpoolEventType(event.Type),
+		Type:      event.Type,
 		At:        event.At,
 		OwnerID:   string(event.Owner.ID),
 		OwnerName: textOrNil(event.Owner.Name),

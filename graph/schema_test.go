@@ -1,12 +1,14 @@
 package graph_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"spoollock/graph"
+	"spoollock/lock"
 )
 
 // Everything a client can see is described, in whole sentences.
@@ -47,6 +49,54 @@ func TestRootFieldsThatCanFailAreNullable(t *testing.T) {
 		for _, field := range root.Fields {
 			if field.Type.NonNull && !strings.HasPrefix(field.Name, "__") && field.Name != "lockLimits" {
 				t.Errorf("%s.%s is %s", root.Name, field.Name, field.Type)
+			}
+		}
+	}
+}
+
+// Each enum is bound to a type of package lock, in gqlgen.yml, and has the values of that
+// type's constants.
+func TestEnumsAreTheDomains(t *testing.T) {
+	t.Parallel()
+	bound := map[string][]string{
+		"LockEnd":        constantsOf[lock.End](t),
+		"ReleaseOutcome": constantsOf[lock.ReleaseOutcome](t),
+		"Role":           constantsOf[lock.Role](t),
+		"SpoolEventType": constantsOf[lock.EventType](t),
+	}
+	for name, definition := range graph.NewSchema(nil, nil, nil).Schema().Types {
+		if definition.Kind != ast.Enum || definition.BuiltIn || strings.HasPrefix(name, "__") {
+			continue
+		}
+		var values []string
+		for _, value := range definition.EnumValues {
+			values = append(values, value.Name)
+		}
+		slices.Sort(values)
+		if !slices.Equal(values, bound[name]) {
+			t.Errorf("the values of %s are\n%v, the constants are\n%v", name, values, bound[name])
+		}
+	}
+}
+
+// Variables can have the value of an enum in any letter case, and gqlgen hands it to a type
+// that it is bound to as it was sent. An enum that becomes an input needs enum_values in
+// gqlgen.yml.
+func TestNoInputIsAnEnum(t *testing.T) {
+	t.Parallel()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
+	check := func(name string, input *ast.Type) {
+		if definition := schema.Types[input.Name()]; definition.Kind == ast.Enum && !definition.BuiltIn {
+			t.Errorf("%s is a %s, whose values are not checked well enough", name, definition.Name)
+		}
+	}
+	for name, definition := range schema.Types {
+		for _, field := range definition.Fields {
+			if definition.Kind == ast.InputObject {
+				check(name+"."+field.Name, field.Type)
+			}
+			for _, argument := range field.Arguments {
+				check(name+"."+field.Name+"."+argument.Name, argument.Type)
 			}
 		}
 	}

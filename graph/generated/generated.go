@@ -4850,8 +4850,8 @@ func (ec *executionContext) _ReleaseSpoolPayload_outcome(ctx context.Context, fi
 			return obj.Outcome, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v model.ReleaseOutcome) graphql.Marshaler {
-			return ec.marshalNReleaseOutcome2spoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v lock.ReleaseOutcome) graphql.Marshaler {
+			return ec.marshalNReleaseOutcome2spoollockᚋlockᚐReleaseOutcome(ctx, selections, v)
 		},
 		true,
 		true,
@@ -4983,8 +4983,8 @@ func (ec *executionContext) _ReleaseSpoolResult_outcome(ctx context.Context, fie
 			return obj.Outcome, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v *model.ReleaseOutcome) graphql.Marshaler {
-			return ec.marshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *lock.ReleaseOutcome) graphql.Marshaler {
+			return ec.marshalOReleaseOutcome2ᚖspoollockᚋlockᚐReleaseOutcome(ctx, selections, v)
 		},
 		true,
 		false,
@@ -5449,8 +5449,8 @@ func (ec *executionContext) _SpoolError_cause(ctx context.Context, field graphql
 			return obj.Cause, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v *model.LockEnd) graphql.Marshaler {
-			return ec.marshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *lock.End) graphql.Marshaler {
+			return ec.marshalOLockEnd2ᚖspoollockᚋlockᚐEnd(ctx, selections, v)
 		},
 		true,
 		false,
@@ -5633,8 +5633,8 @@ func (ec *executionContext) _SpoolEvent_type(ctx context.Context, field graphql.
 			return obj.Type, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v model.SpoolEventType) graphql.Marshaler {
-			return ec.marshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v lock.EventType) graphql.Marshaler {
+			return ec.marshalNSpoolEventType2spoollockᚋlockᚐEventType(ctx, selections, v)
 		},
 		true,
 		true,
@@ -10230,14 +10230,19 @@ func (ec *executionContext) marshalNPageInfo2ᚖspoollockᚋgraphᚋmodelᚐPage
 	return ec._PageInfo(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNReleaseOutcome2spoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, v any) (model.ReleaseOutcome, error) {
-	var res model.ReleaseOutcome
-	err := res.UnmarshalGQL(v)
+func (ec *executionContext) unmarshalNReleaseOutcome2spoollockᚋlockᚐReleaseOutcome(ctx context.Context, v any) (lock.ReleaseOutcome, error) {
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.ReleaseOutcome(tmp)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalNReleaseOutcome2spoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, sel ast.SelectionSet, v model.ReleaseOutcome) graphql.Marshaler {
-	return v
+func (ec *executionContext) marshalNReleaseOutcome2spoollockᚋlockᚐReleaseOutcome(ctx context.Context, sel ast.SelectionSet, v lock.ReleaseOutcome) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ReleaseOutcome!")
+	}
+	return res
 }
 
 func (ec *executionContext) unmarshalNReleaseSpoolInput2spoollockᚋgraphᚋmodelᚐReleaseSpoolInput(ctx context.Context, v any) (model.ReleaseSpoolInput, error) {
@@ -10369,14 +10374,19 @@ func (ec *executionContext) marshalNSpoolEventEdge2ᚖspoollockᚋgraphᚋmodel�
 	return ec._SpoolEventEdge(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx context.Context, v any) (model.SpoolEventType, error) {
-	var res model.SpoolEventType
-	err := res.UnmarshalGQL(v)
+func (ec *executionContext) unmarshalNSpoolEventType2spoollockᚋlockᚐEventType(ctx context.Context, v any) (lock.EventType, error) {
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.EventType(tmp)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalNSpoolEventType2spoollockᚋgraphᚋmodelᚐSpoolEventType(ctx context.Context, sel ast.SelectionSet, v model.SpoolEventType) graphql.Marshaler {
-	return v
+func (ec *executionContext) marshalNSpoolEventType2spoollockᚋlockᚐEventType(ctx context.Context, sel ast.SelectionSet, v lock.EventType) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "SpoolEventType!")
+	}
+	return res
 }
 
 func (ec *executionContext) marshalNSpoolLock2ᚖspoollockᚋgraphᚋmodelᚐSpoolLock(ctx context.Context, sel ast.SelectionSet, v *model.SpoolLock) graphql.Marshaler {
@@ -10767,20 +10777,23 @@ func (ec *executionContext) marshalOInt2ᚖint(ctx context.Context, sel ast.Sele
 	return res
 }
 
-func (ec *executionContext) unmarshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx context.Context, v any) (*model.LockEnd, error) {
+func (ec *executionContext) unmarshalOLockEnd2ᚖspoollockᚋlockᚐEnd(ctx context.Context, v any) (*lock.End, error) {
 	if v == nil {
 		return nil, nil
 	}
-	var res = new(model.LockEnd)
-	err := res.UnmarshalGQL(v)
-	return res, graphql.ErrorOnPath(ctx, err)
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.End(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalOLockEnd2ᚖspoollockᚋgraphᚋmodelᚐLockEnd(ctx context.Context, sel ast.SelectionSet, v *model.LockEnd) graphql.Marshaler {
+func (ec *executionContext) marshalOLockEnd2ᚖspoollockᚋlockᚐEnd(ctx context.Context, sel ast.SelectionSet, v *lock.End) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
-	return v
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) unmarshalOLong2ᚖint64(ctx context.Context, v any) (*int64, error) {
@@ -10801,20 +10814,23 @@ func (ec *executionContext) marshalOLong2ᚖint64(ctx context.Context, sel ast.S
 	return res
 }
 
-func (ec *executionContext) unmarshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, v any) (*model.ReleaseOutcome, error) {
+func (ec *executionContext) unmarshalOReleaseOutcome2ᚖspoollockᚋlockᚐReleaseOutcome(ctx context.Context, v any) (*lock.ReleaseOutcome, error) {
 	if v == nil {
 		return nil, nil
 	}
-	var res = new(model.ReleaseOutcome)
-	err := res.UnmarshalGQL(v)
-	return res, graphql.ErrorOnPath(ctx, err)
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.ReleaseOutcome(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalOReleaseOutcome2ᚖspoollockᚋgraphᚋmodelᚐReleaseOutcome(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseOutcome) graphql.Marshaler {
+func (ec *executionContext) marshalOReleaseOutcome2ᚖspoollockᚋlockᚐReleaseOutcome(ctx context.Context, sel ast.SelectionSet, v *lock.ReleaseOutcome) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
-	return v
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) marshalOReleaseSpoolPayload2ᚖspoollockᚋgraphᚋmodelᚐReleaseSpoolPayload(ctx context.Context, sel ast.SelectionSet, v *model.ReleaseSpoolPayload) graphql.Marshaler {

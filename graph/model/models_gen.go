@@ -3,10 +3,7 @@
 package model
 
 import (
-	"bytes"
-	"fmt"
-	"io"
-	"strconv"
+	"spoollock/lock"
 	"time"
 )
 
@@ -182,7 +179,7 @@ type ReleaseSpoolPayload struct {
 	Released bool `json:"released"`
 	// What became of the token. It is remembered for 24 hours, for the newest 64
 	// ended tokens of a spool.
-	Outcome ReleaseOutcome `json:"outcome"`
+	Outcome lock.ReleaseOutcome `json:"outcome"`
 	// The spool as it stands afterwards: free, or in somebody else's hands.
 	Spool *Spool `json:"spool"`
 }
@@ -198,7 +195,7 @@ type ReleaseSpoolResult struct {
 	// Whether this token's lock is released, by this call or by an earlier one.
 	Released *bool `json:"released,omitempty"`
 	// What became of the token.
-	Outcome *ReleaseOutcome `json:"outcome,omitempty"`
+	Outcome *lock.ReleaseOutcome `json:"outcome,omitempty"`
 	// Why nothing can be said of the token: what `releaseSpool` can fail with.
 	Error *SpoolError `json:"error,omitempty"`
 }
@@ -270,7 +267,7 @@ type SpoolError struct {
 	// The lock in the way; with `SPOOL_OCCUPIED`.
 	Owner *SpoolLock `json:"owner,omitempty"`
 	// How the lock that was relied on has ended; with `LOCK_EXPIRED`.
-	Cause *LockEnd `json:"cause,omitempty"`
+	Cause *lock.End `json:"cause,omitempty"`
 	// The version that was expected; with `VERSION_CONFLICT`.
 	Expected *int64 `json:"expected,omitempty"`
 	// The version that the spool has; with `VERSION_CONFLICT`.
@@ -291,7 +288,7 @@ type SpoolEvent struct {
 	// `event:<tag>@<version>:<type>`, for client caches.
 	ID string `json:"id"`
 	// What happened.
-	Type SpoolEventType `json:"type"`
+	Type lock.EventType `json:"type"`
 	// When it happened; when it was noticed, if another program did it.
 	At time.Time `json:"at"`
 	// The worker whose lock began, was extended, or ended; `unknown` where another program
@@ -464,224 +461,4 @@ type TomarSpoolsPayload struct {
 	Taken int `json:"taken"`
 	// How many items have an error; with `taken`, it makes up all.
 	Failed int `json:"failed"`
-}
-
-// How a lock came to its end.
-type LockEnd string
-
-const (
-	// It was released.
-	LockEndReleased LockEnd = "RELEASED"
-	// Its time was up.
-	LockEndExpired LockEnd = "EXPIRED"
-	// An administrator ended it.
-	LockEndForceReleased LockEnd = "FORCE_RELEASED"
-	// Its worker got another token in its place.
-	LockEndSuperseded LockEnd = "SUPERSEDED"
-	// Another program released it.
-	LockEndReleasedExternally LockEnd = "RELEASED_EXTERNALLY"
-	// Nothing is remembered of it, and nobody holds the spool.
-	LockEndNotHeld LockEnd = "NOT_HELD"
-)
-
-var AllLockEnd = []LockEnd{
-	LockEndReleased,
-	LockEndExpired,
-	LockEndForceReleased,
-	LockEndSuperseded,
-	LockEndReleasedExternally,
-	LockEndNotHeld,
-}
-
-func (e LockEnd) IsValid() bool {
-	switch e {
-	case LockEndReleased, LockEndExpired, LockEndForceReleased, LockEndSuperseded, LockEndReleasedExternally, LockEndNotHeld:
-		return true
-	}
-	return false
-}
-
-func (e LockEnd) String() string {
-	return string(e)
-}
-
-func (e *LockEnd) UnmarshalGQL(v any) error {
-	str, ok := v.(string)
-	if !ok {
-		return fmt.Errorf("enums must be strings")
-	}
-
-	*e = LockEnd(str)
-	if !e.IsValid() {
-		return fmt.Errorf("%s is not a valid LockEnd", str)
-	}
-	return nil
-}
-
-func (e LockEnd) MarshalGQL(w io.Writer) {
-	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
-}
-
-func (e *LockEnd) UnmarshalJSON(b []byte) error {
-	s, err := strconv.Unquote(string(b))
-	if err != nil {
-		return err
-	}
-	return e.UnmarshalGQL(s)
-}
-
-func (e LockEnd) MarshalJSON() ([]byte, error) {
-	var buf bytes.Buffer
-	e.MarshalGQL(&buf)
-	return buf.Bytes(), nil
-}
-
-// What became of a token that was handed in for release.
-type ReleaseOutcome string
-
-const (
-	// It held the spool, which is free from then on.
-	ReleaseOutcomeReleased ReleaseOutcome = "RELEASED"
-	// Its lock was released before, here or by another program.
-	ReleaseOutcomeAlreadyReleased ReleaseOutcome = "ALREADY_RELEASED"
-	// Its lock had expired.
-	ReleaseOutcomeExpired ReleaseOutcome = "EXPIRED"
-	// An administrator had ended its lock.
-	ReleaseOutcomeForceReleased ReleaseOutcome = "FORCE_RELEASED"
-	// Its worker got another token in its place.
-	ReleaseOutcomeSuperseded ReleaseOutcome = "SUPERSEDED"
-	// Nothing is remembered of it, and somebody holds the spool.
-	ReleaseOutcomeNotOwner ReleaseOutcome = "NOT_OWNER"
-	// Nothing is remembered of it, and the spool is free.
-	ReleaseOutcomeNotHeld ReleaseOutcome = "NOT_HELD"
-)
-
-var AllReleaseOutcome = []ReleaseOutcome{
-	ReleaseOutcomeReleased,
-	ReleaseOutcomeAlreadyReleased,
-	ReleaseOutcomeExpired,
-	ReleaseOutcomeForceReleased,
-	ReleaseOutcomeSuperseded,
-	ReleaseOutcomeNotOwner,
-	ReleaseOutcomeNotHeld,
-}
-
-func (e ReleaseOutcome) IsValid() bool {
-	switch e {
-	case ReleaseOutcomeReleased, ReleaseOutcomeAlreadyReleased, ReleaseOutcomeExpired, ReleaseOutcomeForceReleased, ReleaseOutcomeSuperseded, ReleaseOutcomeNotOwner, ReleaseOutcomeNotHeld:
-		return true
-	}
-	return false
-}
-
-func (e ReleaseOutcome) String() string {
-	return string(e)
-}
-
-func (e *ReleaseOutcome) UnmarshalGQL(v any) error {
-	str, ok := v.(string)
-	if !ok {
-		return fmt.Errorf("enums must be strings")
-	}
-
-	*e = ReleaseOutcome(str)
-	if !e.IsValid() {
-		return fmt.Errorf("%s is not a valid ReleaseOutcome", str)
-	}
-	return nil
-}
-
-func (e ReleaseOutcome) MarshalGQL(w io.Writer) {
-	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
-}
-
-func (e *ReleaseOutcome) UnmarshalJSON(b []byte) error {
-	s, err := strconv.Unquote(string(b))
-	if err != nil {
-		return err
-	}
-	return e.UnmarshalGQL(s)
-}
-
-func (e ReleaseOutcome) MarshalJSON() ([]byte, error) {
-	var buf bytes.Buffer
-	e.MarshalGQL(&buf)
-	return buf.Bytes(), nil
-}
-
-// What can happen to a spool.
-type SpoolEventType string
-
-const (
-	// A worker took it.
-	SpoolEventTypeTaken SpoolEventType = "TAKEN"
-	// Its lock got more time. Extensions of one lock that follow each other are one event:
-	// the last.
-	SpoolEventTypeExtended SpoolEventType = "EXTENDED"
-	// Its holder released it.
-	SpoolEventTypeReleased SpoolEventType = "RELEASED"
-	// Its lock's time was up.
-	SpoolEventTypeExpired SpoolEventType = "EXPIRED"
-	// An administrator ended its lock.
-	SpoolEventTypeForceReleased SpoolEventType = "FORCE_RELEASED"
-	// Its holder got another token.
-	SpoolEventTypeResumed SpoolEventType = "RESUMED"
-	// Another program took it.
-	SpoolEventTypeTakenExternally SpoolEventType = "TAKEN_EXTERNALLY"
-	// Another program released it.
-	SpoolEventTypeReleasedExternally SpoolEventType = "RELEASED_EXTERNALLY"
-)
-
-var AllSpoolEventType = []SpoolEventType{
-	SpoolEventTypeTaken,
-	SpoolEventTypeExtended,
-	SpoolEventTypeReleased,
-	SpoolEventTypeExpired,
-	SpoolEventTypeForceReleased,
-	SpoolEventTypeResumed,
-	SpoolEventTypeTakenExternally,
-	SpoolEventTypeReleasedExternally,
-}
-
-func (e SpoolEventType) IsValid() bool {
-	switch e {
-	case SpoolEventTypeTaken, SpoolEventTypeExtended, SpoolEventTypeReleased, SpoolEventTypeExpired, SpoolEventTypeForceReleased, SpoolEventTypeResumed, SpoolEventTypeTakenExternally, SpoolEventTypeReleasedExternally:
-		return true
-	}
-	return false
-}
-
-func (e SpoolEventType) String() string {
-	return string(e)
-}
-
-func (e *SpoolEventType) UnmarshalGQL(v any) error {
-	str, ok := v.(string)
-	if !ok {
-		return fmt.Errorf("enums must be strings")
-	}
-
-	*e = SpoolEventType(str)
-	if !e.IsValid() {
-		return fmt.Errorf("%s is not a valid SpoolEventType", str)
-	}
-	return nil
-}
-
-func (e SpoolEventType) MarshalGQL(w io.Writer) {
-	_, _ = fmt.Fprint(w, strconv.Quote(e.String()))
-}
-
-func (e *SpoolEventType) UnmarshalJSON(b []byte) error {
-	s, err := strconv.Unquote(string(b))
-	if err != nil {
-		return err
-	}
-	return e.UnmarshalGQL(s)
-}
-
-func (e SpoolEventType) MarshalJSON() ([]byte, error) {
-	var buf bytes.Buffer
-	e.MarshalGQL(&buf)
-	return buf.Bytes(), nil
 }
