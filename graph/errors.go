@@ -44,7 +44,7 @@ const (
 
 // reasonWrongType is the reason of an input whose value is absent or of another
 // type than the schema's.
-const reasonWrongType = "WRONG_TYPE"
+const reasonWrongType lock.Reason = "WRONG_TYPE"
 
 // fieldNames are the schema's names of the inputs that package lock checks.
 var fieldNames = map[lock.Field]string{
@@ -78,42 +78,48 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 		if errors.As(err, &wrapped) {
 			presented.Locations = wrapped.Locations
 		}
-		presented.Message, presented.Extensions = describe(ctx, log, err, wrapped)
+		told, known := factsOf(err)
+		var (
+			unavailable *lock.UnavailableError
+			wrongType   *scalar.TypeError
+			panicked    *panicError
+			settled     settledError
+		)
+		switch {
+		case errors.As(err, &panicked):
+			told = internalError(ctx, log, err)
+		case known:
+			// Why the floor is not live, the log has said.
+			if errors.As(err, &unavailable) && !errors.Is(err, floor.ErrNotLive) && !errors.As(err, &settled) {
+				logUnserved(ctx, log, unavailable, 1)
+			}
+		case errors.As(err, &wrongType) && wrapped != nil:
+			told = badType(ctx, wrapped.Path, wrongType.Error())
+		case wrapped != nil && wrapped.Extensions["code"] != nil && isVariable(wrapped.Path):
+			told = badType(ctx, wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
+		case wrapped != nil && wrapped.Extensions["code"] != nil:
+			presented.Message, presented.Extensions = documentError(wrapped)
+			return presented
+		case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
+			// Not from the execution: the executor could not make sense of the request.
+			// Its message may quote the request, and with it a token.
+			told = &facts{code: CodeBadRequest, message: "The request is not a GraphQL request that can be served here."}
+		default:
+			told = internalError(ctx, log, err)
+		}
+		presented.Message, presented.Extensions = told.message, told.extensions()
 		return presented
 	}
 }
 
-// itemError is what a client sees of an error of one item of several, in the data.
-// It holds the same facts as the extensions that [Presenter] would give; settle has
-// logged trouble with Redis.
+// itemError is what a client sees of an error of one item of several, in the data: the
+// facts that [Presenter] puts into extensions. settle has logged trouble with Redis.
 func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolError {
-	message, extensions := describe(ctx, log, settledError{err}, nil)
-	presented := &model.SpoolError{
-		Code:      fmt.Sprint(extensions["code"]),
-		Message:   message,
-		Retryable: extensions["retryable"] == true || extensions["code"] == CodeRateLimited,
-		Cause:     fact[lock.End](extensions, "cause"),
-		Expected:  (*int64)(fact[lock.Version](extensions, "expected")),
-		Actual:    (*int64)(fact[lock.Version](extensions, "actual")),
-		Field:     fact[string](extensions, "field"),
-		Reason:    (*string)(fact[lock.Reason](extensions, "reason")),
-		Outcome:   (*string)(fact[lock.Outcome](extensions, "outcome")),
-
-		RetryAfterSeconds: fact[int](extensions, "retryAfterSeconds"),
+	told, known := factsOf(err)
+	if !known {
+		told = internalError(ctx, log, err)
 	}
-	if occupied := (*lock.OccupiedError)(nil); errors.As(err, &occupied) {
-		presented.Owner = lockModel(occupied.Lock)
-	}
-	return presented
-}
-
-// fact is nil where the extensions do not have it.
-func fact[T any](extensions map[string]any, name string) *T {
-	value, ok := extensions[name].(T)
-	if !ok {
-		return nil
-	}
-	return &value
+	return told.spoolError()
 }
 
 // Recover makes an error of a panic, which [Presenter] logs with its stack.
@@ -128,42 +134,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-func describe(ctx context.Context, log *slog.Logger, err error, wrapped *gqlerror.Error) (string, map[string]any) {
-	var (
-		unavailable *lock.UnavailableError
-		wrongType   *scalar.TypeError
-		panicked    *panicError
-		settled     settledError
-	)
-	message, extensions := known(err)
-	switch {
-	case errors.As(err, &panicked):
-		return masked(ctx, log, err)
-	case extensions != nil:
-		// Why the floor is not live, the log has said.
-		if errors.As(err, &unavailable) && !errors.Is(err, floor.ErrNotLive) && !errors.As(err, &settled) {
-			logUnserved(ctx, log, unavailable, 1)
-		}
-		return message, extensions
-	case errors.As(err, &wrongType) && wrapped != nil:
-		return badType(ctx, wrapped.Path, wrongType.Error())
-	case wrapped != nil && wrapped.Extensions["code"] != nil:
-		if isVariable(wrapped.Path) {
-			return badType(ctx, wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
-		}
-		return documentError(wrapped)
-	case wrapped != nil && graphql.GetFieldContext(ctx) == nil:
-		// Not from the execution: the executor could not make sense of the request.
-		// Its message may quote the request, and with it a token.
-		return "The request is not a GraphQL request that can be served here.",
-			map[string]any{"code": CodeBadRequest}
-	default:
-		return masked(ctx, log, err)
-	}
-}
-
-// known describes the errors of the domain, and says nothing of others.
-func known(err error) (message string, extensions map[string]any) {
+// factsOf returns the facts of an error of the domain, and false for any other.
+func factsOf(err error) (told *facts, known bool) {
 	var (
 		occupied    *lock.OccupiedError
 		conflict    *lock.VersionConflictError
@@ -176,44 +148,43 @@ func known(err error) (message string, extensions map[string]any) {
 	)
 	switch {
 	case errors.As(err, &limit):
-		return sentence(limit.Error()), map[string]any{"code": CodeLockLimitReached, "limit": limit.Limit, "held": limit.Held}
+		return &facts{
+			code: CodeLockLimitReached, message: sentence(limit.Error()), limit: &limit.Limit, held: &limit.Held,
+		}, true
 	case errors.As(err, &rateLimited):
-		return sentence(rateLimited.Error()), map[string]any{
-			"code": CodeRateLimited, "reason": rateLimited.Reason, "retryAfterSeconds": WholeSeconds(rateLimited.RetryAfter),
-		}
+		return &facts{
+			code: CodeRateLimited, message: sentence(rateLimited.Error()),
+			reason: &rateLimited.Reason, retryAfterSeconds: new(WholeSeconds(rateLimited.RetryAfter)),
+		}, true
 	case errors.Is(err, lock.ErrUnauthenticated):
-		return sentence(lock.ErrUnauthenticated.Error()), map[string]any{"code": CodeUnauthenticated}
+		return &facts{code: CodeUnauthenticated, message: sentence(lock.ErrUnauthenticated.Error())}, true
 	case errors.As(err, &forbidden):
-		return sentence(forbidden.Error()), map[string]any{"code": CodeForbidden, "required": forbidden.Required}
+		return &facts{code: CodeForbidden, message: sentence(forbidden.Error()), required: &forbidden.Required}, true
 	case errors.As(err, &occupied):
-		return sentence(occupied.Error()), occupiedExtensions(lockModel(occupied.Lock))
+		return &facts{code: CodeSpoolOccupied, message: sentence(occupied.Error()), owner: lockModel(occupied.Lock)}, true
 	case errors.As(err, &conflict):
-		return sentence(conflict.Error()), map[string]any{
-			"code":     CodeVersionConflict,
-			"tagSpool": conflict.Tag,
-			"expected": conflict.Expected,
-			"actual":   conflict.Actual,
-		}
+		return &facts{
+			code: CodeVersionConflict, message: sentence(conflict.Error()),
+			tagSpool: &conflict.Tag, expected: &conflict.Expected, actual: &conflict.Actual,
+		}, true
 	case errors.As(err, &expired):
-		return sentence(expired.Error()), map[string]any{
-			"code":     CodeLockExpired,
-			"tagSpool": expired.Tag,
-			"cause":    expired.Cause,
-		}
+		return &facts{
+			code: CodeLockExpired, message: sentence(expired.Error()), tagSpool: &expired.Tag, cause: &expired.Cause,
+		}, true
 	case errors.As(err, &invalid):
-		return invalidInput(invalid)
+		field := fieldNames[invalid.Field]
+		return &facts{
+			code: CodeBadUserInput, message: field + " " + invalid.Problem + ".",
+			field: &field, reason: &invalid.Reason, minimum: invalid.Min, maximum: invalid.Max,
+		}, true
 	case errors.As(err, &unavailable):
-		message = "Redis cannot be reached, or gave no answer in time. Try again."
+		message := "Redis cannot be reached, or gave no answer in time. Try again."
 		if errors.Is(err, floor.ErrNotLive) {
 			message = "The floor is not known at the moment. Try again."
 		}
-		return message, map[string]any{
-			"code":      CodeServiceUnavailable,
-			"retryable": true,
-			"outcome":   unavailable.Outcome,
-		}
+		return &facts{code: CodeServiceUnavailable, message: message, outcome: &unavailable.Outcome}, true
 	default:
-		return "", nil
+		return nil, false
 	}
 }
 
@@ -236,49 +207,12 @@ func documentError(err *gqlerror.Error) (string, map[string]any) {
 	}
 }
 
-func occupiedExtensions(l *model.SpoolLock) map[string]any {
-	extensions := map[string]any{
-		"code":             CodeSpoolOccupied,
-		"tagSpool":         l.TagSpool,
-		"ownerId":          l.OwnerID,
-		"ownerName":        l.OwnerName,
-		"note":             l.Note,
-		"version":          l.Version,
-		"acquiredAt":       nil,
-		"expiresAt":        nil,
-		"remainingSeconds": l.RemainingSeconds,
-	}
-	if l.AcquiredAt != nil {
-		extensions["acquiredAt"] = scalar.FormatDateTime(*l.AcquiredAt)
-	}
-	if l.ExpiresAt != nil {
-		extensions["expiresAt"] = scalar.FormatDateTime(*l.ExpiresAt)
-	}
-	return extensions
-}
-
-func invalidInput(invalid *lock.InvalidError) (string, map[string]any) {
-	field := fieldNames[invalid.Field]
-	extensions := map[string]any{
-		"code":   CodeBadUserInput,
-		"field":  field,
-		"reason": invalid.Reason,
-	}
-	if invalid.Min != nil {
-		extensions["minimum"] = *invalid.Min
-	}
-	if invalid.Max != nil {
-		extensions["maximum"] = *invalid.Max
-	}
-	return field + " " + invalid.Problem + ".", extensions
-}
-
 // name is what a schema can call an input. What a client calls one that does not
 // exist may be anything, and is not repeated.
 var name = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
 
 // badType names the input by the last name of its path.
-func badType(ctx context.Context, path ast.Path, problem string) (string, map[string]any) {
+func badType(ctx context.Context, path ast.Path, problem string) *facts {
 	field := ""
 	for i, element := range path {
 		if s, ok := element.(ast.PathName); ok && name.MatchString(string(s)) {
@@ -288,10 +222,9 @@ func badType(ctx context.Context, path ast.Path, problem string) (string, map[st
 			}
 		}
 	}
-	return field + " " + problem + ".", map[string]any{
-		"code":   CodeBadUserInput,
-		"field":  field,
-		"reason": reasonWrongType,
+	return &facts{
+		code: CodeBadUserInput, message: field + " " + problem + ".",
+		field: &field, reason: new(reasonWrongType),
 	}
 }
 
@@ -349,7 +282,9 @@ func inputAt(name string, value *ast.Value, variable string) (input string) {
 	return input
 }
 
-func masked(ctx context.Context, log *slog.Logger, err error) (string, map[string]any) {
+// internalError logs an error that no client can mend under an id, which is all that a
+// client is told of it.
+func internalError(ctx context.Context, log *slog.Logger, err error) *facts {
 	id := uuid.NewString()
 	// gqlgen's wrapping adds a position in the document, which means nothing here.
 	if wrapped := (*gqlerror.Error)(nil); errors.As(err, &wrapped) && wrapped.Err != nil {
@@ -360,9 +295,10 @@ func masked(ctx context.Context, log *slog.Logger, err error) (string, map[strin
 		attributes = append(attributes, "stack", string(panicked.stack))
 	}
 	log.ErrorContext(ctx, "request failed", attributes...)
-	return "Something went wrong on the server. Its log has the details under " + id + ".", map[string]any{
-		"code":    CodeInternal,
-		"errorId": id,
+	return &facts{
+		code:    CodeInternal,
+		message: "Something went wrong on the server. Its log has the details under " + id + ".",
+		errorID: &id,
 	}
 }
 

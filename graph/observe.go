@@ -58,8 +58,8 @@ func outcome(ctx context.Context, err error) string {
 	if lock.IsUnavailable(err) && callerGone(ctx) {
 		return outcomeGone
 	}
-	if _, extensions := known(err); extensions != nil {
-		return extensions["code"].(string)
+	if told, known := factsOf(err); known {
+		return told.code
 	}
 	return CodeInternal
 }
