@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/99designs/gqlgen/graphql"
 
@@ -19,66 +20,63 @@ func requests[I, R any](items []*I, request func(I) R) []R {
 }
 
 func (r *Resolver) takenAllModel(ctx context.Context, items []*model.TomarSpoolInput, results []lock.Result[lock.Taken]) *model.TomarSpoolsPayload {
-	settle(ctx, r.log, results)
 	payload := &model.TomarSpoolsPayload{}
-	for i, result := range results {
-		m := &model.TomarSpoolResult{TagSpool: r.tag(items[i].TagSpool)}
-		if m.Error = r.itemError(ctx, i, result.Err); m.Error != nil {
-			payload.Failed++
-		} else {
-			taken := takenModel(result.Value)
+	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Taken, err *model.SpoolError) *model.TomarSpoolResult {
+		m := &model.TomarSpoolResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		if err == nil {
+			taken := takenModel(value)
 			m.Spool, m.Lock, m.LockToken, m.Replayed = taken.Spool, taken.Lock, &taken.LockToken, &taken.Replayed
 			payload.Taken++
 		}
-		payload.Results = append(payload.Results, m)
-	}
+		return m
+	})
 	return payload
 }
 
 func (r *Resolver) releasedAllModel(ctx context.Context, items []*model.ReleaseSpoolInput, results []lock.Result[lock.Released]) *model.ReleaseSpoolsPayload {
-	settle(ctx, r.log, results)
 	payload := &model.ReleaseSpoolsPayload{}
-	for i, result := range results {
-		m := &model.ReleaseSpoolResult{TagSpool: r.tag(items[i].TagSpool)}
-		if m.Error = r.itemError(ctx, i, result.Err); m.Error != nil {
-			payload.Failed++
-		} else {
-			released := releasedModel(result.Value)
+	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Released, err *model.SpoolError) *model.ReleaseSpoolResult {
+		m := &model.ReleaseSpoolResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		if err == nil {
+			released := releasedModel(value)
 			m.Spool, m.Released, m.Outcome = released.Spool, &released.Released, &released.Outcome
 			if released.Released {
 				payload.Released++
 			}
 		}
-		payload.Results = append(payload.Results, m)
-	}
+		return m
+	})
 	return payload
 }
 
 func (r *Resolver) extendedAllModel(ctx context.Context, items []*model.ExtendLockInput, results []lock.Result[lock.Lock]) *model.ExtendLocksPayload {
-	settle(ctx, r.log, results)
 	payload := &model.ExtendLocksPayload{}
-	for i, result := range results {
-		m := &model.ExtendLockResult{TagSpool: r.tag(items[i].TagSpool)}
-		if m.Error = r.itemError(ctx, i, result.Err); m.Error != nil {
-			payload.Failed++
-		} else {
-			extended := extendedModel(result.Value)
+	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Lock, err *model.SpoolError) *model.ExtendLockResult {
+		m := &model.ExtendLockResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		if err == nil {
+			extended := extendedModel(value)
 			m.Spool, m.Lock = extended.Spool, extended.Lock
 			payload.Extended++
 		}
-		payload.Results = append(payload.Results, m)
-	}
+		return m
+	})
 	return payload
 }
 
-// itemError is the error of the item at the place; nil: it has none.
-func (r *Resolver) itemError(ctx context.Context, place int, err error) *model.SpoolError {
-	if err == nil {
-		return nil
-	}
+// itemModels makes a model of the result of each item of a batch: of its value, or of its
+// error. It returns them in the order of the items, and how many have an error.
+func itemModels[T, M any](ctx context.Context, log *slog.Logger, results []lock.Result[T], itemModel func(i int, value T, err *model.SpoolError) M) (models []M, failed int) {
+	settle(ctx, log, results)
 	ctx = graphql.WithPathContext(ctx, graphql.NewPathWithField("results"))
-	ctx = graphql.WithPathContext(ctx, graphql.NewPathWithIndex(place))
-	return itemError(ctx, r.log, err)
+	for i, result := range results {
+		var itemErr *model.SpoolError
+		if result.Err != nil {
+			itemErr = itemError(graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i)), log, result.Err)
+			failed++
+		}
+		models = append(models, itemModel(i, result.Value, itemErr))
+	}
+	return models, failed
 }
 
 // tag is the canonical tag. What is no tag is answered as it was sent, so that a
