@@ -30,7 +30,7 @@ func constants(t *testing.T, dir string, keep func(*ast.ValueSpec) bool) (values
 		}
 		ast.Inspect(file, func(node ast.Node) bool {
 			spec, ok := node.(*ast.ValueSpec)
-			if !ok || !keep(spec) {
+			if !ok || len(spec.Values) != 1 || !keep(spec) {
 				return true
 			}
 			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
@@ -51,6 +51,11 @@ func constantsOf[T ~string](t *testing.T) []string {
 	name := reflect.TypeFor[T]().Name()
 	return constants(t, "../lock", func(spec *ast.ValueSpec) bool {
 		declared, ok := spec.Type.(*ast.Ident)
-		return ok && declared.Name == name && len(spec.Values) == 1
+		return ok && declared.Name == name
 	})
+}
+
+// called keeps the constants whose names begin with prefix.
+func called(prefix string) func(*ast.ValueSpec) bool {
+	return func(spec *ast.ValueSpec) bool { return strings.HasPrefix(spec.Names[0].Name, prefix) }
 }

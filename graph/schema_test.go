@@ -14,30 +14,43 @@ import (
 // Everything a client can see is described, in whole sentences.
 func TestEverythingIsDescribed(t *testing.T) {
 	t.Parallel()
-	check := func(name, description string) {
+	describe(func(name, description string) {
 		if !strings.HasSuffix(description, ".") {
 			t.Errorf("%s is described as %q", name, description)
 		}
+	})
+}
+
+// describe calls yield with the name and the description of everything in the schema.
+func describe(yield func(name, description string)) {
+	schema := graph.NewSchema(nil, nil, nil).Schema()
+	arguments := func(name string, definitions ast.ArgumentDefinitionList) {
+		for _, argument := range definitions {
+			yield(name+"."+argument.Name, argument.Description)
+		}
 	}
-	for name, definition := range graph.NewSchema(nil, nil, nil).Schema().Types {
+	for name, definition := range schema.Types {
 		if definition.BuiltIn {
 			continue
 		}
-		check(name, definition.Description)
+		yield(name, definition.Description)
 		for _, field := range definition.Fields {
 			if strings.HasPrefix(field.Name, "__") {
 				continue
 			}
-			check(name+"."+field.Name, field.Description)
-			for _, argument := range field.Arguments {
-				check(name+"."+field.Name+"."+argument.Name, argument.Description)
-			}
+			yield(name+"."+field.Name, field.Description)
+			arguments(name+"."+field.Name, field.Arguments)
 		}
-		if definition.Kind == ast.Enum {
-			for _, value := range definition.EnumValues {
-				check(name+"."+value.Name, value.Description)
-			}
+		for _, value := range definition.EnumValues {
+			yield(name+"."+value.Name, value.Description)
 		}
+	}
+	for name, directive := range schema.Directives {
+		if directive.Position.Src.BuiltIn {
+			continue
+		}
+		yield("@"+name, directive.Description)
+		arguments("@"+name, directive.Arguments)
 	}
 }
 
