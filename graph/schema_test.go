@@ -114,3 +114,24 @@ func TestNoInputIsAnEnum(t *testing.T) {
 		}
 	}
 }
+
+// A role is asked for where an operation begins: by each root field, and by no other.
+func TestRolesAreAskedForOnRootFields(t *testing.T) {
+	t.Parallel()
+	schema := graph.NewSchema(nil, nil, nil).Schema()
+	roots := []*ast.Definition{schema.Query, schema.Mutation, schema.Subscription}
+	for name, definition := range schema.Types {
+		root := slices.Contains(roots, definition)
+		for _, field := range definition.Fields {
+			if strings.HasPrefix(field.Name, "__") {
+				continue
+			}
+			if asks := field.Directives.ForName("requires") != nil; asks != root {
+				t.Errorf("%s.%s asks for a role: %t, is a root field: %t", name, field.Name, asks, root)
+			}
+		}
+	}
+	if on := schema.Directives["requires"].Locations; !slices.Equal(on, []ast.DirectiveLocation{ast.LocationFieldDefinition}) {
+		t.Errorf("the directive can stand on %v", on)
+	}
+}
