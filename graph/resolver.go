@@ -26,7 +26,7 @@ type Resolver struct {
 func NewSchema(locks *lock.Service, view *floor.View, log *slog.Logger) graphql.ExecutableSchema {
 	return generated.NewExecutableSchema(generated.Config{
 		Resolvers:  &Resolver{locks: locks, floor: view, log: log},
-		Directives: generated.DirectiveRoot{Requires: requires(locks)},
+		Directives: generated.DirectiveRoot{Requires: requireRole(locks)},
 		Complexity: complexity(),
 	})
 }

@@ -8,9 +8,9 @@ import (
 	"spoollock/lock"
 )
 
-// requires returns the directive of that name: it lets only callers through whose role
-// includes the one that a field asks for.
-func requires(locks *lock.Service) func(context.Context, any, graphql.Resolver, lock.Role) (any, error) {
+// requireRole returns the directive @requires: it lets a caller through if its role
+// includes the one that the field asks for.
+func requireRole(locks *lock.Service) func(context.Context, any, graphql.Resolver, lock.Role) (any, error) {
 	return func(ctx context.Context, _ any, next graphql.Resolver, role lock.Role) (any, error) {
 		if caller, ok := lock.CallerOf(ctx); !ok || !caller.Role.Includes(role) {
 			return nil, locks.Refuse(ctx, graphql.GetFieldContext(ctx).Field.Name, role)
