@@ -20,7 +20,7 @@ func (r *mutationResolver) ForceReleaseSpool(ctx context.Context, input model.Fo
 	if err != nil {
 		return nil, err
 	}
-	return forcedModel(forced), nil
+	return forceReleasedModel(forced), nil
 }
 
 // CheckLock is the resolver for the checkLock field.

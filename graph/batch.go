@@ -22,7 +22,7 @@ func requests[I, R any](items []*I, request func(I) R) []R {
 func (r *Resolver) takenAllModel(ctx context.Context, items []*model.TomarSpoolInput, results []lock.Result[lock.Taken]) *model.TomarSpoolsPayload {
 	payload := &model.TomarSpoolsPayload{}
 	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Taken, err *model.SpoolError) *model.TomarSpoolResult {
-		m := &model.TomarSpoolResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		m := &model.TomarSpoolResult{TagSpool: r.itemTag(items[i].TagSpool), Error: err}
 		if err == nil {
 			taken := takenModel(value)
 			m.Spool, m.Lock, m.LockToken, m.Replayed = taken.Spool, taken.Lock, &taken.LockToken, &taken.Replayed
@@ -36,7 +36,7 @@ func (r *Resolver) takenAllModel(ctx context.Context, items []*model.TomarSpoolI
 func (r *Resolver) releasedAllModel(ctx context.Context, items []*model.ReleaseSpoolInput, results []lock.Result[lock.Released]) *model.ReleaseSpoolsPayload {
 	payload := &model.ReleaseSpoolsPayload{}
 	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Released, err *model.SpoolError) *model.ReleaseSpoolResult {
-		m := &model.ReleaseSpoolResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		m := &model.ReleaseSpoolResult{TagSpool: r.itemTag(items[i].TagSpool), Error: err}
 		if err == nil {
 			released := releasedModel(value)
 			m.Spool, m.Released, m.Outcome = released.Spool, &released.Released, &released.Outcome
@@ -52,7 +52,7 @@ func (r *Resolver) releasedAllModel(ctx context.Context, items []*model.ReleaseS
 func (r *Resolver) extendedAllModel(ctx context.Context, items []*model.ExtendLockInput, results []lock.Result[lock.Lock]) *model.ExtendLocksPayload {
 	payload := &model.ExtendLocksPayload{}
 	payload.Results, payload.Failed = itemModels(ctx, r.log, results, func(i int, value lock.Lock, err *model.SpoolError) *model.ExtendLockResult {
-		m := &model.ExtendLockResult{TagSpool: r.tag(items[i].TagSpool), Error: err}
+		m := &model.ExtendLockResult{TagSpool: r.itemTag(items[i].TagSpool), Error: err}
 		if err == nil {
 			extended := extendedModel(value)
 			m.Spool, m.Lock = extended.Spool, extended.Lock
@@ -66,7 +66,7 @@ func (r *Resolver) extendedAllModel(ctx context.Context, items []*model.ExtendLo
 // itemModels makes a model of the result of each item of a batch: of its value, or of its
 // error. It returns them in the order of the items, and how many have an error.
 func itemModels[T, M any](ctx context.Context, log *slog.Logger, results []lock.Result[T], itemModel func(i int, value T, err *model.SpoolError) M) (models []M, failed int) {
-	settle(ctx, log, results)
+	reportItems(ctx, log, results)
 	ctx = graphql.WithPathContext(ctx, graphql.NewPathWithField("results"))
 	for i, result := range results {
 		var itemErr *model.SpoolError
@@ -79,9 +79,9 @@ func itemModels[T, M any](ctx context.Context, log *slog.Logger, results []lock.
 	return models, failed
 }
 
-// tag is the canonical tag. What is no tag is answered as it was sent, so that a
+// itemTag is the canonical tag. What is no tag is answered as it was sent, so that a
 // person recognises the item, but no longer than a tag: it may be anything.
-func (r *Resolver) tag(sent string) string {
+func (r *Resolver) itemTag(sent string) string {
 	if tag, err := r.locks.Tags().Parse(sent); err == nil {
 		return string(tag)
 	}

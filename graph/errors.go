@@ -74,20 +74,20 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 			unavailable *lock.UnavailableError
 			wrongType   *scalar.TypeError
 			panicked    *panicError
-			settled     settledError
+			reported    reportedError
 		)
 		switch {
 		case errors.As(err, &panicked):
-			told = internalError(ctx, log, err)
+			told = logInternal(ctx, log, err)
 		case known:
 			// Why the floor is not live, the log has said.
-			if errors.As(err, &unavailable) && !errors.Is(err, floor.ErrNotLive) && !errors.As(err, &settled) {
-				logUnserved(ctx, log, unavailable, 1)
+			if errors.As(err, &unavailable) && !errors.Is(err, floor.ErrNotLive) && !errors.As(err, &reported) {
+				logUnavailable(ctx, log, unavailable, 1)
 			}
 		case errors.As(err, &wrongType) && wrapped != nil:
-			told = badType(ctx, wrapped.Path, wrongType.Error())
-		case wrapped != nil && wrapped.Extensions["code"] != nil && isVariable(wrapped.Path):
-			told = badType(ctx, wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
+			told = wrongTypeFacts(ctx, wrapped.Path, wrongType.Error())
+		case wrapped != nil && wrapped.Extensions["code"] != nil && isVariablePath(wrapped.Path):
+			told = wrongTypeFacts(ctx, wrapped.Path, "is missing, unknown, or not of the type that the schema asks for")
 		case wrapped != nil && wrapped.Extensions["code"] != nil:
 			presented.Message, presented.Extensions = documentError(wrapped)
 			return presented
@@ -96,7 +96,7 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 			// Its message may quote the request, and with it a token.
 			told = &facts{code: CodeBadRequest, message: "The request is not a GraphQL request that can be served here."}
 		default:
-			told = internalError(ctx, log, err)
+			told = logInternal(ctx, log, err)
 		}
 		presented.Message, presented.Extensions = told.message, told.extensions()
 		return presented
@@ -104,11 +104,11 @@ func Presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 }
 
 // itemError is what a client sees of an error of one item of several, in the data: the
-// facts that [Presenter] puts into extensions. settle has logged trouble with Redis.
+// facts that [Presenter] puts into extensions. reportItems has logged trouble with Redis.
 func itemError(ctx context.Context, log *slog.Logger, err error) *model.SpoolError {
 	told, known := factsOf(err)
 	if !known {
-		told = internalError(ctx, log, err)
+		told = logInternal(ctx, log, err)
 	}
 	return told.spoolError()
 }
@@ -179,9 +179,9 @@ func factsOf(err error) (told *facts, known bool) {
 	}
 }
 
-// internalError logs an error that no client can mend under an id, which is all that a
+// logInternal logs an error that no client can mend under an id, which is all that a
 // client is told of it.
-func internalError(ctx context.Context, log *slog.Logger, err error) *facts {
+func logInternal(ctx context.Context, log *slog.Logger, err error) *facts {
 	id := uuid.NewString()
 	// gqlgen's wrapping adds a position in the document, which means nothing here.
 	if wrapped := (*gqlerror.Error)(nil); errors.As(err, &wrapped) && wrapped.Err != nil {

@@ -8,7 +8,7 @@ import (
 	"spoollock/graph/model"
 )
 
-func (r *Resolver) filter(filter *model.SpoolLockFilter) (floor.Filter, error) {
+func (r *Resolver) floorFilter(filter *model.SpoolLockFilter) (floor.Filter, error) {
 	if filter == nil {
 		return floor.Filter{}, nil
 	}
@@ -17,8 +17,8 @@ func (r *Resolver) filter(filter *model.SpoolLockFilter) (floor.Filter, error) {
 	})
 }
 
-// follow sends what the subscription says until ctx is done.
-func follow(ctx context.Context, subscription *floor.Subscription, updates chan<- *model.FloorUpdate) {
+// sendUpdates sends what the subscription says until ctx is done.
+func sendUpdates(ctx context.Context, subscription *floor.Subscription, updates chan<- *model.FloorUpdate) {
 	defer close(updates)
 	defer subscription.Close()
 	for {
@@ -27,14 +27,14 @@ func follow(ctx context.Context, subscription *floor.Subscription, updates chan<
 			return
 		}
 		select {
-		case updates <- updateModel(update):
+		case updates <- floorUpdateModel(update):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func updateModel(update floor.Update) *model.FloorUpdate {
+func floorUpdateModel(update floor.Update) *model.FloorUpdate {
 	m := &model.FloorUpdate{
 		Snapshot: update.Snapshot,
 		More:     update.More,
@@ -55,7 +55,7 @@ func updateModel(update floor.Update) *model.FloorUpdate {
 	return m
 }
 
-func pageModel(page floor.Page) *model.SpoolLockConnection {
+func lockPageModel(page floor.Page) *model.SpoolLockConnection {
 	m := &model.SpoolLockConnection{
 		Edges:      make([]*model.SpoolLockEdge, len(page.Locks)),
 		PageInfo:   &model.PageInfo{HasNextPage: page.More},

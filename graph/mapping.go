@@ -12,9 +12,9 @@ import (
 func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
 	request := lock.TakeRequest{
 		Tag:             input.TagSpool,
-		WorkerID:        deref(input.WorkerID),
-		WorkerName:      deref(input.WorkerNombre),
-		Note:            deref(input.Note),
+		WorkerID:        textOrEmpty(input.WorkerID),
+		WorkerName:      textOrEmpty(input.WorkerNombre),
+		Note:            textOrEmpty(input.Note),
 		ExpectedVersion: (*lock.Version)(input.ExpectedVersion),
 		RequestID:       input.RequestID,
 	}
@@ -56,8 +56,8 @@ func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 // WholeSeconds are the seconds of d, rounded up, as an Int of GraphQL.
 func WholeSeconds(d time.Duration) int { return int(min(math.Ceil(d.Seconds()), math.MaxInt32)) }
 
-// deref gives the empty text for one that was left out.
-func deref(s *string) string {
+// textOrEmpty gives the empty text for one that was left out.
+func textOrEmpty(s *string) string {
 	if s == nil {
 		return ""
 	}
@@ -67,7 +67,7 @@ func deref(s *string) string {
 func takenModel(taken lock.Taken) *model.TomarSpoolPayload {
 	return &model.TomarSpoolPayload{
 		Lock:      lockModel(taken.Lock),
-		Spool:     heldModel(taken.Lock),
+		Spool:     heldSpoolModel(taken.Lock),
 		LockToken: taken.Token.Reveal(),
 		Replayed:  taken.Replayed,
 	}
@@ -82,16 +82,16 @@ func releasedModel(released lock.Released) *model.ReleaseSpoolPayload {
 }
 
 func extendedModel(extended lock.Lock) *model.ExtendLockPayload {
-	return &model.ExtendLockPayload{Lock: lockModel(extended), Spool: heldModel(extended)}
+	return &model.ExtendLockPayload{Lock: lockModel(extended), Spool: heldSpoolModel(extended)}
 }
 
 func resumedModel(taken lock.Taken) *model.ResumeSpoolPayload {
 	return &model.ResumeSpoolPayload{
-		Lock: lockModel(taken.Lock), Spool: heldModel(taken.Lock), LockToken: taken.Token.Reveal(),
+		Lock: lockModel(taken.Lock), Spool: heldSpoolModel(taken.Lock), LockToken: taken.Token.Reveal(),
 	}
 }
 
-func forcedModel(forced lock.Forced) *model.ForceReleaseSpoolPayload {
+func forceReleasedModel(forced lock.Forced) *model.ForceReleaseSpoolPayload {
 	return &model.ForceReleaseSpoolPayload{Spool: spoolModel(forced.Spool), Released: lockModel(forced.Released)}
 }
 
@@ -104,8 +104,8 @@ func limitsModel(limits lock.Limits) *model.LockLimits {
 	}
 }
 
-// heldModel is the spool that l holds.
-func heldModel(l lock.Lock) *model.Spool {
+// heldSpoolModel is the spool that l holds.
+func heldSpoolModel(l lock.Lock) *model.Spool {
 	return spoolModel(lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l})
 }
 

@@ -17,11 +17,11 @@ const (
 	outcomeGone = "CALLER_GONE" // before Redis answered, which says nothing about Redis
 )
 
-// itemsKey is where the context of a root field has the errors of its items, if it
+// itemErrorsKey is where the context of a root field has the errors of its items, if it
 // has several.
-type itemsKey struct{}
+type itemErrorsKey struct{}
 
-var errUnanswered = errors.New("a panic")
+var errPanicked = errors.New("a panic")
 
 // Observe returns a middleware that calls observe for each root field of a query or
 // mutation, and for each item of one that has several: the field's name in the
@@ -35,7 +35,7 @@ func Observe(observe func(operation, outcome string, d time.Duration)) graphql.F
 		}
 		begun := time.Now()
 		var items []error
-		err := errUnanswered
+		err := errPanicked
 		defer func() {
 			took := time.Since(begun)
 			if items == nil || err != nil {
@@ -46,7 +46,7 @@ func Observe(observe func(operation, outcome string, d time.Duration)) graphql.F
 			}
 		}()
 		var value any
-		value, err = next(context.WithValue(ctx, itemsKey{}, &items))
+		value, err = next(context.WithValue(ctx, itemErrorsKey{}, &items))
 		return value, err
 	}
 }
@@ -66,12 +66,12 @@ func outcome(ctx context.Context, err error) string {
 
 func callerGone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
-// settle says what became of the items of a field: to [Observe] of each, and to the
+// reportItems says what became of the items of a field: to [Observe] of each, and to the
 // log, once, how many of them Redis did not serve.
-func settle[T any](ctx context.Context, log *slog.Logger, results []lock.Result[T]) {
+func reportItems[T any](ctx context.Context, log *slog.Logger, results []lock.Result[T]) {
 	var unserved int
 	var last *lock.UnavailableError
-	items, observed := ctx.Value(itemsKey{}).(*[]error)
+	items, observed := ctx.Value(itemErrorsKey{}).(*[]error)
 	for _, result := range results {
 		if errors.As(result.Err, &last) {
 			unserved++
@@ -81,16 +81,16 @@ func settle[T any](ctx context.Context, log *slog.Logger, results []lock.Result[
 		}
 	}
 	if unserved > 0 {
-		logUnserved(ctx, log, last, unserved)
+		logUnavailable(ctx, log, last, unserved)
 	}
 }
 
-// settledError is an error of an item that went through settle.
-type settledError struct{ error }
+// reportedError is an error of an item that went through reportItems.
+type reportedError struct{ error }
 
-func (e settledError) Unwrap() error { return e.error }
+func (e reportedError) Unwrap() error { return e.error }
 
-func logUnserved(ctx context.Context, log *slog.Logger, err *lock.UnavailableError, items int) {
+func logUnavailable(ctx context.Context, log *slog.Logger, err *lock.UnavailableError, items int) {
 	if !callerGone(ctx) {
 		log.WarnContext(ctx, "redis did not serve an operation",
 			"path", graphql.GetPath(ctx).String(), "items", items, "outcome", err.Outcome, "error", err.Err)

@@ -32,12 +32,12 @@ func (r *queryResolver) Spools(ctx context.Context, tagSpools []string) ([]*mode
 	if err != nil {
 		return nil, err
 	}
-	settle(ctx, r.log, results)
+	reportItems(ctx, r.log, results)
 	spools := make([]*model.Spool, len(results))
 	for i, result := range results {
 		if result.Err != nil {
 			place := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
-			graphql.AddError(place, graphql.AddFieldLocationToError(place, settledError{result.Err}))
+			graphql.AddError(place, graphql.AddFieldLocationToError(place, reportedError{result.Err}))
 			continue
 		}
 		spools[i] = spoolModel(result.Value)

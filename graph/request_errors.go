@@ -37,18 +37,19 @@ func documentError(err *gqlerror.Error) (string, map[string]any) {
 	}
 }
 
-// name is what a schema can call an input. What a client calls one that does not
+// validName is what a schema can call an input. What a client calls one that does not
 // exist may be anything, and is not repeated.
-var name = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
+var validName = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
 
-// badType names the input by the last name of its path.
-func badType(ctx context.Context, path ast.Path, problem string) *facts {
+// wrongTypeFacts are the facts of an input whose value is absent or of another type than the
+// schema's. The field is the last name of the input's path.
+func wrongTypeFacts(ctx context.Context, path ast.Path, problem string) *facts {
 	field := ""
 	for i, element := range path {
-		if s, ok := element.(ast.PathName); ok && name.MatchString(string(s)) {
+		if s, ok := element.(ast.PathName); ok && validName.MatchString(string(s)) {
 			field = string(s)
-			if i == 1 && isVariable(path) {
-				field = inputOf(graphql.GetOperationContext(ctx), field)
+			if i == 1 && isVariablePath(path) {
+				field = inputOfVariable(graphql.GetOperationContext(ctx), field)
 			}
 		}
 	}
@@ -58,13 +59,13 @@ func badType(ctx context.Context, path ast.Path, problem string) *facts {
 	}
 }
 
-// isVariable reports whether the path is gqlparser's of a variable, whose name is
+// isVariablePath reports whether the path is gqlparser's of a variable, whose name is
 // next in it.
-func isVariable(path ast.Path) bool { return len(path) > 1 && path[0] == ast.PathName("variable") }
+func isVariablePath(path ast.Path) bool { return len(path) > 1 && path[0] == ast.PathName("variable") }
 
-// inputOf is what the schema calls the first input of the operation that takes the
+// inputOfVariable is what the schema calls the first input of the operation that takes the
 // variable.
-func inputOf(operation *graphql.OperationContext, variable string) string {
+func inputOfVariable(operation *graphql.OperationContext, variable string) string {
 	input := inputIn(operation.Operation.SelectionSet, variable)
 	for _, fragment := range operation.Doc.Fragments {
 		input = cmp.Or(input, inputIn(fragment.SelectionSet, variable))
