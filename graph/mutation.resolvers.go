@@ -60,6 +60,24 @@ func (r *mutationResolver) ExtendLocks(ctx context.Context, input model.ExtendLo
 	return r.extendedAllModel(ctx, input.Items, results), nil
 }
 
+// ResumeSpool is the resolver for the resumeSpool field.
+func (r *mutationResolver) ResumeSpool(ctx context.Context, input model.ResumeSpoolInput) (*model.ResumeSpoolPayload, error) {
+	taken, err := r.locks.Resume(ctx, resumeRequest(input))
+	if err != nil {
+		return nil, err
+	}
+	return resumedModel(taken), nil
+}
+
+// ForceReleaseSpool is the resolver for the forceReleaseSpool field.
+func (r *mutationResolver) ForceReleaseSpool(ctx context.Context, input model.ForceReleaseSpoolInput) (*model.ForceReleaseSpoolPayload, error) {
+	forced, err := r.locks.ForceRelease(ctx, forceReleaseRequest(input))
+	if err != nil {
+		return nil, err
+	}
+	return forceReleasedModel(forced), nil
+}
+
 // Mutation returns generated.MutationResolver implementation.
 func (r *Resolver) Mutation() generated.MutationResolver { return &mutationResolver{r} }
 

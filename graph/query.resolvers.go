@@ -4,6 +4,7 @@ import (
 	"context"
 	"spoollock/graph/generated"
 	"spoollock/graph/model"
+	"spoollock/lock"
 
 	"github.com/99designs/gqlgen/graphql"
 )
@@ -48,6 +49,28 @@ func (r *queryResolver) Spools(ctx context.Context, tagSpools []string) ([]*mode
 // LockLimits is the resolver for the lockLimits field.
 func (r *queryResolver) LockLimits(ctx context.Context) (*model.LockLimits, error) {
 	return limitsModel(r.locks.Limits()), nil
+}
+
+// CheckLock is the resolver for the checkLock field.
+func (r *queryResolver) CheckLock(ctx context.Context, input model.CheckLockInput) (*model.CheckLockPayload, error) {
+	checked, err := r.locks.Check(ctx, input.TagSpool, input.LockToken)
+	if err != nil {
+		return nil, err
+	}
+	return &model.CheckLockPayload{Valid: checked.Valid, Spool: spoolModel(checked.Spool)}, nil
+}
+
+// SpoolLocks is the resolver for the spoolLocks field.
+func (r *queryResolver) SpoolLocks(ctx context.Context, filter *model.SpoolLockFilter, first int, after *string) (*model.SpoolLockConnection, error) {
+	parsed, err := r.floorFilter(filter)
+	if err != nil {
+		return nil, err
+	}
+	page, err := r.floor.List(parsed, first, lock.Tag(textOrEmpty(after)))
+	if err != nil {
+		return nil, err
+	}
+	return lockPageModel(page), nil
 }
 
 // Query returns generated.QueryResolver implementation.

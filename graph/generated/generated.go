@@ -1166,51 +1166,7 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
-	{Name: "../schema/authority.graphqls", Input: `extend type Query {
-  """
-  Whether a lock token holds a spool: for a backend that is handed one. Fails with
-  ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
-  """
-  checkLock(
-    """
-    Which spool, and the token.
-    """
-    input: CheckLockInput!
-  ): CheckLockPayload @requires(role: VIEWER)
-}
-
-extend type Mutation {
-  """
-  Gives the caller's own lock another token, for a client that lost the one it had, and
-  another version; the expiry stays. The former token is dead, and is told ` + "`" + `SUPERSEDED` + "`" + `.
-
-  Fails with ` + "`" + `SPOOL_OCCUPIED` + "`" + ` if the lock is not the caller's, or another program took
-  it; with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool, or if the lock that this very
-  request got before has ended; and with ` + "`" + `UNAUTHENTICATED` + "`" + ` where nobody knows who asks.
-  """
-  resumeSpool(
-    """
-    Which lock.
-    """
-    input: ResumeSpoolInput!
-  ): ResumeSpoolPayload @requires(role: WORKER)
-
-  """
-  Ends a lock whoever holds it, if it is the one that was seen. The history has who did
-  it and why; the holder's next request is told ` + "`" + `FORCE_RELEASED` + "`" + `.
-
-  Fails with ` + "`" + `VERSION_CONFLICT` + "`" + ` (` + "`" + `tagSpool expected actual` + "`" + `) if the lock has another
-  version, and with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool.
-  """
-  forceReleaseSpool(
-    """
-    Which lock, and why.
-    """
-    input: ForceReleaseSpoolInput!
-  ): ForceReleaseSpoolPayload @requires(role: ADMIN)
-}
-
-"""
+	{Name: "../schema/check.graphqls", Input: `"""
 A token that is to be checked.
 """
 input CheckLockInput {
@@ -1239,271 +1195,8 @@ type CheckLockPayload {
   """
   spool: Spool!
 }
-
-"""
-A request for another token.
-"""
-input ResumeSpoolInput {
-  """
-  As for the query ` + "`" + `spoolLock` + "`" + `.
-  """
-  tagSpool: ID!
-
-  """
-  A UUID v4 in canonical form from a cryptographic source, kept before the request is
-  sent. Sent again, the request gets the same token, whose second half it is.
-  """
-  requestId: ID
-}
-
-"""
-A lock that got another token.
-"""
-type ResumeSpoolPayload {
-  """
-  The lock, as it stands.
-  """
-  lock: SpoolLock!
-
-  """
-  The spool, held by it.
-  """
-  spool: Spool!
-
-  """
-  The secret that proves the holding from then on.
-  """
-  lockToken: String!
-}
-
-"""
-A request to end somebody's lock.
-"""
-input ForceReleaseSpoolInput {
-  """
-  As for the query ` + "`" + `spoolLock` + "`" + `.
-  """
-  tagSpool: ID!
-
-  """
-  Why, for the history: 3 to 500 characters.
-  """
-  reason: String!
-
-  """
-  The version of the lock that was seen.
-  """
-  expectedVersion: Long!
-
-  """
-  A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
-  event is in the history.
-  """
-  requestId: ID
-}
-
-"""
-A lock that was ended by force.
-"""
-type ForceReleaseSpoolPayload {
-  """
-  The spool, as this request left it.
-  """
-  spool: Spool!
-
-  """
-  The lock that was ended, as it stood.
-  """
-  released: SpoolLock!
-}
 `, BuiltIn: false},
-	{Name: "../schema/batch.graphqls", Input: `"""
-A request to take several spools.
-"""
-input TomarSpoolsInput {
-  """
-  1 to 50, each for another spool.
-  """
-  items: [TomarSpoolInput!]!
-}
-
-"""
-What became of a request to take several spools.
-"""
-type TomarSpoolsPayload {
-  """
-  One for each item, in the order of the items.
-  """
-  results: [TomarSpoolResult!]!
-
-  """
-  How many spools were taken, replayed ones included.
-  """
-  taken: Int!
-
-  """
-  How many items have an error; with ` + "`" + `taken` + "`" + `, it makes up all.
-  """
-  failed: Int!
-}
-
-"""
-What became of one item of ` + "`" + `tomarSpools` + "`" + `: a lock, or an error, and null for the rest.
-"""
-type TomarSpoolResult {
-  """
-  The canonical tag of the spool. Where what was sent is no tag, its first 64
-  characters as they were sent.
-  """
-  tagSpool: ID!
-
-  """
-  The spool, held by the lock.
-  """
-  spool: Spool
-
-  """
-  The lock, as it stands.
-  """
-  lock: SpoolLock
-
-  """
-  The secret that proves the holding, needed to release or extend it. It is
-  answered here and nowhere else.
-  """
-  lockToken: String
-
-  """
-  As for ` + "`" + `tomarSpool` + "`" + `.
-  """
-  replayed: Boolean
-
-  """
-  Why there is no lock: what ` + "`" + `tomarSpool` + "`" + ` can fail with.
-  """
-  error: SpoolError
-}
-
-"""
-A request to release several spools.
-"""
-input ReleaseSpoolsInput {
-  """
-  1 to 50, each for another spool.
-  """
-  items: [ReleaseSpoolInput!]!
-}
-
-"""
-What became of a request to release several spools.
-"""
-type ReleaseSpoolsPayload {
-  """
-  One for each item, in the order of the items.
-  """
-  results: [ReleaseSpoolResult!]!
-
-  """
-  In how many results ` + "`" + `released` + "`" + ` is true.
-  """
-  released: Int!
-
-  """
-  How many items have an error. A token that did not hold its spool is none, and
-  counts neither here nor in ` + "`" + `released` + "`" + `.
-  """
-  failed: Int!
-}
-
-"""
-What became of one item of ` + "`" + `releaseSpools` + "`" + `: an outcome, or an error, and null for the
-rest.
-"""
-type ReleaseSpoolResult {
-  """
-  The canonical tag of the spool. Where what was sent is no tag, its first 64
-  characters as they were sent.
-  """
-  tagSpool: ID!
-
-  """
-  The spool as it stands afterwards: free, or in somebody else's hands.
-  """
-  spool: Spool
-
-  """
-  Whether this token's lock is released, by this call or by an earlier one.
-  """
-  released: Boolean
-
-  """
-  What became of the token.
-  """
-  outcome: ReleaseOutcome
-
-  """
-  Why nothing can be said of the token: what ` + "`" + `releaseSpool` + "`" + ` can fail with.
-  """
-  error: SpoolError
-}
-
-"""
-A request for more time for several locks.
-"""
-input ExtendLocksInput {
-  """
-  1 to 50, each for another spool.
-  """
-  items: [ExtendLockInput!]!
-}
-
-"""
-What became of a request for more time for several locks.
-"""
-type ExtendLocksPayload {
-  """
-  One for each item, in the order of the items.
-  """
-  results: [ExtendLockResult!]!
-
-  """
-  How many locks were extended.
-  """
-  extended: Int!
-
-  """
-  How many items have an error; with ` + "`" + `extended` + "`" + `, it makes up all.
-  """
-  failed: Int!
-}
-
-"""
-What became of one item of ` + "`" + `extendLocks` + "`" + `: a lock, or an error, and null for the rest.
-"""
-type ExtendLockResult {
-  """
-  The canonical tag of the spool. Where what was sent is no tag, its first 64
-  characters as they were sent.
-  """
-  tagSpool: ID!
-
-  """
-  The spool, held by the lock.
-  """
-  spool: Spool
-
-  """
-  The lock, as this item left it.
-  """
-  lock: SpoolLock
-
-  """
-  Why it was not extended: what ` + "`" + `extendLock` + "`" + ` can fail with.
-  """
-  error: SpoolError
-}
-
-"""
+	{Name: "../schema/errors.graphqls", Input: `"""
 Why one item of several failed: what the operation on this one alone would have in
 the extensions of its error. What a code has nothing to say of is null.
 """
@@ -1604,59 +1297,105 @@ enum LockEnd {
   NOT_HELD
 }
 `, BuiltIn: false},
-	{Name: "../schema/floor.graphqls", Input: `extend type Query {
+	{Name: "../schema/extend.graphqls", Input: `"""
+A request for more time.
+"""
+input ExtendLockInput {
   """
-  The locks that there are now, in the order of their tags by code point: no lock that
-  stays while a client walks through the pages is missed or doubled.
-
-  They come from this process's view of the floor: it has its own operations at once,
-  other processes' within a second, other programs' takes and releases within
-  ` + "`" + `FLOOR_REBUILD_SECONDS` + "`" + `. Fails with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the view is not
-  live, and with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  As for the query ` + "`" + `spoolLock` + "`" + `.
   """
-  spoolLocks(
-    """
-    Which locks; left out: all.
-    """
-    filter: SpoolLockFilter
+  tagSpool: ID!
 
-    """
-    How many at most: 1 to 100.
-    """
-    first: Int! = 50
+  """
+  What the take answered: 1 to 160 characters.
+  """
+  lockToken: String!
 
-    """
-    The ` + "`" + `endCursor` + "`" + ` of the page before; left out: from the beginning.
-    """
-    after: String
-  ): SpoolLockConnection @requires(role: VIEWER)
+  """
+  By how many seconds the remaining time grows: 1 to ` + "`" + `maxTtlSeconds` + "`" + `.
+  """
+  additionalSeconds: Int!
+
+  """
+  A UUID v4 in canonical form. Sent again for the same lock, the request is not
+  applied again and gets its first answer; without one, it is applied each time. The
+  newest 64 of a lock are remembered.
+  """
+  requestId: ID
 }
 
 """
-What can be followed, over a WebSocket or by Server-Sent Events.
+A lock that was extended.
 """
-type Subscription {
+type ExtendLockPayload {
   """
-  The floor as it changes: first a snapshot, at once, then changes, merged over at most
-  a tenth of a second, and a message at least every three seconds. A client keeps a set
-  of spools by tag: on a snapshot it starts from empty; then it puts in ` + "`" + `changed` + "`" + ` and
-  takes out ` + "`" + `gone` + "`" + `. An entry older than what it has (a lower version; or the same
-  version and an earlier expiry) it ignores. Nothing else is needed to be right.
+  The lock, as this request left it.
+  """
+  lock: SpoolLock!
 
-  A client that hears nothing for seven seconds should connect anew. Fails with
-  ` + "`" + `BAD_USER_INPUT` + "`" + `; with ` + "`" + `RATE_LIMITED` + "`" + ` while too many subscriptions run; and with
-  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the service is shutting down. Without Redis it goes on, as
-  ` + "`" + `stale` + "`" + `.
   """
-  floorUpdates(
-    """
-    Which locks; left out: all.
-    """
-    filter: SpoolLockFilter
-  ): FloorUpdate! @requires(role: VIEWER)
+  The spool, held by it.
+  """
+  spool: Spool!
 }
 
 """
+A request for more time for several locks.
+"""
+input ExtendLocksInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [ExtendLockInput!]!
+}
+
+"""
+What became of a request for more time for several locks.
+"""
+type ExtendLocksPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [ExtendLockResult!]!
+
+  """
+  How many locks were extended.
+  """
+  extended: Int!
+
+  """
+  How many items have an error; with ` + "`" + `extended` + "`" + `, it makes up all.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `extendLocks` + "`" + `: a lock, or an error, and null for the rest.
+"""
+type ExtendLockResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool, held by the lock.
+  """
+  spool: Spool
+
+  """
+  The lock, as this item left it.
+  """
+  lock: SpoolLock
+
+  """
+  Why it was not extended: what ` + "`" + `extendLock` + "`" + ` can fail with.
+  """
+  error: SpoolError
+}
+`, BuiltIn: false},
+	{Name: "../schema/floor.graphqls", Input: `"""
 Which locks are asked for: those that meet everything that is given.
 """
 input SpoolLockFilter {
@@ -1755,6 +1494,47 @@ type FloorUpdate {
   asOf: DateTime!
 }
 `, BuiltIn: false},
+	{Name: "../schema/force.graphqls", Input: `"""
+A request to end somebody's lock.
+"""
+input ForceReleaseSpoolInput {
+  """
+  As for the query ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpool: ID!
+
+  """
+  Why, for the history: 3 to 500 characters.
+  """
+  reason: String!
+
+  """
+  The version of the lock that was seen.
+  """
+  expectedVersion: Long!
+
+  """
+  A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
+  event is in the history.
+  """
+  requestId: ID
+}
+
+"""
+A lock that was ended by force.
+"""
+type ForceReleaseSpoolPayload {
+  """
+  The spool, as this request left it.
+  """
+  spool: Spool!
+
+  """
+  The lock that was ended, as it stood.
+  """
+  released: SpoolLock!
+}
+`, BuiltIn: false},
 	{Name: "../schema/history.graphqls", Input: `"""
 A part of what happened to a spool, newest first.
 """
@@ -1784,21 +1564,6 @@ type SpoolEventEdge {
   The event.
   """
   node: SpoolEvent!
-}
-
-"""
-A part of a list, and what comes after it.
-"""
-type PageInfo {
-  """
-  Whether there is more behind ` + "`" + `endCursor` + "`" + `.
-  """
-  hasNextPage: Boolean!
-
-  """
-  The last cursor of this part; null: the part is empty.
-  """
-  endCursor: String
 }
 
 """
@@ -2008,83 +1773,138 @@ type Mutation {
     """
     input: ExtendLocksInput!
   ): ExtendLocksPayload @requires(role: WORKER)
+
+  """
+  Gives the caller's own lock another token, for a client that lost the one it had, and
+  another version; the expiry stays. The former token is dead, and is told ` + "`" + `SUPERSEDED` + "`" + `.
+
+  Fails with ` + "`" + `SPOOL_OCCUPIED` + "`" + ` if the lock is not the caller's, or another program took
+  it; with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool, or if the lock that this very
+  request got before has ended; and with ` + "`" + `UNAUTHENTICATED` + "`" + ` where nobody knows who asks.
+  """
+  resumeSpool(
+    """
+    Which lock.
+    """
+    input: ResumeSpoolInput!
+  ): ResumeSpoolPayload @requires(role: WORKER)
+
+  """
+  Ends a lock whoever holds it, if it is the one that was seen. The history has who did
+  it and why; the holder's next request is told ` + "`" + `FORCE_RELEASED` + "`" + `.
+
+  Fails with ` + "`" + `VERSION_CONFLICT` + "`" + ` (` + "`" + `tagSpool expected actual` + "`" + `) if the lock has another
+  version, and with ` + "`" + `LOCK_EXPIRED` + "`" + ` if nobody holds the spool.
+  """
+  forceReleaseSpool(
+    """
+    Which lock, and why.
+    """
+    input: ForceReleaseSpoolInput!
+  ): ForceReleaseSpoolPayload @requires(role: ADMIN)
 }
-
+`, BuiltIn: false},
+	{Name: "../schema/page.graphqls", Input: `"""
+A part of a list, and what comes after it.
 """
-A request to take a spool.
-"""
-input TomarSpoolInput {
+type PageInfo {
   """
-  As for the query ` + "`" + `spoolLock` + "`" + `.
+  Whether there is more behind ` + "`" + `endCursor` + "`" + `.
   """
-  tagSpool: ID!
+  hasNextPage: Boolean!
 
   """
-  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. Left out: whoever the caller is known to
-  be, or ` + "`" + `BAD_USER_INPUT` + "`" + `. Another worker than the caller may act as is ` + "`" + `FORBIDDEN` + "`" + `.
+  The last cursor of this part; null: the part is empty.
   """
-  workerId: ID
-
-  """
-  What people call the worker: 1 to 100 printable characters, not blank. It may be left
-  out where the caller is the worker, and is then to be the caller's own.
-  """
-  workerNombre: String
-
-  """
-  How many seconds the lock lasts: 1 to ` + "`" + `maxTtlSeconds` + "`" + `; left out:
-  ` + "`" + `defaultTtlSeconds` + "`" + `.
-  """
-  ttlSeconds: Int
-
-  """
-  Shown to whoever finds the spool occupied: at most 140 characters.
-  """
-  note: String
-
-  """
-  Take the spool only if its version is still this one. 0: only if nothing is
-  remembered of it.
-  """
-  expectedVersion: Long
-
-  """
-  A UUID v4 in canonical form from a cryptographic source, kept before the request
-  is sent. Sent again with the same worker, the request gets the same lock and
-  token. As secret as the token: it is its second half.
-  """
-  requestId: ID
+  endCursor: String
 }
-
+`, BuiltIn: false},
+	{Name: "../schema/query.graphqls", Input: `"""
+What can be asked. Every answer about a spool is Redis at the time of the call, but
+for ` + "`" + `spoolLocks` + "`" + `, which says itself how old it can be. None holds a lock token.
 """
-A spool that was taken.
-"""
-type TomarSpoolPayload {
+type Query {
   """
-  The lock, as it stands.
+  Who holds a spool; null without an error at this path: it is free. Fails with
+  ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
   """
-  lock: SpoolLock!
+  spoolLock(
+    """
+    1 to 64 characters: letters, digits, punctuation, symbols and single inner
+    spaces, but no braces and no control or invisible characters. White space
+    around it is dropped.
+    """
+    tagSpool: ID!
+  ): SpoolLock @requires(role: VIEWER)
 
   """
-  The spool, held by it.
+  A spool; null only with an error, so that a failure cannot look like a free
+  spool. Fails with ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
   """
-  spool: Spool!
+  spool(
+    """
+    As for ` + "`" + `spoolLock` + "`" + `.
+    """
+    tagSpool: ID!
+  ): Spool @requires(role: VIEWER)
 
   """
-  The secret that proves the holding, needed to release or extend it. It is
-  answered here and nowhere else; ` + "`" + `resumeSpool` + "`" + ` can replace it.
+  Several spools, in the order asked. A place is null only with an error at its path,
+  the one that ` + "`" + `spool` + "`" + ` would fail with, but for ` + "`" + `tagSpools` + "`" + `. Fails as a whole with ` + "`" + `BAD_USER_INPUT` + "`" + ` for
+  ` + "`" + `tagSpools` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + ` or ` + "`" + `DUPLICATE` + "`" + `) where there are none, more than
+  50, or one twice.
   """
-  lockToken: String!
+  spools(
+    """
+    1 to 50 tags, each as for ` + "`" + `spoolLock` + "`" + `.
+    """
+    tagSpools: [ID!]!
+  ): [Spool] @requires(role: VIEWER)
 
   """
-  Whether this very request, with its ` + "`" + `requestId` + "`" + `, had taken it before: by an earlier
-  sending, or by an attempt inside the service whose answer was lost. What a later
-  sending says of time and note is ignored.
+  The bounds in force.
   """
-  replayed: Boolean!
+  lockLimits: LockLimits! @requires(role: VIEWER)
+
+  """
+  Whether a lock token holds a spool: for a backend that is handed one. Fails with
+  ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  """
+  checkLock(
+    """
+    Which spool, and the token.
+    """
+    input: CheckLockInput!
+  ): CheckLockPayload @requires(role: VIEWER)
+
+  """
+  The locks that there are now, in the order of their tags by code point: no lock that
+  stays while a client walks through the pages is missed or doubled.
+
+  They come from this process's view of the floor: it has its own operations at once,
+  other processes' within a second, other programs' takes and releases within
+  ` + "`" + `FLOOR_REBUILD_SECONDS` + "`" + `. Fails with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the view is not
+  live, and with ` + "`" + `BAD_USER_INPUT` + "`" + `.
+  """
+  spoolLocks(
+    """
+    Which locks; left out: all.
+    """
+    filter: SpoolLockFilter
+
+    """
+    How many at most: 1 to 100.
+    """
+    first: Int! = 50
+
+    """
+    The ` + "`" + `endCursor` + "`" + ` of the page before; left out: from the beginning.
+    """
+    after: String
+  ): SpoolLockConnection @requires(role: VIEWER)
 }
-
-"""
+`, BuiltIn: false},
+	{Name: "../schema/release.graphqls", Input: `"""
 A request to release a spool.
 """
 input ReleaseSpoolInput {
@@ -2161,38 +1981,90 @@ enum ReleaseOutcome {
 }
 
 """
-A request for more time.
+A request to release several spools.
 """
-input ExtendLockInput {
+input ReleaseSpoolsInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [ReleaseSpoolInput!]!
+}
+
+"""
+What became of a request to release several spools.
+"""
+type ReleaseSpoolsPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [ReleaseSpoolResult!]!
+
+  """
+  In how many results ` + "`" + `released` + "`" + ` is true.
+  """
+  released: Int!
+
+  """
+  How many items have an error. A token that did not hold its spool is none, and
+  counts neither here nor in ` + "`" + `released` + "`" + `.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `releaseSpools` + "`" + `: an outcome, or an error, and null for the
+rest.
+"""
+type ReleaseSpoolResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool as it stands afterwards: free, or in somebody else's hands.
+  """
+  spool: Spool
+
+  """
+  Whether this token's lock is released, by this call or by an earlier one.
+  """
+  released: Boolean
+
+  """
+  What became of the token.
+  """
+  outcome: ReleaseOutcome
+
+  """
+  Why nothing can be said of the token: what ` + "`" + `releaseSpool` + "`" + ` can fail with.
+  """
+  error: SpoolError
+}
+`, BuiltIn: false},
+	{Name: "../schema/resume.graphqls", Input: `"""
+A request for another token.
+"""
+input ResumeSpoolInput {
   """
   As for the query ` + "`" + `spoolLock` + "`" + `.
   """
   tagSpool: ID!
 
   """
-  What the take answered: 1 to 160 characters.
-  """
-  lockToken: String!
-
-  """
-  By how many seconds the remaining time grows: 1 to ` + "`" + `maxTtlSeconds` + "`" + `.
-  """
-  additionalSeconds: Int!
-
-  """
-  A UUID v4 in canonical form. Sent again for the same lock, the request is not
-  applied again and gets its first answer; without one, it is applied each time. The
-  newest 64 of a lock are remembered.
+  A UUID v4 in canonical form from a cryptographic source, kept before the request is
+  sent. Sent again, the request gets the same token, whose second half it is.
   """
   requestId: ID
 }
 
 """
-A lock that was extended.
+A lock that got another token.
 """
-type ExtendLockPayload {
+type ResumeSpoolPayload {
   """
-  The lock, as this request left it.
+  The lock, as it stands.
   """
   lock: SpoolLock!
 
@@ -2200,54 +2072,11 @@ type ExtendLockPayload {
   The spool, held by it.
   """
   spool: Spool!
-}
-`, BuiltIn: false},
-	{Name: "../schema/query.graphqls", Input: `"""
-What can be asked. Every answer about a spool is Redis at the time of the call, but
-for ` + "`" + `spoolLocks` + "`" + `, which says itself how old it can be. None holds a lock token.
-"""
-type Query {
-  """
-  Who holds a spool; null without an error at this path: it is free. Fails with
-  ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
-  """
-  spoolLock(
-    """
-    1 to 64 characters: letters, digits, punctuation, symbols and single inner
-    spaces, but no braces and no control or invisible characters. White space
-    around it is dropped.
-    """
-    tagSpool: ID!
-  ): SpoolLock @requires(role: VIEWER)
 
   """
-  A spool; null only with an error, so that a failure cannot look like a free
-  spool. Fails with ` + "`" + `BAD_USER_INPUT` + "`" + ` or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
+  The secret that proves the holding from then on.
   """
-  spool(
-    """
-    As for ` + "`" + `spoolLock` + "`" + `.
-    """
-    tagSpool: ID!
-  ): Spool @requires(role: VIEWER)
-
-  """
-  Several spools, in the order asked. A place is null only with an error at its path,
-  the one that ` + "`" + `spool` + "`" + ` would fail with, but for ` + "`" + `tagSpools` + "`" + `. Fails as a whole with ` + "`" + `BAD_USER_INPUT` + "`" + ` for
-  ` + "`" + `tagSpools` + "`" + ` (reason ` + "`" + `OUT_OF_RANGE` + "`" + ` or ` + "`" + `DUPLICATE` + "`" + `) where there are none, more than
-  50, or one twice.
-  """
-  spools(
-    """
-    1 to 50 tags, each as for ` + "`" + `spoolLock` + "`" + `.
-    """
-    tagSpools: [ID!]!
-  ): [Spool] @requires(role: VIEWER)
-
-  """
-  The bounds in force.
-  """
-  lockLimits: LockLimits! @requires(role: VIEWER)
+  lockToken: String!
 }
 `, BuiltIn: false},
 	{Name: "../schema/roles.graphqls", Input: `"""
@@ -2425,6 +2254,171 @@ type LockLimits {
   approximate: what other processes of the service did a moment ago may not be counted.
   """
   maxLocksPerWorker: Int!
+}
+`, BuiltIn: false},
+	{Name: "../schema/subscription.graphqls", Input: `"""
+What can be followed, over a WebSocket or by Server-Sent Events.
+"""
+type Subscription {
+  """
+  The floor as it changes: first a snapshot, at once, then changes, merged over at most
+  a tenth of a second, and a message at least every three seconds. A client keeps a set
+  of spools by tag: on a snapshot it starts from empty; then it puts in ` + "`" + `changed` + "`" + ` and
+  takes out ` + "`" + `gone` + "`" + `. An entry older than what it has (a lower version; or the same
+  version and an earlier expiry) it ignores. Nothing else is needed to be right.
+
+  A client that hears nothing for seven seconds should connect anew. Fails with
+  ` + "`" + `BAD_USER_INPUT` + "`" + `; with ` + "`" + `RATE_LIMITED` + "`" + ` while too many subscriptions run; and with
+  ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` while the service is shutting down. Without Redis it goes on, as
+  ` + "`" + `stale` + "`" + `.
+  """
+  floorUpdates(
+    """
+    Which locks; left out: all.
+    """
+    filter: SpoolLockFilter
+  ): FloorUpdate! @requires(role: VIEWER)
+}
+`, BuiltIn: false},
+	{Name: "../schema/take.graphqls", Input: `"""
+A request to take a spool.
+"""
+input TomarSpoolInput {
+  """
+  As for the query ` + "`" + `spoolLock` + "`" + `.
+  """
+  tagSpool: ID!
+
+  """
+  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. Left out: whoever the caller is known to
+  be, or ` + "`" + `BAD_USER_INPUT` + "`" + `. Another worker than the caller may act as is ` + "`" + `FORBIDDEN` + "`" + `.
+  """
+  workerId: ID
+
+  """
+  What people call the worker: 1 to 100 printable characters, not blank. It may be left
+  out where the caller is the worker, and is then to be the caller's own.
+  """
+  workerNombre: String
+
+  """
+  How many seconds the lock lasts: 1 to ` + "`" + `maxTtlSeconds` + "`" + `; left out:
+  ` + "`" + `defaultTtlSeconds` + "`" + `.
+  """
+  ttlSeconds: Int
+
+  """
+  Shown to whoever finds the spool occupied: at most 140 characters.
+  """
+  note: String
+
+  """
+  Take the spool only if its version is still this one. 0: only if nothing is
+  remembered of it.
+  """
+  expectedVersion: Long
+
+  """
+  A UUID v4 in canonical form from a cryptographic source, kept before the request
+  is sent. Sent again with the same worker, the request gets the same lock and
+  token. As secret as the token: it is its second half.
+  """
+  requestId: ID
+}
+
+"""
+A spool that was taken.
+"""
+type TomarSpoolPayload {
+  """
+  The lock, as it stands.
+  """
+  lock: SpoolLock!
+
+  """
+  The spool, held by it.
+  """
+  spool: Spool!
+
+  """
+  The secret that proves the holding, needed to release or extend it. It is
+  answered here and nowhere else; ` + "`" + `resumeSpool` + "`" + ` can replace it.
+  """
+  lockToken: String!
+
+  """
+  Whether this very request, with its ` + "`" + `requestId` + "`" + `, had taken it before: by an earlier
+  sending, or by an attempt inside the service whose answer was lost. What a later
+  sending says of time and note is ignored.
+  """
+  replayed: Boolean!
+}
+
+"""
+A request to take several spools.
+"""
+input TomarSpoolsInput {
+  """
+  1 to 50, each for another spool.
+  """
+  items: [TomarSpoolInput!]!
+}
+
+"""
+What became of a request to take several spools.
+"""
+type TomarSpoolsPayload {
+  """
+  One for each item, in the order of the items.
+  """
+  results: [TomarSpoolResult!]!
+
+  """
+  How many spools were taken, replayed ones included.
+  """
+  taken: Int!
+
+  """
+  How many items have an error; with ` + "`" + `taken` + "`" + `, it makes up all.
+  """
+  failed: Int!
+}
+
+"""
+What became of one item of ` + "`" + `tomarSpools` + "`" + `: a lock, or an error, and null for the rest.
+"""
+type TomarSpoolResult {
+  """
+  The canonical tag of the spool. Where what was sent is no tag, its first 64
+  characters as they were sent.
+  """
+  tagSpool: ID!
+
+  """
+  The spool, held by the lock.
+  """
+  spool: Spool
+
+  """
+  The lock, as it stands.
+  """
+  lock: SpoolLock
+
+  """
+  The secret that proves the holding, needed to release or extend it. It is
+  answered here and nowhere else.
+  """
+  lockToken: String
+
+  """
+  As for ` + "`" + `tomarSpool` + "`" + `.
+  """
+  replayed: Boolean
+
+  """
+  Why there is no lock: what ` + "`" + `tomarSpool` + "`" + ` can fail with.
+  """
+  error: SpoolError
 }
 `, BuiltIn: false},
 }
