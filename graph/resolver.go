@@ -1,6 +1,3 @@
-// Package graph is the GraphQL face of the lock service: thin resolvers, the
-// mapping between the domain and the schema, and the one place where errors get
-// their codes.
 package graph
 
 import (
