@@ -14,12 +14,12 @@ import (
 	"spoollock/lock"
 )
 
-// reasonWrongType is the reason of an input whose value is absent or of another
-// type than the schema's.
+// reasonWrongType says that the value of an input is missing or has another type than
+// the schema's.
 const reasonWrongType lock.Reason = "WRONG_TYPE"
 
 // documentError describes what is wrong with a document. Messages that quote its
-// values are replaced, as a value may be a token; those that quote names are not.
+// values are replaced, because a value may be a token; those that quote names are not.
 func documentError(err *gqlerror.Error) (string, map[string]any) {
 	extensions := map[string]any{"code": err.Extensions["code"]}
 	switch {
@@ -41,7 +41,7 @@ func documentError(err *gqlerror.Error) (string, map[string]any) {
 // exist may be anything, and is not repeated.
 var validName = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]{0,63}$`)
 
-// wrongTypeFacts are the facts of an input whose value is absent or of another type than the
+// wrongTypeFacts says that the value of an input is missing or has another type than the
 // schema's. The field is the last name of the input's path.
 func wrongTypeFacts(ctx context.Context, path ast.Path, problem string) *facts {
 	field := ""
@@ -59,8 +59,8 @@ func wrongTypeFacts(ctx context.Context, path ast.Path, problem string) *facts {
 	}
 }
 
-// isVariablePath reports whether the path is gqlparser's of a variable, whose name is
-// next in it.
+// isVariablePath reports whether gqlparser gave the path to a variable: its name is next in
+// the path.
 func isVariablePath(path ast.Path) bool { return len(path) > 1 && path[0] == ast.PathName("variable") }
 
 // inputOfVariable is what the schema calls the first input of the operation that takes the
