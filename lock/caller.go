@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -92,14 +91,3 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 	c, ok := ctx.Value(callerKey{}).(Caller)
 	return c, ok
 }
-
-// ErrUnauthenticated says that an operation is for callers of whom it is known who
-// they are.
-var ErrUnauthenticated = errors.New("this needs a caller of whom it is known who they are")
-
-// ForbiddenError says that the caller may not do this.
-type ForbiddenError struct {
-	Required Role // that may
-}
-
-func (e *ForbiddenError) Error() string { return "this needs the role " + string(e.Required) }

@@ -180,3 +180,25 @@ type InvalidError struct {
 }
 
 func (e *InvalidError) Error() string { return string(e.Field) + " " + e.Problem }
+
+// ErrUnauthenticated says that an operation is for authenticated callers.
+var ErrUnauthenticated = errors.New("this needs a caller of whom it is known who they are")
+
+// ForbiddenError says that the caller may not do this.
+type ForbiddenError struct {
+	Required Role // that may
+}
+
+func (e *ForbiddenError) Error() string { return "this needs the role " + string(e.Required) }
+
+func bounded(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
+	return &InvalidError{Field: field, Reason: reason, Problem: problem, Min: &minimum, Max: &maximum}
+}
+
+func invalidCharacter(field Field, problem string) *InvalidError {
+	return &InvalidError{Field: field, Reason: ReasonInvalidCharacter, Problem: problem}
+}
+
+func required(field Field) *InvalidError {
+	return &InvalidError{Field: field, Reason: ReasonRequired, Problem: "is required"}
+}

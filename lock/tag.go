@@ -88,37 +88,3 @@ func upperASCII(s string) string {
 		return r
 	}, s)
 }
-
-// brailleBlank is a symbol by its category and nothing to the eye.
-const brailleBlank = '\u2800'
-
-// visible reports whether r leaves ink: a letter, mark, digit, punctuation or
-// symbol that is not ignored in display. The replacement character is not
-// counted, as it stands for bytes that were lost on the way.
-func visible(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S) &&
-		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
-		r != brailleBlank && r != utf8.RuneError
-}
-
-// checkLength counts code points.
-func checkLength(field Field, s string, minimum, maximum int) error {
-	n := utf8.RuneCountInString(s)
-	if minimum <= n && n <= maximum {
-		return nil
-	}
-	reason := ReasonTooLong
-	if n < minimum {
-		reason = ReasonTooShort
-	}
-	problem := fmt.Sprintf("must have %d to %d characters", minimum, maximum)
-	return bounded(field, reason, problem, int64(minimum), int64(maximum))
-}
-
-func bounded(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
-	return &InvalidError{Field: field, Reason: reason, Problem: problem, Min: &minimum, Max: &maximum}
-}
-
-func invalidCharacter(field Field, problem string) *InvalidError {
-	return &InvalidError{Field: field, Reason: ReasonInvalidCharacter, Problem: problem}
-}

@@ -16,17 +16,10 @@ type WorkerID string
 // UnknownWorker is the owner of a lock whose value names none.
 const UnknownWorker WorkerID = "unknown"
 
-// The most characters (code points) of what a worker is called and writes.
+// The most characters (code points) of a worker's id and name.
 const (
 	MaxWorkerIDLength   = 64
 	MaxWorkerNameLength = 100
-	MaxNoteLength       = 140
-)
-
-// The characters (code points) of a reason for a forced release.
-const (
-	MinReasonLength = 3
-	MaxReasonLength = 500
 )
 
 // ParseWorkerID returns *InvalidError unless s has 1 to 64 of the characters
@@ -72,37 +65,4 @@ func ParseWorkerName(s string) (string, error) {
 		return "", &InvalidError{Field: FieldWorkerName, Reason: ReasonBlank, Problem: "must not be blank"}
 	}
 	return s, nil
-}
-
-// ParseNote returns *InvalidError where s has more than 140 characters or a
-// control character other than a line feed or a tab. An empty note is none.
-func ParseNote(s string) (string, error) { return parseText(FieldNote, s, 0, MaxNoteLength) }
-
-// ParseReason returns *InvalidError unless s has 3 to 500 characters, one of them to
-// be seen, and no control character other than a line feed or a tab.
-func ParseReason(s string) (string, error) {
-	s, err := parseText(FieldReason, s, MinReasonLength, MaxReasonLength)
-	if err == nil && !strings.ContainsFunc(s, visible) {
-		err = &InvalidError{Field: FieldReason, Reason: ReasonBlank, Problem: "must not be blank"}
-	}
-	return s, err
-}
-
-func parseText(field Field, s string, minimum, maximum int) (string, error) {
-	if !utf8.ValidString(s) {
-		return "", invalidCharacter(field, "must be valid UTF-8")
-	}
-	if err := checkLength(field, s, minimum, maximum); err != nil {
-		return "", err
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return "", invalidCharacter(field, "must not contain control characters")
-		}
-	}
-	return s, nil
-}
-
-func required(field Field) *InvalidError {
-	return &InvalidError{Field: field, Reason: ReasonRequired, Problem: "is required"}
 }
