@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -118,4 +119,27 @@ func pageOf(events []Event, first int, after *Cursor) HistoryPage {
 	}
 	end := min(start+first, len(events))
 	return HistoryPage{Events: events[start:end], More: end < len(events)}
+}
+
+// History answers what happened to a spool, newest first: the first events after
+// the cursor, from the newest where after is nil. It returns *InvalidError or
+// *UnavailableError.
+func (s *Service) History(ctx context.Context, tag string, first int, after *string) (HistoryPage, error) {
+	parsed, err := s.config.Tags.Parse(tag)
+	if err != nil {
+		return HistoryPage{}, err
+	}
+	if err := CheckPage(first); err != nil {
+		return HistoryPage{}, err
+	}
+	var cursor *Cursor
+	if after != nil {
+		c, err := ParseCursor(*after)
+		if err != nil {
+			return HistoryPage{}, err
+		}
+		cursor = &c
+	}
+	result := notApplied(tryOne(ctx, s, parsed, s.store.History))
+	return pageOf(result.Value, first, cursor), result.Err
 }

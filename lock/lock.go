@@ -1,6 +1,9 @@
 package lock
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Version is the fencing version of a spool: at least 1 once anything is
 // remembered of the spool, strictly growing, at most 2^53-1. It follows the
@@ -10,15 +13,6 @@ type Version int64
 // MaxVersion is the largest version that a client can hand in: the largest
 // integer that a JSON number carries without loss.
 const MaxVersion Version = 1<<53 - 1
-
-// Worker is a person who works on spools.
-type Worker struct {
-	ID WorkerID
-
-	// Name is what people call the worker. It is empty where the lock was
-	// written by a program that stores no name.
-	Name string
-}
 
 // Lock is the fact that a worker holds a spool.
 type Lock struct {
@@ -73,23 +67,9 @@ const (
 	EndNotHeld            End = "NOT_HELD"
 )
 
-// ReleaseOutcome says what became of a token that was handed in for release.
-type ReleaseOutcome string
-
-// The outcomes of a release. Only the first two mean that the token's lock is
-// released.
-const (
-	OutcomeReleased        ReleaseOutcome = "RELEASED"         // by this call
-	OutcomeAlreadyReleased ReleaseOutcome = "ALREADY_RELEASED" // by an earlier call
-	OutcomeExpired         ReleaseOutcome = "EXPIRED"          // it lapsed
-	OutcomeForceReleased   ReleaseOutcome = "FORCE_RELEASED"   // an administrator ended it
-	OutcomeSuperseded      ReleaseOutcome = "SUPERSEDED"       // its worker got another token
-	OutcomeNotOwner        ReleaseOutcome = "NOT_OWNER"        // unknown token, spool held
-	OutcomeNotHeld         ReleaseOutcome = "NOT_HELD"         // unknown token, spool free
-)
-
-// Released reports whether the token's lock is released, by this call or by an
-// earlier one.
-func (o ReleaseOutcome) Released() bool {
-	return o == OutcomeReleased || o == OutcomeAlreadyReleased
+func checkVersion(v Version) error {
+	if 0 <= v && v <= MaxVersion {
+		return nil
+	}
+	return bounded(FieldExpectedVersion, ReasonOutOfRange, fmt.Sprintf("must be 0 to %d", MaxVersion), 0, int64(MaxVersion))
 }

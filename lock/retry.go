@@ -91,3 +91,11 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Co
 	}
 	return all
 }
+
+// tryOne is [try] for an operation that the store does for one spool at a time.
+func tryOne[C, T any](ctx context.Context, s *Service, cmd C, op func(context.Context, C) (T, error)) Result[T] {
+	return try(ctx, s, []C{cmd}, func(ctx context.Context, cmds []C) []Result[T] {
+		value, err := op(ctx, cmds[0])
+		return []Result[T]{{Value: value, Err: err}}
+	})[0].Result
+}

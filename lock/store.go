@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"time"
 )
 
 // Store keeps the locks. It is handed several commands at once, each of them about
@@ -63,64 +62,4 @@ type Store interface {
 	// History answers what happened to a spool, newest first, at most
 	// [MaxEvents] events.
 	History(ctx context.Context, tag Tag) ([]Event, error)
-}
-
-// Result is what became of one of several commands. Value is meaningless where
-// Err is not nil.
-type Result[T any] struct {
-	Value T
-	Err   error
-}
-
-// TakeCommand asks a [Store] for a lock.
-type TakeCommand struct {
-	Tag      Tag
-	Owner    Worker
-	Note     string
-	TTL      time.Duration
-	Token    Token
-	Expected *Version    // nil: whatever the version
-	Limit    *LimitError // not nil: the owner gets no further lock, only one that the token has
-}
-
-// ReleaseCommand asks a [Store] to end a lock.
-type ReleaseCommand struct {
-	Tag   Tag
-	Token Token
-	ID    RequestID // the same for each attempt at the same release
-
-	// Bar remembers the token as released even where it is not known, so that a
-	// take which the store has yet to execute cannot come into force.
-	Bar bool
-}
-
-// ExtendCommand asks a [Store] to move the expiry of a lock.
-type ExtendCommand struct {
-	Tag    Tag
-	Token  Token
-	By     time.Duration
-	MaxTTL time.Duration
-	ID     RequestID // the same for each attempt at the same extension
-}
-
-// ResumeCommand asks a [Store] for another token.
-type ResumeCommand struct {
-	Tag    Tag
-	Worker WorkerID
-	Token  Token
-}
-
-// ForceReleaseCommand asks a [Store] to end a lock.
-type ForceReleaseCommand struct {
-	Tag      Tag
-	Expected Version
-	Actor    WorkerID
-	Reason   string
-	ID       RequestID // the same for each attempt at the same forced release
-}
-
-// CheckCommand asks a [Store] about a token.
-type CheckCommand struct {
-	Tag   Tag
-	Token Token
 }

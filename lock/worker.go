@@ -8,6 +8,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// Worker is a person who works on spools.
+type Worker struct {
+	ID WorkerID
+
+	// Name is what people call the worker. It is empty where the lock was
+	// written by a program that stores no name.
+	Name string
+}
+
 // WorkerID identifies a worker. One that [ParseWorkerID] made has 1 to 64 of the
 // characters A-Z a-z 0-9 . _ -; one that was read from another program's lock
 // may have any.

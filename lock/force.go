@@ -2,60 +2,8 @@ package lock
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 )
-
-// What is done on the authority of who the caller is, and not of a token.
-
-// ResumeRequest is a request for another token, as the client wrote it.
-type ResumeRequest struct {
-	Tag string
-
-	// RequestID is nil where the client will not send the request again.
-	RequestID *string
-}
-
-// Resume gives the caller's own lock another token, and another version; its expiry
-// stays. The token that held it until then is dead. A request that was sent before
-// with the same id gets the same token again.
-//
-// It returns [ErrUnauthenticated] if it is not known who the caller is;
-// *OccupiedError if the lock is not the caller's, or was not taken through this
-// package; *ExpiredError if nobody holds the spool, or if the lock that this request
-// got before has ended; *RateLimitedError; *InvalidError; or *UnavailableError.
-func (s *Service) Resume(ctx context.Context, req ResumeRequest) (Taken, error) {
-	cmd, err := s.resumeCommand(ctx, req)
-	result := Result[Taken]{Err: err}
-	if err == nil {
-		result = tryOne(ctx, s, cmd, s.store.Resume)
-	}
-	s.audit(ctx, actionResume, cmd.Tag, result.Err,
-		slog.String("worker", string(cmd.Worker)), slog.Int64("version", int64(result.Value.Lock.Version)),
-		slog.Bool("replayed", result.Value.Replayed))
-	return result.Value, result.Err
-}
-
-func (s *Service) resumeCommand(ctx context.Context, req ResumeRequest) (cmd ResumeCommand, err error) {
-	if err = s.config.Admit(ctx); err != nil {
-		return cmd, err
-	}
-	tag, invalid := s.config.Tags.Parse(req.Tag)
-	caller, _ := CallerOf(ctx)
-	cmd.Tag, cmd.Worker = tag, caller.Worker.ID
-	if !caller.Known() {
-		return cmd, ErrUnauthenticated
-	}
-	if invalid != nil {
-		return cmd, invalid
-	}
-	id, err := requestID(req.RequestID)
-	if err != nil {
-		return cmd, err
-	}
-	cmd.Token = NewToken(cmd.Worker, id)
-	return cmd, nil
-}
 
 // ForceReleaseRequest is a request to end somebody's lock, as the client wrote it.
 type ForceReleaseRequest struct {
@@ -77,6 +25,15 @@ type Forced struct {
 	// Replayed says that this very request had ended the lock before, by whomever and for
 	// whichever reason it was sent then.
 	Replayed bool
+}
+
+// ForceReleaseCommand asks a [Store] to end a lock.
+type ForceReleaseCommand struct {
+	Tag      Tag
+	Expected Version
+	Actor    WorkerID
+	Reason   string
+	ID       RequestID // the same for each attempt at the same forced release
 }
 
 // ForceRelease ends a lock whoever holds it, another program's too. Caller and reason
@@ -126,28 +83,4 @@ func (s *Service) forceReleaseCommand(ctx context.Context, req ForceReleaseReque
 	}
 	cmd.ID, err = requestID(req.RequestID)
 	return cmd, err
-}
-
-// Checked is the answer to a check.
-type Checked struct {
-	Valid bool // the token holds the spool
-	Spool Spool
-}
-
-// Check answers whether the token holds the spool at the time of the call, whoever
-// asks. It returns *InvalidError or *UnavailableError.
-func (s *Service) Check(ctx context.Context, tag, token string) (Checked, error) {
-	parsedTag, parsedToken, err := s.holding(Caller{}, tag, token)
-	if err != nil {
-		return Checked{}, err
-	}
-	result := notApplied(tryOne(ctx, s, CheckCommand{Tag: parsedTag, Token: parsedToken}, s.store.Check))
-	return result.Value, result.Err
-}
-
-func checkVersion(v Version) error {
-	if 0 <= v && v <= MaxVersion {
-		return nil
-	}
-	return bounded(FieldExpectedVersion, ReasonOutOfRange, fmt.Sprintf("must be 0 to %d", MaxVersion), 0, int64(MaxVersion))
 }

@@ -1,0 +1,141 @@
+package lock
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// TakeRequest is a request to take a spool, as the client wrote it.
+type TakeRequest struct {
+	Tag string
+
+	// WorkerID and WorkerName are for whom; empty: the caller, as [CallerOf] has it.
+	WorkerID, WorkerName string
+
+	Note string // empty: none
+
+	// TTL is nil for the default; otherwise 1 s … MaxTTL.
+	TTL *time.Duration
+
+	// ExpectedVersion is nil to take the spool whatever its version.
+	ExpectedVersion *Version
+
+	// RequestID is nil where the client will not send the request again.
+	RequestID *string
+}
+
+// Taken is the answer to a take.
+type Taken struct {
+	Lock  Lock
+	Token Token
+
+	// Replayed says that this very request, with the client's request id, had taken
+	// the spool before: an earlier sending of it, or an attempt of this one whose
+	// answer was lost.
+	Replayed bool
+}
+
+// TakeCommand asks a [Store] for a lock.
+type TakeCommand struct {
+	Tag      Tag
+	Owner    Worker
+	Note     string
+	TTL      time.Duration
+	Token    Token
+	Expected *Version    // nil: whatever the version
+	Limit    *LimitError // not nil: the owner gets no further lock, only one that the token has
+}
+
+// Take occupies a free spool for the worker.
+//
+// It returns *OccupiedError if anybody holds the spool, the same worker
+// included; *VersionConflictError if the spool is free and its version is not
+// the expected one; *ExpiredError if the lock that this request took before has
+// ended; *ForbiddenError if the caller may not act as the worker; *LimitError if the
+// spool is free, and the worker has as many locks as it may have; *RateLimitedError;
+// *InvalidError; or *UnavailableError. A request that was sent before with the same id
+// and worker gets its lock again, whatever else it says.
+func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
+	return one(s.takeAll(ctx, []TakeRequest{req}))
+}
+
+// TakeAll takes each of 1 to 50 spools on its own: the results are those of
+// [Service.Take], in the order of the requests. It returns *InvalidError for
+// [FieldItems], and takes nothing, where there are none, too many, or a tag twice.
+func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Taken], error) {
+	if err := checkBatch(s, FieldItems, reqs, func(r TakeRequest) string { return r.Tag }); err != nil {
+		return nil, err
+	}
+	return s.takeAll(ctx, reqs), nil
+}
+
+func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
+	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, admitted(ctx, s, s.takeCommand))
+	for _, at := range cmds.places {
+		cmd := &cmds.all[at]
+		limit, end := s.holdings.begin(cmd.Owner.ID, cmd.Tag)
+		cmd.Limit = limit
+		defer end()
+	}
+	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Take) {
+		at := cmds.places[i]
+		results[at] = s.settle(ctx, reqs[at], cmds.all[at], tried)
+	}
+	for i, result := range results {
+		s.audit(ctx, actionTake, cmds.all[i].Tag, result.Err,
+			slog.String("worker", string(cmds.all[i].Owner.ID)), slog.Int64("version", int64(result.Value.Lock.Version)),
+			slog.Bool("replayed", result.Value.Replayed))
+	}
+	return results
+}
+
+// settle makes the result of a take, and has taken back what nobody will be told of: a
+// lock whose token nobody knows, or one that is refused now and may yet be had.
+func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, tried tried[Taken]) Result[Taken] {
+	toBeSentAgain := req.RequestID != nil && IsUnavailable(tried.Err)
+	if req.RequestID == nil {
+		// Nobody but this call knows the token: what it replayed is an attempt of its
+		// own, and a lock that nobody will be told of must not stay.
+		tried.Value.Replayed = false
+		if tried.Err == nil && ctx.Err() != nil {
+			tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
+		}
+	}
+	// One that was to get no further lock cannot have got one.
+	if tried.lost && tried.Err != nil && !toBeSentAgain && cmd.Limit == nil {
+		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
+	}
+	return tried.Result
+}
+
+func (s *Service) takeCommand(caller Caller, req TakeRequest) (cmd TakeCommand, err error) {
+	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
+		return cmd, err
+	}
+	if cmd.Owner, err = caller.worker(req.WorkerID, req.WorkerName); err != nil {
+		return cmd, err
+	}
+	if cmd.Note, err = ParseNote(req.Note); err != nil {
+		return cmd, err
+	}
+	cmd.TTL = s.config.Limits.DefaultTTL
+	if req.TTL != nil {
+		cmd.TTL = *req.TTL
+	}
+	if err = s.checkDuration(FieldTTL, cmd.TTL); err != nil {
+		return cmd, err
+	}
+	cmd.Expected = req.ExpectedVersion
+	if v := req.ExpectedVersion; v != nil {
+		if err = checkVersion(*v); err != nil {
+			return cmd, err
+		}
+	}
+	id, err := requestID(req.RequestID)
+	if err != nil {
+		return cmd, err
+	}
+	cmd.Token = NewToken(cmd.Owner.ID, id)
+	return cmd, nil
+}
