@@ -39,56 +39,6 @@ var (
 	boss = lock.Caller{Worker: lock.Worker{ID: "boss", Name: "The boss"}, Role: lock.RoleAdmin}
 )
 
-// What a take says of the worker, and whom it is for.
-func TestTakeIsForWhomTheCallerMayActAs(t *testing.T) {
-	t.Parallel()
-	service, _ := open(t, redistest.Start(t).URL, config())
-	forbidden, invalid := &lock.ForbiddenError{}, &lock.InvalidError{}
-	for name, test := range map[string]struct {
-		caller   lock.Caller
-		id, name string
-		want     lock.Worker
-		err      any
-	}{
-		"a worker says nothing":                 {caller: ana, want: ana.Worker},
-		"a worker says who it is":               {caller: ana, id: "93", name: "MR(93)", want: ana.Worker},
-		"a worker says its id":                  {caller: ana, id: "93", want: ana.Worker},
-		"a worker says its name":                {caller: ana, name: "MR(93)", want: ana.Worker},
-		"a worker by another name":              {caller: ana, id: "93", name: "Luis", err: &forbidden},
-		"a worker as another":                   {caller: ana, id: "94", name: "Luis", err: &forbidden},
-		"a worker as one whose id goes on":      {caller: ana, id: "93.1", name: "Luis", err: &forbidden},
-		"a worker as nobody":                    {caller: ana, id: "9 3", err: &invalid},
-		"a partner says nothing":                {caller: acme, want: acme.Worker},
-		"a partner for its worker":              {caller: acme, id: "acme.7", name: "Seven", want: lock.Worker{ID: "acme.7", Name: "Seven"}},
-		"a partner for its worker without name": {caller: acme, id: "acme.7", err: &invalid},
-		"a partner for another's":               {caller: acme, id: "acme2.7", name: "Seven", err: &forbidden},
-		"a partner for one like its own":        {caller: acme, id: "acme7", name: "Seven", err: &forbidden},
-		"an administrator for another":          {caller: boss, id: "93", name: "MR(93)", want: ana.Worker},
-		"an administrator says nothing":         {caller: boss, want: boss.Worker},
-		"nobody knows who":                      {id: "93", name: "MR(93)", want: ana.Worker},
-		"nobody knows who, and says nothing":    {err: &invalid},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ctx := lock.WithCaller(newContext(t), test.caller)
-			tag := "MK-" + uuid.NewString()
-			taken, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: test.id, WorkerName: test.name})
-			if test.err != nil {
-				if !errors.As(err, test.err) {
-					t.Fatalf("error is %v", err)
-				}
-				if spool, err := service.Spool(ctx, tag); err != nil || spool.Lock != nil {
-					t.Fatalf("spool is %+v, %v", spool, err)
-				}
-				return
-			}
-			if err != nil || taken.Lock.Owner != test.want {
-				t.Fatalf("taken for %+v, %v; want %+v", taken.Lock.Owner, err, test.want)
-			}
-		})
-	}
-}
-
 // A token is of no use under another identity than the one it was taken under.
 func TestStolenToken(t *testing.T) {
 	t.Parallel()

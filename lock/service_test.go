@@ -65,69 +65,6 @@ func takeRequest() lock.TakeRequest {
 
 func ptr[T any](v T) *T { return &v }
 
-func TestTakeDefaults(t *testing.T) {
-	t.Parallel()
-	ctx := newContext(t)
-	service, _ := open(t, repository.EmbeddedURL, config())
-	request := takeRequest()
-	taken, err := service.Take(ctx, request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasPrefix(taken.Token.Reveal(), "93:") || taken.Replayed {
-		t.Fatalf("taken is %+v", taken)
-	}
-	if _, err := lock.ParseRequestID(taken.Token.Reveal()[len("93:"):]); err != nil {
-		t.Fatalf("the token's second half is no UUID v4: %v", err)
-	}
-	if ttl := taken.Lock.ExpiresAt.Sub(taken.Lock.AcquiredAt); ttl != time.Hour {
-		t.Fatalf("time to live is %v, want the default of an hour", ttl)
-	}
-	if taken.Lock.Owner != (lock.Worker{ID: "93", Name: "MR(93)"}) || taken.Lock.Note != "weld 3" {
-		t.Fatalf("lock is %+v", taken.Lock)
-	}
-}
-
-func TestRequestSentAgain(t *testing.T) {
-	t.Parallel()
-	ctx := newContext(t)
-	service, _ := open(t, repository.EmbeddedURL, config())
-	request := takeRequest()
-	request.RequestID = ptr(uuid.NewString())
-	first, err := service.Take(ctx, request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "93:" + *request.RequestID; first.Token.Reveal() != want || first.Replayed {
-		t.Fatalf("first answer is %+v", first)
-	}
-
-	again := request
-	again.TTL, again.Note, again.ExpectedVersion = ptr(time.Minute), "other", ptr(lock.Version(1))
-	second, err := service.Take(ctx, again)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !second.Replayed || second.Token.Reveal() != first.Token.Reveal() || second.Lock.ExpiresAt != first.Lock.ExpiresAt {
-		t.Fatalf("second answer is %+v", second)
-	}
-
-	other := request
-	other.WorkerID = "94"
-	var occupied *lock.OccupiedError
-	if _, err := service.Take(ctx, other); !errors.As(err, &occupied) || occupied.Lock.Owner.ID != "93" {
-		t.Fatalf("another worker with the same request id got %v", err)
-	}
-
-	if _, err := service.Release(ctx, lock.ReleaseRequest{Tag: request.Tag, Token: first.Token.Reveal()}); err != nil {
-		t.Fatal(err)
-	}
-	var expired *lock.ExpiredError
-	if _, err := service.Take(ctx, request); !errors.As(err, &expired) || expired.Cause != lock.EndReleased {
-		t.Fatalf("a spent request got %v", err)
-	}
-}
-
 func TestUpperCaseFindsTheSameSpool(t *testing.T) {
 	t.Parallel()
 	ctx := newContext(t)
@@ -236,4 +173,44 @@ func ExampleService() {
 	// MR(93) [token] <nil>
 	// true MR(93)
 	// RELEASED true <nil>
+}
+
+// What is not let through is not even looked at, each item of several for itself;
+// questions always are.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	config := config()
+	let := 3
+	limited := &lock.RateLimitedError{Reason: lock.ReasonAddress}
+	config.Admit = func(context.Context) error {
+		if let--; let < 0 {
+			return limited
+		}
+		return nil
+	}
+	service, _ := open(t, redistest.Start(t).URL, config)
+	ctx := lock.WithCaller(newContext(t), boss)
+	results, err := service.TakeAll(ctx, []lock.TakeRequest{{Tag: "MK-1"}, {Tag: "{}"}, {Tag: "MK-2"}, {Tag: "MK-3"}, {Tag: "{}}"}})
+	if err != nil || results[0].Err != nil || !errors.As(results[1].Err, new(*lock.InvalidError)) || results[2].Err != nil ||
+		!errors.Is(results[3].Err, limited) || !errors.Is(results[4].Err, limited) {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	token := results[0].Value.Token.Reveal()
+	for name, change := range map[string]func() error{
+		"take": func() error { _, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-3"}); return err },
+		"release": func() error {
+			_, err := service.Release(ctx, lock.ReleaseRequest{Tag: "MK-1", Token: token})
+			return err
+		},
+		"extend": func() error { _, err := service.Extend(ctx, lock.ExtendRequest{Tag: "MK-1", Token: token}); return err },
+		"resume": func() error { _, err := service.Resume(ctx, lock.ResumeRequest{Tag: "MK-1"}); return err },
+		"force":  func() error { _, err := service.ForceRelease(ctx, lock.ForceReleaseRequest{Tag: "MK-1"}); return err },
+	} {
+		if err := change(); !errors.Is(err, limited) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if spools, err := service.Spools(ctx, []string{"MK-1", "MK-2", "MK-3"}); err != nil || spools[0].Value.Lock == nil || spools[1].Value.Lock == nil || spools[2].Value.Lock != nil {
+		t.Errorf("%+v, %v", spools, err)
+	}
 }
