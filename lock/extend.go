@@ -37,7 +37,7 @@ type ExtendCommand struct {
 // pass MaxTTL (Max then says how many seconds are still allowed) or the lock
 // never lapses; *RateLimitedError; or *UnavailableError.
 func (s *Service) Extend(ctx context.Context, req ExtendRequest) (Lock, error) {
-	return one(s.extendAll(ctx, []ExtendRequest{req}))
+	return single(s.extendAll(ctx, []ExtendRequest{req}))
 }
 
 // ExtendAll extends each of 1 to 50 locks on its own: the results are those of
@@ -52,19 +52,21 @@ func (s *Service) ExtendAll(ctx context.Context, reqs []ExtendRequest) ([]Result
 }
 
 func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[Lock] {
-	cmds, results := parseAll[ExtendRequest, ExtendCommand, Lock](ctx, reqs, admitted(ctx, s, s.extendCommand))
-	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Extend) {
-		results[cmds.places[i]] = tried.Result
-	}
+	cmds, results := parseBatch[Lock](ctx, reqs, s.extendCommand)
+	try(ctx, s, cmds, results, s.store.Extend)
 	for i, result := range results {
-		s.audit(ctx, actionExtend, cmds.all[i].Tag, result.Err,
-			namedBy(cmds.all[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
+		s.audit(ctx, actionExtend, cmds[i].Tag, result.Err,
+			namedBy(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
 			slog.Time("expires", result.Value.ExpiresAt))
 	}
 	return results
 }
 
-func (s *Service) extendCommand(caller Caller, req ExtendRequest) (cmd ExtendCommand, err error) {
+func (s *Service) extendCommand(ctx context.Context, req ExtendRequest) (cmd ExtendCommand, err error) {
+	caller, err := s.admit(ctx)
+	if err != nil {
+		return cmd, err
+	}
 	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}

@@ -61,11 +61,11 @@ func (s *Service) ForceRelease(ctx context.Context, req ForceReleaseRequest) (Fo
 }
 
 func (s *Service) forceReleaseCommand(ctx context.Context, req ForceReleaseRequest) (cmd ForceReleaseCommand, err error) {
-	if err = s.config.Admit(ctx); err != nil {
+	caller, err := s.admit(ctx)
+	if err != nil {
 		return cmd, err
 	}
 	tag, invalid := s.config.Tags.Parse(req.Tag)
-	caller, _ := CallerOf(ctx)
 	cmd.Tag, cmd.Actor, cmd.Expected = tag, caller.Worker.ID, req.ExpectedVersion
 	switch {
 	case !caller.Known():

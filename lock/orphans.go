@@ -137,6 +137,6 @@ func (o *orphans) try(orphan orphan) (ReleaseOutcome, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
 	defer cancel()
-	released, err := one(o.store.Release(ctx, []ReleaseCommand{{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true}}))
+	released, err := single(o.store.Release(ctx, []ReleaseCommand{{Tag: orphan.tag, Token: orphan.token, ID: id, Bar: true}}))
 	return released.Outcome, err
 }

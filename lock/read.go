@@ -8,7 +8,7 @@ import (
 // Spool answers a spool as it stands at the time of the call. It returns
 // *InvalidError or *UnavailableError.
 func (s *Service) Spool(ctx context.Context, tag string) (Spool, error) {
-	return one(s.spools(ctx, []string{tag}, s.config.Tags.Parse))
+	return single(s.spools(ctx, []string{tag}, s.config.Tags.Parse))
 }
 
 // Spools answers each of 1 to 50 spools as it stands at the time of the call: the
@@ -22,9 +22,10 @@ func (s *Service) Spools(ctx context.Context, tags []string) ([]Result[Spool], e
 }
 
 func (s *Service) spools(ctx context.Context, tags []string, parse func(string) (Tag, error)) []Result[Spool] {
-	parsed, results := parseAll[string, Tag, Spool](ctx, tags, func(_ Caller, tag string) (Tag, error) { return parse(tag) })
-	for i, tried := range try(ctx, s, parsed.parsed(), s.store.Read) {
-		results[parsed.places[i]] = notApplied(tried.Result)
+	parsed, results := parseBatch[Spool](ctx, tags, func(_ context.Context, tag string) (Tag, error) { return parse(tag) })
+	try(ctx, s, parsed, results, s.store.Read)
+	for i := range results {
+		results[i] = notApplied(results[i])
 	}
 	return results
 }

@@ -55,7 +55,7 @@ type ReleaseCommand struct {
 // It returns *ForbiddenError if the caller may not act as the worker whom the token
 // names; *RateLimitedError; *InvalidError; or *UnavailableError.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (Released, error) {
-	return one(s.releaseAll(ctx, []ReleaseRequest{req}))
+	return single(s.releaseAll(ctx, []ReleaseRequest{req}))
 }
 
 // ReleaseAll releases each of 1 to 50 spools on its own: the results are those of
@@ -70,21 +70,23 @@ func (s *Service) ReleaseAll(ctx context.Context, reqs []ReleaseRequest) ([]Resu
 }
 
 func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Result[Released] {
-	cmds, results := parseAll[ReleaseRequest, ReleaseCommand, Released](ctx, reqs, admitted(ctx, s, s.releaseCommand))
-	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Release) {
-		results[cmds.places[i]] = tried.Result
-	}
+	cmds, results := parseBatch[Released](ctx, reqs, s.releaseCommand)
+	try(ctx, s, cmds, results, s.store.Release)
 	for i, result := range results {
 		if result.Err == nil && result.Value.Outcome != OutcomeReleased {
 			continue
 		}
-		s.audit(ctx, actionRelease, cmds.all[i].Tag, result.Err,
-			namedBy(cmds.all[i].Token, result.Err), slog.Int64("version", int64(result.Value.Spool.Version)))
+		s.audit(ctx, actionRelease, cmds[i].Tag, result.Err,
+			namedBy(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Spool.Version)))
 	}
 	return results
 }
 
-func (s *Service) releaseCommand(caller Caller, req ReleaseRequest) (cmd ReleaseCommand, err error) {
+func (s *Service) releaseCommand(ctx context.Context, req ReleaseRequest) (cmd ReleaseCommand, err error) {
+	caller, err := s.admit(ctx)
+	if err != nil {
+		return cmd, err
+	}
 	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}

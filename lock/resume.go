@@ -41,11 +41,11 @@ func (s *Service) Resume(ctx context.Context, req ResumeRequest) (Taken, error) 
 }
 
 func (s *Service) resumeCommand(ctx context.Context, req ResumeRequest) (cmd ResumeCommand, err error) {
-	if err = s.config.Admit(ctx); err != nil {
+	caller, err := s.admit(ctx)
+	if err != nil {
 		return cmd, err
 	}
 	tag, invalid := s.config.Tags.Parse(req.Tag)
-	caller, _ := CallerOf(ctx)
 	cmd.Tag, cmd.Worker = tag, caller.Worker.ID
 	if !caller.Known() {
 		return cmd, ErrUnauthenticated

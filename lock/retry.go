@@ -17,31 +17,32 @@ const (
 	maxJitter  = 25 * time.Millisecond
 )
 
-// tried is what became of a command after all attempts at it.
-type tried[T any] struct {
-	Result[T]
-
-	// lost says that some attempt may have been applied, or may yet be, without its
-	// answer having been seen; the answer that was seen in the end is as good as any.
-	lost bool
-}
-
-// try runs an operation on several commands: attempts of op until each command is
-// answered, at most Config.Attempts of them, within Config.Timeout and ctx's own
-// deadline. Each attempt gets an equal share of the time that is left, so that one
-// silent connection does not use up all of it.
+// try runs an operation on the commands whose results have no error yet, and fills
+// their results in: attempts of op until each command is answered, at most
+// Config.Attempts of them, within Config.Timeout and ctx's own deadline. Each attempt
+// gets an equal share of the time that is left, so that one silent connection does not
+// use up all of it.
 //
 // Only what failed with an *UnavailableError is tried again. Where it stays at
 // that, its outcome covers all attempts.
-func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Context, []C) []Result[T]) []tried[T] {
+//
+// Of each command, lost says that some attempt may have been applied, or may yet be,
+// without its answer having been seen. The answer that was seen in the end is as good
+// as any.
+func try[C, T any](ctx context.Context, s *Service, cmds []C, results []Result[T], op func(context.Context, []C) []Result[T]) (lost []bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
-	all := make([]tried[T], len(cmds))
-	pending := make([]int, len(cmds)) // what has no answer yet
-	for i := range pending {
-		pending[i] = i
+	lost = make([]bool, len(cmds))
+	var pending []int // what has no answer yet
+	for i, result := range results {
+		if result.Err == nil {
+			pending = append(pending, i)
+		}
+	}
+	if len(pending) == 0 {
+		return lost
 	}
 	left := s.config.Attempts
 	err := retry.Do(func() error {
@@ -60,10 +61,10 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Co
 		var last *UnavailableError
 		for n, result := range op(ctx, batch) {
 			i := attempted[n]
-			all[i].Result = result
+			results[i] = result
 			if errors.As(result.Err, &last) {
 				pending = append(pending, i)
-				all[i].lost = all[i].lost || last.Outcome == OutcomeUnknown
+				lost[i] = lost[i] || last.Outcome == OutcomeUnknown
 			}
 		}
 		if len(pending) == 0 {
@@ -81,21 +82,23 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, op func(context.Co
 	)
 	for _, i := range pending {
 		failed := &UnavailableError{Outcome: NotApplied, Err: err} // the caller was gone before the first attempt
-		if last := (*UnavailableError)(nil); errors.As(all[i].Err, &last) {
+		if last := (*UnavailableError)(nil); errors.As(results[i].Err, &last) {
 			failed.Err = last.Err
 		}
-		if all[i].lost {
+		if lost[i] {
 			failed.Outcome = OutcomeUnknown
 		}
-		all[i].Err = failed
+		results[i].Err = failed
 	}
-	return all
+	return lost
 }
 
 // tryOne is [try] for an operation that the store does for one spool at a time.
 func tryOne[C, T any](ctx context.Context, s *Service, cmd C, op func(context.Context, C) (T, error)) Result[T] {
-	return try(ctx, s, []C{cmd}, func(ctx context.Context, cmds []C) []Result[T] {
+	results := make([]Result[T], 1)
+	try(ctx, s, []C{cmd}, results, func(ctx context.Context, cmds []C) []Result[T] {
 		value, err := op(ctx, cmds[0])
 		return []Result[T]{{Value: value, Err: err}}
-	})[0].Result
+	})
+	return results[0]
 }

@@ -90,6 +90,12 @@ func (s *Service) Limits() Limits { return s.config.Limits }
 // Tags is what makes the tags.
 func (s *Service) Tags() TagParser { return s.config.Tags }
 
+// admit returns the caller, whose change is let through, or why it is not.
+func (s *Service) admit(ctx context.Context) (Caller, error) {
+	caller, _ := CallerOf(ctx)
+	return caller, s.config.Admit(ctx)
+}
+
 // holding parses what a holder shows. A token is of no use to another worker than the
 // one it names; one that names nobody is another program's, and of use to whoever has it.
 func (s *Service) holding(caller Caller, tag, token string) (Tag, Token, error) {

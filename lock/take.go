@@ -57,7 +57,7 @@ type TakeCommand struct {
 // *InvalidError; or *UnavailableError. A request that was sent before with the same id
 // and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
-	return one(s.takeAll(ctx, []TakeRequest{req}))
+	return single(s.takeAll(ctx, []TakeRequest{req}))
 }
 
 // TakeAll takes each of 1 to 50 spools on its own: the results are those of
@@ -71,45 +71,53 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 }
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
-	cmds, results := parseAll[TakeRequest, TakeCommand, Taken](ctx, reqs, admitted(ctx, s, s.takeCommand))
-	for _, at := range cmds.places {
-		cmd := &cmds.all[at]
+	cmds, results := parseBatch[Taken](ctx, reqs, s.takeCommand)
+	for i := range cmds {
+		if results[i].Err != nil {
+			continue
+		}
+		cmd := &cmds[i]
 		limit, end := s.holdings.begin(cmd.Owner.ID, cmd.Tag)
 		cmd.Limit = limit
 		defer end()
 	}
-	for i, tried := range try(ctx, s, cmds.parsed(), s.store.Take) {
-		at := cmds.places[i]
-		results[at] = s.settle(ctx, reqs[at], cmds.all[at], tried)
+	lost := try(ctx, s, cmds, results, s.store.Take)
+	for i := range results {
+		results[i] = s.settle(ctx, reqs[i], cmds[i], results[i], lost[i])
 	}
 	for i, result := range results {
-		s.audit(ctx, actionTake, cmds.all[i].Tag, result.Err,
-			slog.String("worker", string(cmds.all[i].Owner.ID)), slog.Int64("version", int64(result.Value.Lock.Version)),
+		s.audit(ctx, actionTake, cmds[i].Tag, result.Err,
+			slog.String("worker", string(cmds[i].Owner.ID)), slog.Int64("version", int64(result.Value.Lock.Version)),
 			slog.Bool("replayed", result.Value.Replayed))
 	}
 	return results
 }
 
-// settle makes the result of a take, and has taken back what nobody will be told of: a
-// lock whose token nobody knows, or one that is refused now and may yet be had.
-func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, tried tried[Taken]) Result[Taken] {
-	toBeSentAgain := req.RequestID != nil && IsUnavailable(tried.Err)
+// settle makes the result of a take of what became of its attempts, lost as [try] says.
+// A lock that may exist without a caller who knows its token is taken back, and so is
+// one of a take that is refused in the end.
+func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, result Result[Taken], lost bool) Result[Taken] {
+	toBeSentAgain := req.RequestID != nil && IsUnavailable(result.Err)
 	if req.RequestID == nil {
-		// Nobody but this call knows the token: what it replayed is an attempt of its
-		// own, and a lock that nobody will be told of must not stay.
-		tried.Value.Replayed = false
-		if tried.Err == nil && ctx.Err() != nil {
-			tried.lost, tried.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
+		// Only this call knows the token: what it replayed is an attempt of its own, and a
+		// lock that no caller is told of must not stay.
+		result.Value.Replayed = false
+		if result.Err == nil && ctx.Err() != nil {
+			lost, result.Err = true, &UnavailableError{Outcome: OutcomeUnknown, Err: context.Cause(ctx)}
 		}
 	}
 	// One that was to get no further lock cannot have got one.
-	if tried.lost && tried.Err != nil && !toBeSentAgain && cmd.Limit == nil {
+	if lost && result.Err != nil && !toBeSentAgain && cmd.Limit == nil {
 		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
-	return tried.Result
+	return result
 }
 
-func (s *Service) takeCommand(caller Caller, req TakeRequest) (cmd TakeCommand, err error) {
+func (s *Service) takeCommand(ctx context.Context, req TakeRequest) (cmd TakeCommand, err error) {
+	caller, err := s.admit(ctx)
+	if err != nil {
+		return cmd, err
+	}
 	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
 		return cmd, err
 	}
