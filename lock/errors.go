@@ -73,6 +73,10 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("the worker holds %d spools, of %d that one may hold", e.Held, e.Limit)
 }
 
+// ErrAtLimit is how a [Store] refuses a take of a worker who is at the limit. [Service]
+// answers *LimitError instead, as it knows how many locks the worker has.
+var ErrAtLimit = errors.New("the worker gets no further lock")
+
 // RateLimitedError says that a caller has asked for too many changes. Nothing was
 // changed.
 type RateLimitedError struct {

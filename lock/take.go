@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -43,8 +44,8 @@ type TakeCommand struct {
 	Note     string
 	TTL      time.Duration
 	Token    Token
-	Expected *Version    // nil: whatever the version
-	Limit    *LimitError // not nil: the owner gets no further lock, only one that the token has
+	Expected *Version // nil: whatever the version
+	AtLimit  bool     // the owner gets no further lock, only one that the token has
 }
 
 // Take occupies a free spool for the worker.
@@ -72,17 +73,21 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
 	cmds, results := parseBatch[Taken](ctx, reqs, s.takeCommand)
+	limits := make([]*LimitError, len(cmds))
 	for i := range cmds {
 		if results[i].Err != nil {
 			continue
 		}
 		cmd := &cmds[i]
 		limit, end := s.holdings.begin(cmd.Owner.ID, cmd.Tag)
-		cmd.Limit = limit
+		limits[i], cmd.AtLimit = limit, limit != nil
 		defer end()
 	}
 	lost := try(ctx, s, cmds, results, s.store.Take)
 	for i := range results {
+		if errors.Is(results[i].Err, ErrAtLimit) {
+			results[i].Err = limits[i]
+		}
 		results[i] = s.settle(ctx, reqs[i], cmds[i], results[i], lost[i])
 	}
 	for i, result := range results {
@@ -107,7 +112,7 @@ func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, 
 		}
 	}
 	// One that was to get no further lock cannot have got one.
-	if lost && result.Err != nil && !toBeSentAgain && cmd.Limit == nil {
+	if lost && result.Err != nil && !toBeSentAgain && !cmd.AtLimit {
 		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
 	}
 	return result

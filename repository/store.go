@@ -53,7 +53,7 @@ func takeCall(cmd lock.TakeCommand) (lock.Tag, []any) {
 	if cmd.Expected != nil {
 		expected = int64(*cmd.Expected)
 	}
-	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected, flag(cmd.Limit != nil)}
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected, flag(cmd.AtLimit)}
 }
 
 func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {
@@ -64,8 +64,8 @@ func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {
 		return lock.Taken{}, &lock.VersionConflictError{
 			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: answer.spool.Version,
 		}
-	case answer.decision == "LIMIT" && cmd.Limit != nil:
-		return lock.Taken{}, cmd.Limit
+	case answer.decision == "LIMIT" && cmd.AtLimit:
+		return lock.Taken{}, lock.ErrAtLimit
 	case answer.spool.Lock == nil:
 		return lock.Taken{}, answer.unexpected()
 	case answer.decision == "OCCUPIED":

@@ -278,10 +278,9 @@ func replay(t *testing.T, b *bench) {
 }
 
 func atLimit(t *testing.T, b *bench) {
-	limit := &lock.LimitError{Limit: 1, Held: 1}
 	cmd := b.command()
 	taken := b.take(cmd)
-	cmd.Limit = limit
+	cmd.AtLimit = true
 	again, replayed, err := b.store.Take(b.ctx, cmd)
 	must(t, err)
 	if !replayed {
@@ -289,13 +288,13 @@ func atLimit(t *testing.T, b *bench) {
 	}
 	b.sameLock(again, taken)
 	another := b.command()
-	another.Limit = limit
+	another.AtLimit = true
 	_, _, err = b.store.Take(b.ctx, another)
 	_ = wantError[*lock.OccupiedError](t, err)
 	b.release(cmd.Token)
 	_, _, err = b.store.Take(b.ctx, cmd)
 	b.wantEnded(err, lock.EndReleased)
-	if _, _, err = b.store.Take(b.ctx, another); !errors.Is(err, limit) {
+	if _, _, err = b.store.Take(b.ctx, another); !errors.Is(err, lock.ErrAtLimit) {
 		t.Fatalf("error is %v", err)
 	}
 	if spool := b.read(); spool.Lock != nil {
