@@ -38,7 +38,7 @@ func newContext(t *testing.T) context.Context {
 // view that is kept.
 type process struct {
 	t     *testing.T
-	store locktest.One
+	store locktest.OneAtATime
 	redis *repository.Redis
 	view  *floor.View
 	log   *redistest.Log
@@ -79,7 +79,7 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 			t.Error(err)
 		}
 	})
-	return &process{t: t, store: locktest.One{Store: store}, redis: store, view: view, log: log}
+	return &process{t: t, store: locktest.OneAtATime{Store: store}, redis: store, view: view, log: log}
 }
 
 const seldom = time.Hour
@@ -482,7 +482,7 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close() //nolint:errcheck // the test is over
-	again, err := locktest.One{Store: store}.Extend(newContext(t), extension)
+	again, err := locktest.OneAtATime{Store: store}.Extend(newContext(t), extension)
 	if err != nil || !again.ExpiresAt.Equal(first.ExpiresAt) {
 		t.Fatalf("sent again, the extension is answered %v, %v, want %v", again.ExpiresAt, err, first.ExpiresAt)
 	}

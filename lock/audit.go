@@ -27,16 +27,17 @@ func (s *Service) Refuse(ctx context.Context, what string, required Role) error 
 		return err
 	}
 	err := ErrUnauthenticated
-	if caller, _ := CallerOf(ctx); caller.Known() {
+	if caller, _ := CallerOf(ctx); !caller.Anonymous() {
 		err = &ForbiddenError{Required: required}
 	}
 	s.audit(ctx, actionCall, "", err, slog.String("field", what))
 	return err
 }
 
-// namedBy is whom a token names, for the records. A token that nobody has looked up may be
-// anything: what is no worker id is left out, and so is a UUID, which may be the secret.
-func namedBy(token Token, err error) slog.Attr {
+// workerAttr is the worker that a token names, for the records. A token that was not looked
+// up may be anything: what is no worker id is left out, and so is a UUID, which may be the
+// secret.
+func workerAttr(token Token, err error) slog.Attr {
 	owner := string(OwnerOf(token.Reveal()))
 	_, invalid := ParseWorkerID(owner)
 	if _, secret := ParseRequestID(owner); invalid != nil || err != nil && secret == nil {

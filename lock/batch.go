@@ -32,7 +32,7 @@ func parseBatch[T, R, C any](ctx context.Context, reqs []R, parse func(context.C
 // another spool.
 func checkBatch[R any](s *Service, field Field, reqs []R, tag func(R) string) error {
 	if len(reqs) < 1 || len(reqs) > MaxBatch {
-		return bounded(field, ReasonOutOfRange, fmt.Sprintf("must be 1 to %d", MaxBatch), 1, MaxBatch)
+		return outsideBounds(field, ReasonOutOfRange, fmt.Sprintf("must be 1 to %d", MaxBatch), 1, MaxBatch)
 	}
 	seen := map[Tag]bool{}
 	for _, req := range reqs {

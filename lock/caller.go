@@ -11,17 +11,17 @@ import (
 type Role string
 
 // The roles. Each may do what the ones before it may; a partner does so for all
-// workers of its namespace, an administrator for everybody.
+// workers of its namespace, an administrator for every worker.
 const (
 	RoleViewer  Role = "VIEWER"  // asks who has what
 	RoleWorker  Role = "WORKER"  // takes spools, and what goes with it
-	RolePartner Role = "PARTNER" // acts for the workers whose ids begin with its own and a dot
-	RoleAdmin   Role = "ADMIN"   // ends anybody's lock
+	RolePartner Role = "PARTNER" // acts for each worker with an id that begins with its own and a dot
+	RoleAdmin   Role = "ADMIN"   // ends any lock
 )
 
 var roles = []Role{RoleViewer, RoleWorker, RolePartner, RoleAdmin}
 
-// Includes reports whether who has the role r may do what other may.
+// Includes reports whether a caller with the role r may do what other may.
 func (r Role) Includes(other Role) bool {
 	return slices.Contains(roles, other) && slices.Index(roles, r) >= slices.Index(roles, other)
 }
@@ -29,36 +29,35 @@ func (r Role) Includes(other Role) bool {
 // ParseRole reports false for what is no role.
 func ParseRole(s string) (Role, bool) { return Role(s), slices.Contains(roles, Role(s)) }
 
-// Caller is who asks for an operation, as far as that is known. Of the zero value
-// nothing is: it acts as whichever worker a request names, and can be given nothing
-// that is for its own worker alone.
+// Caller is who makes a request. The zero Caller is anonymous: it may act as any worker,
+// but cannot resume or force-release.
 type Caller struct {
-	// Worker is who the caller is. Without an id, nobody knows.
+	// Worker is who the caller is. Without an id, the caller is anonymous.
 	Worker Worker
 	Role   Role
 
-	// Address is from where they ask; zero: not known. It decides nothing of what they
-	// may do, but how much they may ask for.
+	// Address is where the request comes from; zero: not known. It decides nothing of
+	// what the caller may do, but how much.
 	Address netip.Addr
 }
 
-// Known reports whether it is known who the caller is.
-func (c Caller) Known() bool { return c.Worker.ID != "" }
+// Anonymous reports whether it is not known who the caller is.
+func (c Caller) Anonymous() bool { return c.Worker.ID == "" }
 
 // ActsAs reports whether the caller may do what the worker may.
 func (c Caller) ActsAs(worker WorkerID) bool {
 	switch {
-	case !c.Known(), c.Role == RoleAdmin, worker == c.Worker.ID:
+	case c.Anonymous(), c.Role == RoleAdmin, worker == c.Worker.ID:
 		return true
 	default:
 		return c.Role == RolePartner && strings.HasPrefix(string(worker), string(c.Worker.ID)+".")
 	}
 }
 
-// worker is whom a request of the caller is for. What the request leaves out is the
-// caller's own. It returns *InvalidError, or *ForbiddenError for another worker than
-// the caller may act as, and for another name than the caller has.
-func (c Caller) worker(id, name string) (w Worker, err error) {
+// resolveWorker returns the worker that a request of the caller is for. What the request
+// leaves out is the caller's own. It returns *InvalidError, or *ForbiddenError for another worker
+// than the caller may act as, and for another name than the caller has.
+func (c Caller) resolveWorker(id, name string) (w Worker, err error) {
 	if id == "" {
 		id = string(c.Worker.ID)
 	}
@@ -68,7 +67,7 @@ func (c Caller) worker(id, name string) (w Worker, err error) {
 	if !c.ActsAs(w.ID) {
 		return w, &ForbiddenError{Required: RoleAdmin}
 	}
-	own := c.Known() && w.ID == c.Worker.ID
+	own := !c.Anonymous() && w.ID == c.Worker.ID
 	if own && name == "" {
 		return c.Worker, nil
 	}

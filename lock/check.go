@@ -19,7 +19,7 @@ type CheckCommand struct {
 // Check answers whether the token holds the spool at the time of the call, whoever
 // asks. It returns *InvalidError or *UnavailableError.
 func (s *Service) Check(ctx context.Context, tag, token string) (Checked, error) {
-	parsedTag, parsedToken, err := s.holding(Caller{}, tag, token)
+	parsedTag, parsedToken, err := s.parseTagAndToken(Caller{}, tag, token)
 	if err != nil {
 		return Checked{}, err
 	}

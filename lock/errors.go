@@ -195,7 +195,7 @@ type ForbiddenError struct {
 
 func (e *ForbiddenError) Error() string { return "this needs the role " + string(e.Required) }
 
-func bounded(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
+func outsideBounds(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
 	return &InvalidError{Field: field, Reason: reason, Problem: problem, Min: &minimum, Max: &maximum}
 }
 
@@ -203,6 +203,6 @@ func invalidCharacter(field Field, problem string) *InvalidError {
 	return &InvalidError{Field: field, Reason: ReasonInvalidCharacter, Problem: problem}
 }
 
-func required(field Field) *InvalidError {
+func missing(field Field) *InvalidError {
 	return &InvalidError{Field: field, Reason: ReasonRequired, Problem: "is required"}
 }

@@ -56,7 +56,7 @@ func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[
 	try(ctx, s, cmds, results, s.store.Extend)
 	for i, result := range results {
 		s.audit(ctx, actionExtend, cmds[i].Tag, result.Err,
-			namedBy(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
+			workerAttr(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
 			slog.Time("expires", result.Value.ExpiresAt))
 	}
 	return results
@@ -67,13 +67,13 @@ func (s *Service) extendCommand(ctx context.Context, req ExtendRequest) (cmd Ext
 	if err != nil {
 		return cmd, err
 	}
-	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
+	if cmd.Tag, cmd.Token, err = s.parseTagAndToken(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}
 	if err = s.checkDuration(FieldExtension, req.By); err != nil {
 		return cmd, err
 	}
 	cmd.By, cmd.MaxTTL = req.By, s.config.Limits.MaxTTL
-	cmd.ID, err = requestID(req.RequestID)
+	cmd.ID, err = parseOrNewRequestID(req.RequestID)
 	return cmd, err
 }

@@ -68,7 +68,7 @@ func (s *Service) forceReleaseCommand(ctx context.Context, req ForceReleaseReque
 	tag, invalid := s.config.Tags.Parse(req.Tag)
 	cmd.Tag, cmd.Actor, cmd.Expected = tag, caller.Worker.ID, req.ExpectedVersion
 	switch {
-	case !caller.Known():
+	case caller.Anonymous():
 		return cmd, ErrUnauthenticated
 	case !caller.Role.Includes(RoleAdmin):
 		return cmd, &ForbiddenError{Required: RoleAdmin}
@@ -81,6 +81,6 @@ func (s *Service) forceReleaseCommand(ctx context.Context, req ForceReleaseReque
 	if err = checkVersion(cmd.Expected); err != nil {
 		return cmd, err
 	}
-	cmd.ID, err = requestID(req.RequestID)
+	cmd.ID, err = parseOrNewRequestID(req.RequestID)
 	return cmd, err
 }

@@ -101,7 +101,7 @@ func CheckPage(first int) error {
 	if MinPage <= first && first <= MaxPage {
 		return nil
 	}
-	return bounded(FieldFirst, ReasonOutOfRange, fmt.Sprintf("must be %d to %d", MinPage, MaxPage), MinPage, MaxPage)
+	return outsideBounds(FieldFirst, ReasonOutOfRange, fmt.Sprintf("must be %d to %d", MinPage, MaxPage), MinPage, MaxPage)
 }
 
 // HistoryPage is a part of a spool's history, newest first.

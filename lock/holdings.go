@@ -5,22 +5,22 @@ import "sync"
 // holdings bound how many locks a worker has: those that are known to be held, and
 // those that this process is taking.
 type holdings struct {
-	most int // 0: any number
-	held func(WorkerID, Tag) (int, bool)
+	limit int // 0: any number
+	held  func(WorkerID, Tag) (int, bool)
 
 	mu     sync.Mutex
 	taking map[WorkerID]map[Tag]int // takes of each spool that are under way
 }
 
 func newHoldings(most int, held func(WorkerID, Tag) (int, bool)) *holdings {
-	return &holdings{most: most, held: held, taking: map[WorkerID]map[Tag]int{}}
+	return &holdings{limit: most, held: held, taking: map[WorkerID]map[Tag]int{}}
 }
 
 // begin counts a take of the spool as under way until end. It returns *LimitError where
 // the worker has as many locks as it may have, and is to be given no other. A spool that
 // somebody is known to have gives nobody a further lock, and does not count.
 func (h *holdings) begin(worker WorkerID, tag Tag) (limit *LimitError, end func()) {
-	if h.most == 0 {
+	if h.limit == 0 {
 		return nil, func() {}
 	}
 	h.mu.Lock()
@@ -36,8 +36,8 @@ func (h *holdings) begin(worker WorkerID, tag Tag) (limit *LimitError, end func(
 	if occupied {
 		return nil, func() {}
 	}
-	if has += known; has >= h.most {
-		limit = &LimitError{Limit: h.most, Held: has}
+	if has += known; has >= h.limit {
+		limit = &LimitError{Limit: h.limit, Held: has}
 	}
 	if h.taking[worker] == nil {
 		h.taking[worker] = map[Tag]int{}

@@ -71,5 +71,5 @@ func checkVersion(v Version) error {
 	if 0 <= v && v <= MaxVersion {
 		return nil
 	}
-	return bounded(FieldExpectedVersion, ReasonOutOfRange, fmt.Sprintf("must be 0 to %d", MaxVersion), 0, int64(MaxVersion))
+	return outsideBounds(FieldExpectedVersion, ReasonOutOfRange, fmt.Sprintf("must be 0 to %d", MaxVersion), 0, int64(MaxVersion))
 }

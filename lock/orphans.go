@@ -37,9 +37,9 @@ type orphan struct {
 	tag   Tag
 	token Token
 
-	// lapses is when its lock ends by itself. It is by this process's clock, and
+	// expires is when its lock ends by itself. It is by this process's clock, and
 	// only limits how long is tried.
-	lapses time.Time
+	expires time.Time
 }
 
 func newOrphans(store Store, timeout time.Duration, log *slog.Logger) *orphans {
@@ -122,7 +122,7 @@ func (o *orphans) release(orphan orphan) (done bool) {
 	case err == nil:
 		log.Info("unconfirmed take has no lock, and cannot come into force any more", "outcome", outcome)
 		return true
-	case time.Now().After(orphan.lapses):
+	case time.Now().After(orphan.expires):
 		log.Error("unconfirmed take could not be taken back until its lock lapsed", "error", err)
 		return true
 	default:

@@ -77,7 +77,7 @@ func (s *Service) releaseAll(ctx context.Context, reqs []ReleaseRequest) []Resul
 			continue
 		}
 		s.audit(ctx, actionRelease, cmds[i].Tag, result.Err,
-			namedBy(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Spool.Version)))
+			workerAttr(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Spool.Version)))
 	}
 	return results
 }
@@ -87,7 +87,7 @@ func (s *Service) releaseCommand(ctx context.Context, req ReleaseRequest) (cmd R
 	if err != nil {
 		return cmd, err
 	}
-	if cmd.Tag, cmd.Token, err = s.holding(caller, req.Tag, req.Token); err != nil {
+	if cmd.Tag, cmd.Token, err = s.parseTagAndToken(caller, req.Tag, req.Token); err != nil {
 		return cmd, err
 	}
 	cmd.ID, err = NewRequestID()

@@ -47,13 +47,13 @@ func (s *Service) resumeCommand(ctx context.Context, req ResumeRequest) (cmd Res
 	}
 	tag, invalid := s.config.Tags.Parse(req.Tag)
 	cmd.Tag, cmd.Worker = tag, caller.Worker.ID
-	if !caller.Known() {
+	if caller.Anonymous() {
 		return cmd, ErrUnauthenticated
 	}
 	if invalid != nil {
 		return cmd, invalid
 	}
-	id, err := requestID(req.RequestID)
+	id, err := parseOrNewRequestID(req.RequestID)
 	if err != nil {
 		return cmd, err
 	}

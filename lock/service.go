@@ -96,9 +96,10 @@ func (s *Service) admit(ctx context.Context) (Caller, error) {
 	return caller, s.config.Admit(ctx)
 }
 
-// holding parses what a holder shows. A token is of no use to another worker than the
-// one it names; one that names nobody is another program's, and of use to whoever has it.
-func (s *Service) holding(caller Caller, tag, token string) (Tag, Token, error) {
+// parseTagAndToken parses what a holder shows. It returns *ForbiddenError unless the caller
+// may act as the worker that the token names. A token that names no worker is another
+// program's, and every caller may use it.
+func (s *Service) parseTagAndToken(caller Caller, tag, token string) (Tag, Token, error) {
 	parsedTag, err := s.config.Tags.Parse(tag)
 	if err != nil {
 		return "", Token{}, err
@@ -116,5 +117,5 @@ func (s *Service) checkDuration(field Field, d time.Duration) error {
 		return nil
 	}
 	seconds := int64(maximum / time.Second)
-	return bounded(field, ReasonOutOfRange, fmt.Sprintf("must be 1 to %d seconds", seconds), 1, seconds)
+	return outsideBounds(field, ReasonOutOfRange, fmt.Sprintf("must be 1 to %d seconds", seconds), 1, seconds)
 }

@@ -88,7 +88,7 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 		if errors.Is(results[i].Err, ErrAtLimit) {
 			results[i].Err = limits[i]
 		}
-		results[i] = s.settle(ctx, reqs[i], cmds[i], results[i], lost[i])
+		results[i] = s.finishTake(ctx, reqs[i], cmds[i], results[i], lost[i])
 	}
 	for i, result := range results {
 		s.audit(ctx, actionTake, cmds[i].Tag, result.Err,
@@ -98,10 +98,10 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 	return results
 }
 
-// settle makes the result of a take of what became of its attempts, lost as [try] says.
+// finishTake makes the result of a take of what became of its attempts, lost as [try] says.
 // A lock that may exist without a caller who knows its token is taken back, and so is
 // one of a take that is refused in the end.
-func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, result Result[Taken], lost bool) Result[Taken] {
+func (s *Service) finishTake(ctx context.Context, req TakeRequest, cmd TakeCommand, result Result[Taken], lost bool) Result[Taken] {
 	toBeSentAgain := req.RequestID != nil && IsUnavailable(result.Err)
 	if req.RequestID == nil {
 		// Only this call knows the token: what it replayed is an attempt of its own, and a
@@ -113,7 +113,7 @@ func (s *Service) settle(ctx context.Context, req TakeRequest, cmd TakeCommand, 
 	}
 	// One that was to get no further lock cannot have got one.
 	if lost && result.Err != nil && !toBeSentAgain && !cmd.AtLimit {
-		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, lapses: time.Now().Add(cmd.TTL)})
+		s.orphans.add(orphan{tag: cmd.Tag, token: cmd.Token, expires: time.Now().Add(cmd.TTL)})
 	}
 	return result
 }
@@ -126,7 +126,7 @@ func (s *Service) takeCommand(ctx context.Context, req TakeRequest) (cmd TakeCom
 	if cmd.Tag, err = s.config.Tags.Parse(req.Tag); err != nil {
 		return cmd, err
 	}
-	if cmd.Owner, err = caller.worker(req.WorkerID, req.WorkerName); err != nil {
+	if cmd.Owner, err = caller.resolveWorker(req.WorkerID, req.WorkerName); err != nil {
 		return cmd, err
 	}
 	if cmd.Note, err = ParseNote(req.Note); err != nil {
@@ -145,7 +145,7 @@ func (s *Service) takeCommand(ctx context.Context, req TakeRequest) (cmd TakeCom
 			return cmd, err
 		}
 	}
-	id, err := requestID(req.RequestID)
+	id, err := parseOrNewRequestID(req.RequestID)
 	if err != nil {
 		return cmd, err
 	}

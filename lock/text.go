@@ -68,5 +68,5 @@ func checkLength(field Field, s string, minimum, maximum int) error {
 		reason = ReasonTooShort
 	}
 	problem := fmt.Sprintf("must have %d to %d characters", minimum, maximum)
-	return bounded(field, reason, problem, int64(minimum), int64(maximum))
+	return outsideBounds(field, reason, problem, int64(minimum), int64(maximum))
 }

@@ -123,7 +123,7 @@ func (r RequestID) MarshalText() ([]byte, error) { return []byte(r.String()), ni
 // writeMask ignores a failure to write: fmt takes no error from a Formatter.
 func writeMask(w io.Writer, mask string) { _, _ = io.WriteString(w, mask) }
 
-func requestID(given *string) (RequestID, error) {
+func parseOrNewRequestID(given *string) (RequestID, error) {
 	if given == nil {
 		return NewRequestID()
 	}

@@ -35,7 +35,7 @@ const (
 // A-Z a-z 0-9 . _ - and no others.
 func ParseWorkerID(s string) (WorkerID, error) {
 	if s == "" {
-		return "", required(FieldWorkerID)
+		return "", missing(FieldWorkerID)
 	}
 	for _, r := range s {
 		switch {
@@ -56,7 +56,7 @@ func ParseWorkerID(s string) (WorkerID, error) {
 // U+0020), and one of them is to be seen.
 func ParseWorkerName(s string) (string, error) {
 	if s == "" {
-		return "", required(FieldWorkerName)
+		return "", missing(FieldWorkerName)
 	}
 	if !utf8.ValidString(s) {
 		return "", invalidCharacter(FieldWorkerName, "must be valid UTF-8")

@@ -85,7 +85,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 	defer l.mu.Unlock()
 	now := time.Now()
 	var drawn *rate.Reservation
-	if caller.Known() {
+	if !caller.Anonymous() {
 		drawn = l.identities.of(identity).ReserveN(now, 1)
 		if wait := drawn.DelayFrom(now); wait > 0 {
 			drawn.CancelAt(now)
@@ -110,7 +110,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 
 // tell has what was drawn told to the other processes at the next exchange.
 func (l *Limiter) tell(caller lock.Caller, identity, address string) {
-	if caller.Known() {
+	if !caller.Anonymous() {
 		l.identities.note(identity)
 	}
 	if caller.Address.IsValid() {

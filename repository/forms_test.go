@@ -62,7 +62,7 @@ func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
 	read := func(tag lock.Tag) error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_, err := locktest.One{Store: store}.Read(ctx, tag)
+		_, err := locktest.OneAtATime{Store: store}.Read(ctx, tag)
 		return err
 	}
 	masters := cluster.Masters()
@@ -86,7 +86,7 @@ func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				reading, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-				_, err := locktest.One{Store: store}.Read(reading, tags[stopped])
+				_, err := locktest.OneAtATime{Store: store}.Read(reading, tags[stopped])
 				cancel()
 				if err == nil {
 					t.Error("a stopped master answers")
@@ -115,7 +115,7 @@ func failOver(t *testing.T, all lock.Store, failover func(key string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	store := locktest.One{Store: all}
+	store := locktest.OneAtATime{Store: all}
 	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
 	cmd := s.command()
 	taken := s.take(cmd)
@@ -145,7 +145,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	s := &stand{t: t, ctx: ctx, store: locktest.One{Store: all}, tag: newTag()}
+	s := &stand{t: t, ctx: ctx, store: locktest.OneAtATime{Store: all}, tag: newTag()}
 	cmd := s.command()
 	taken := s.take(cmd)
 	slot := redistest.Slot(s.lockKey())
@@ -183,7 +183,7 @@ func moveSlot(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	store := locktest.One{Store: all}
+	store := locktest.OneAtATime{Store: all}
 	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
 	key := s.lockKey()
 	moving, moved := context.WithCancel(ctx)

@@ -44,7 +44,7 @@ type stand struct {
 	t      *testing.T
 	ctx    context.Context //nolint:containedctx // it lives as long as the test
 	server *redistest.Server
-	store  locktest.One
+	store  locktest.OneAtATime
 	client *redis.Client
 	tag    lock.Tag
 }
@@ -52,7 +52,7 @@ type stand struct {
 func newStand(t *testing.T, options ...string) *stand {
 	t.Helper()
 	server := redistest.Start(t, options...)
-	s := &stand{t: t, server: server, store: locktest.One{Store: open(t, server.URL)}, client: server.Client(), tag: newTag()}
+	s := &stand{t: t, server: server, store: locktest.OneAtATime{Store: open(t, server.URL)}, client: server.Client(), tag: newTag()}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	s.ctx = ctx
 	t.Cleanup(func() {

@@ -389,7 +389,7 @@ func TestDeadlineOfTheContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	_, err := locktest.One{Store: store}.Read(ctx, "MK-1")
+	_, err := locktest.OneAtATime{Store: store}.Read(ctx, "MK-1")
 	if took := time.Since(begun); !lock.IsUnavailable(err) || took > 5*time.Second {
 		t.Fatalf("after %v, a Redis that hangs gives %v", took, err)
 	}
@@ -419,7 +419,7 @@ func TestWrongPasswordIsNotShown(t *testing.T) {
 	url := "redis://:hunter2@" + server.Addr
 	log := watch(t, url, "redis refuses the service")
 	store, _ := openLogged(t, url)
-	_, err := locktest.One{Store: store}.Read(t.Context(), "MK-1")
+	_, err := locktest.OneAtATime{Store: store}.Read(t.Context(), "MK-1")
 	var unavailable *lock.UnavailableError
 	if err == nil || errors.As(err, &unavailable) {
 		t.Fatalf("a wrong password gives %v", err)
@@ -456,7 +456,7 @@ func TestEmbeddedIsReachable(t *testing.T) {
 	if err := <-watched; err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := (locktest.One{Store: store}).Take(t.Context(), lock.TakeCommand{
+	if _, _, err := (locktest.OneAtATime{Store: store}).Take(t.Context(), lock.TakeCommand{
 		Tag: "MK-1", Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", lock.RequestID{}),
 	}); err != nil {
 		t.Fatal(err)

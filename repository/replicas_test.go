@@ -23,7 +23,7 @@ func TestReplicasConfirm(t *testing.T) {
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer pool.Close() //nolint:errcheck // it was used
-	store := locktest.One{Store: pool}
+	store := locktest.OneAtATime{Store: pool}
 	attempt := func() context.Context {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 		t.Cleanup(cancel)
@@ -97,7 +97,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		s := &stand{t: t, ctx: ctx, tag: tag}
-		_, _, err := locktest.One{Store: store}.Take(ctx, s.command())
+		_, _, err := locktest.OneAtATime{Store: store}.Take(ctx, s.command())
 		return err
 	}
 	masters := cluster.Masters()

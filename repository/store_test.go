@@ -401,7 +401,7 @@ func TestOutcomesOfAHangingRedis(t *testing.T) {
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer pool.Close() //nolint:errcheck // the test is over
-	store := locktest.One{Store: pool}
+	store := locktest.OneAtATime{Store: pool}
 	_, err = store.Read(s.ctx, s.tag)
 	s.must(err)
 
@@ -468,7 +468,7 @@ func TestPoolIsBounded(t *testing.T) {
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer pool.Close() //nolint:errcheck // the test is over
-	store := locktest.One{Store: pool}
+	store := locktest.OneAtATime{Store: pool}
 	errs := make(chan error)
 	for range 100 {
 		go func() {

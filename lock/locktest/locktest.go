@@ -73,34 +73,34 @@ func Run(t *testing.T, store lock.Store) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			t.Cleanup(cancel)
-			test(t, &bench{t: t, ctx: ctx, store: One{store}, tag: newTag(t)})
+			test(t, &bench{t: t, ctx: ctx, store: OneAtATime{store}, tag: newTag(t)})
 		})
 	}
 }
 
-// One hands a store one command at a time.
-type One struct{ lock.Store }
+// OneAtATime hands a store one command at a time.
+type OneAtATime struct{ lock.Store }
 
 // Take takes one spool.
-func (o One) Take(ctx context.Context, cmd lock.TakeCommand) (taken lock.Lock, replayed bool, err error) {
+func (o OneAtATime) Take(ctx context.Context, cmd lock.TakeCommand) (taken lock.Lock, replayed bool, err error) {
 	result := o.Store.Take(ctx, []lock.TakeCommand{cmd})[0]
 	return result.Value.Lock, result.Value.Replayed, result.Err
 }
 
 // Release releases one spool.
-func (o One) Release(ctx context.Context, cmd lock.ReleaseCommand) (lock.ReleaseOutcome, lock.Spool, error) {
+func (o OneAtATime) Release(ctx context.Context, cmd lock.ReleaseCommand) (lock.ReleaseOutcome, lock.Spool, error) {
 	result := o.Store.Release(ctx, []lock.ReleaseCommand{cmd})[0]
 	return result.Value.Outcome, result.Value.Spool, result.Err
 }
 
 // Extend extends one lock.
-func (o One) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, error) {
+func (o OneAtATime) Extend(ctx context.Context, cmd lock.ExtendCommand) (lock.Lock, error) {
 	result := o.Store.Extend(ctx, []lock.ExtendCommand{cmd})[0]
 	return result.Value, result.Err
 }
 
 // Read reads one spool.
-func (o One) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
+func (o OneAtATime) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
 	result := o.Store.Read(ctx, []lock.Tag{tag})[0]
 	return result.Value, result.Err
 }
@@ -109,7 +109,7 @@ func (o One) Read(ctx context.Context, tag lock.Tag) (lock.Spool, error) {
 type bench struct {
 	t     *testing.T
 	ctx   context.Context //nolint:containedctx // it lives as long as the test
-	store One
+	store OneAtATime
 	tag   lock.Tag
 }
 
