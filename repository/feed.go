@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,11 +16,7 @@ import (
 	"spoollock/lock"
 )
 
-var (
-	//go:embed beat.lua
-	beatSource string
-	beatScript = redis.NewScript(beatSource)
-)
+var beatScript = redis.NewScript(source("beat"))
 
 var _ floor.Source = (*Redis)(nil)
 

@@ -2,16 +2,12 @@ package repository
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
 )
 
-//go:embed rates.lua
-var drawSource string
-
-var drawScript = redis.NewScript(drawSource)
+var drawScript = redis.NewScript(source("rates"))
 
 // rateKey is the one place where the key of a bucket is made. It is of no spool.
 func rateKey(bucket string) string { return "spool_rate:" + bucket }

@@ -2,43 +2,21 @@ package repository
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"spoollock/lock"
 )
 
 var (
-	//go:embed prologue.lua
-	prologue string
-	//go:embed take.lua
-	takeSource string
-	//go:embed release.lua
-	releaseSource string
-	//go:embed extend.lua
-	extendSource string
-	//go:embed read.lua
-	readSource string
-	//go:embed history.lua
-	historySource string
-	//go:embed resume.lua
-	resumeSource string
-	//go:embed force.lua
-	forceSource string
-	//go:embed check.lua
-	checkSource string
-
-	takeScript    = redis.NewScript(prologue + takeSource)
-	releaseScript = redis.NewScript(prologue + releaseSource)
-	extendScript  = redis.NewScript(prologue + extendSource)
-	readScript    = redis.NewScript(prologue + readSource)
-	historyScript = redis.NewScript(prologue + historySource)
-	resumeScript  = redis.NewScript(prologue + resumeSource)
-	forceScript   = redis.NewScript(prologue + forceSource)
-	checkScript   = redis.NewScript(prologue + checkSource)
+	takeScript    = spoolScript("take")
+	releaseScript = spoolScript("release")
+	extendScript  = spoolScript("extend")
+	readScript    = spoolScript("read")
+	historyScript = spoolScript("history")
+	resumeScript  = spoolScript("resume")
+	forceScript   = spoolScript("force")
+	checkScript   = spoolScript("check")
 )
 
 var _ lock.Store = (*Redis)(nil)
@@ -94,14 +72,6 @@ func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.
 
 func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), flag(cmd.Bar)}
-}
-
-// flag is how the scripts are told yes or no.
-func flag(yes bool) string {
-	if yes {
-		return "1"
-	}
-	return "0"
 }
 
 func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
@@ -244,50 +214,3 @@ func (r *Redis) History(ctx context.Context, tag lock.Tag) ([]lock.Event, error)
 }
 
 func historyAnswer(_ lock.Tag, answer reply) ([]lock.Event, error) { return answer.events, nil }
-
-// runOne is [run] for one command.
-func runOne[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmd C,
-	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
-) (T, error) {
-	result := run(ctx, r, script, replicas, []C{cmd}, arguments, answer)[0]
-	return result.Value, result.Err
-}
-
-// run executes one script for each command, all in one round trip, in a Cluster in
-// one to each master that has any of the keys. On a Redis that does not have the
-// script, after a restart or a failover, that costs a second one, which sends the
-// source. What the script did is to be on so many replicas as well.
-func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmds []C,
-	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
-) []lock.Result[T] {
-	calls := make([]*call, len(cmds))
-	for i, cmd := range cmds {
-		tag, args := arguments(cmd)
-		calls[i] = &call{tag: tag, args: append([]any{r.memory.Milliseconds(), r.channel}, args...)}
-	}
-	r.ask(ctx, calls, script, replicas)
-	results := make([]lock.Result[T], len(cmds))
-	for i, cmd := range cmds {
-		// The value counts even beside an error: to go-redis, a connection that broke
-		// after this answer is an error of all.
-		values, _ := calls[i].answer.Val().([]any)
-		if values == nil {
-			_, err := calls[i].answer.Slice()
-			results[i].Err = classify(calls[i].tag, err)
-			continue
-		}
-		reply, err := decode(calls[i].tag, values)
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		r.saw(reply.spool)
-		results[i].Value, results[i].Err = answer(cmd, reply)
-		if err := calls[i].unconfirmed; results[i].Err == nil && err != nil {
-			results[i].Err = &lock.UnavailableError{
-				Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", calls[i].tag, err),
-			}
-		}
-	}
-	return results
-}

@@ -1,0 +1,83 @@
+package repository
+
+import (
+	"context"
+	"embed"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/lock"
+)
+
+//go:embed *.lua
+var sources embed.FS
+
+// source is the text of a script, by the name of its file without the ending.
+func source(name string) string {
+	text, err := sources.ReadFile(name + ".lua")
+	if err != nil {
+		panic(err) // a file of the build that is not there
+	}
+	return string(text)
+}
+
+// spoolScript is a script on the keys of a spool: all of them begin with prologue.lua.
+func spoolScript(name string) *redis.Script {
+	return redis.NewScript(source("prologue") + source(name))
+}
+
+// run executes one script for each command, all in one round trip, in a Cluster in
+// one to each master that has any of the keys. On a Redis that does not have the
+// script, after a restart or a failover, that costs a second one, which sends the
+// source. What the script did is to be on so many replicas as well.
+func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmds []C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) []lock.Result[T] {
+	calls := make([]*call, len(cmds))
+	for i, cmd := range cmds {
+		tag, args := arguments(cmd)
+		calls[i] = &call{tag: tag, args: append([]any{r.memory.Milliseconds(), r.channel}, args...)}
+	}
+	r.ask(ctx, calls, script, replicas)
+	results := make([]lock.Result[T], len(cmds))
+	for i, cmd := range cmds {
+		// The value counts even beside an error: to go-redis, a connection that broke
+		// after this answer is an error of all.
+		values, _ := calls[i].answer.Val().([]any)
+		if values == nil {
+			_, err := calls[i].answer.Slice()
+			results[i].Err = classify(calls[i].tag, err)
+			continue
+		}
+		reply, err := decode(calls[i].tag, values)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.saw(reply.spool)
+		results[i].Value, results[i].Err = answer(cmd, reply)
+		if err := calls[i].unconfirmed; results[i].Err == nil && err != nil {
+			results[i].Err = &lock.UnavailableError{
+				Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", calls[i].tag, err),
+			}
+		}
+	}
+	return results
+}
+
+// runOne is [run] for one command.
+func runOne[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmd C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) (T, error) {
+	result := run(ctx, r, script, replicas, []C{cmd}, arguments, answer)[0]
+	return result.Value, result.Err
+}
+
+// flag is how the scripts are told yes or no.
+func flag(yes bool) string {
+	if yes {
+		return "1"
+	}
+	return "0"
+}
