@@ -65,6 +65,8 @@ type Config struct {
 	Memory time.Duration
 }
 
+var _ lock.Store = (*Redis)(nil)
+
 // Redis is a pool of connections to one Redis and the locks kept there. It
 // implements [lock.Store] and is safe for concurrent use.
 type Redis struct {

@@ -1,0 +1,46 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"spoollock/lock"
+)
+
+var extendScript = spoolScript("extend")
+
+// Extend implements [lock.Store].
+func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Result[lock.Lock] {
+	return run(ctx, r, extendScript, r.replicas, cmds, extendCall, extendAnswer)
+}
+
+func extendCall(cmd lock.ExtendCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal()}
+}
+
+func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {
+	switch {
+	case answer.decision == "ENDED":
+		return lock.Lock{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case answer.spool.Lock == nil:
+		return lock.Lock{}, answer.unexpected()
+	case answer.decision == "EXTENDED":
+		return *answer.spool.Lock, nil
+	case answer.decision == "OCCUPIED":
+		return lock.Lock{}, &lock.OccupiedError{Lock: *answer.spool.Lock}
+	case answer.decision == "NO_EXPIRY":
+		return lock.Lock{}, &lock.InvalidError{
+			Field: lock.FieldExtension, Reason: lock.ReasonNoExpiry,
+			Problem: "cannot be granted: the lock has no end, another program wrote it so",
+		}
+	case answer.decision == "TOO_LONG":
+		allowed := max(0, int64((cmd.MaxTTL-answer.spool.Lock.Remaining)/time.Second))
+		return lock.Lock{}, &lock.InvalidError{
+			Field: lock.FieldExtension, Reason: lock.ReasonOutOfRange, Max: &allowed,
+			Problem: fmt.Sprintf("must be at most %d seconds at this moment", allowed),
+		}
+	default:
+		return lock.Lock{}, answer.unexpected()
+	}
+}

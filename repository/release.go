@@ -1,0 +1,50 @@
+package repository
+
+import (
+	"context"
+
+	"spoollock/lock"
+)
+
+var releaseScript = spoolScript("release")
+
+// releaseOutcomes says what a token that had ended before is told.
+var releaseOutcomes = map[lock.End]lock.ReleaseOutcome{
+	lock.EndReleased: lock.OutcomeAlreadyReleased,
+	// Another program released it, by the same token.
+	lock.EndReleasedExternally: lock.OutcomeAlreadyReleased,
+	lock.EndExpired:            lock.OutcomeExpired,
+	lock.EndForceReleased:      lock.OutcomeForceReleased,
+	lock.EndSuperseded:         lock.OutcomeSuperseded,
+}
+
+// Release implements [lock.Store].
+func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.Result[lock.Released] {
+	return run(ctx, r, releaseScript, 0, cmds, releaseCall, releaseAnswer)
+}
+
+func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), flag(cmd.Bar)}
+}
+
+func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
+	released := lock.Released{Spool: answer.spool}
+	known := true
+	switch answer.decision {
+	case "RELEASED":
+		released.Outcome = lock.OutcomeReleased
+	case "ENDED":
+		released.Outcome, known = releaseOutcomes[answer.ended]
+	case "UNKNOWN":
+		released.Outcome = lock.OutcomeNotHeld
+		if answer.spool.Lock != nil {
+			released.Outcome = lock.OutcomeNotOwner
+		}
+	default:
+		known = false
+	}
+	if !known {
+		return lock.Released{}, answer.unexpected()
+	}
+	return released, nil
+}

@@ -1,0 +1,34 @@
+package repository
+
+import (
+	"context"
+
+	"spoollock/lock"
+)
+
+var resumeScript = spoolScript("resume")
+
+// Resume implements [lock.Store].
+func (r *Redis) Resume(ctx context.Context, cmd lock.ResumeCommand) (lock.Taken, error) {
+	return runOne(ctx, r, resumeScript, r.replicas, cmd, resumeCall, resumeAnswer)
+}
+
+func resumeCall(cmd lock.ResumeCommand) (lock.Tag, []any) {
+	return cmd.Tag, []any{string(cmd.Worker), cmd.Token.Reveal()}
+}
+
+func resumeAnswer(cmd lock.ResumeCommand, answer reply) (lock.Taken, error) {
+	held := answer.spool.Lock
+	switch {
+	case answer.decision == "ENDED":
+		return lock.Taken{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+	case held == nil:
+		return lock.Taken{}, answer.unexpected()
+	case answer.decision == "OCCUPIED":
+		return lock.Taken{}, &lock.OccupiedError{Lock: *held}
+	case answer.decision == "RESUMED", answer.decision == "REPLAYED":
+		return lock.Taken{Lock: *held, Token: cmd.Token, Replayed: answer.decision == "REPLAYED"}, nil
+	default:
+		return lock.Taken{}, answer.unexpected()
+	}
+}
