@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -148,23 +147,6 @@ func (r *Redis) redirected(ctx context.Context, calls []*call) map[place][]*call
 	}
 	return places
 }
-
-// masters are those of a Cluster by their addresses, or the one Redis. It asks the
-// Cluster for them, so that from then on keys are sought where they are.
-func (r *Redis) masters(ctx context.Context) (map[string]*redis.Client, error) {
-	var mu sync.Mutex
-	masters := map[string]*redis.Client{}
-	err := r.eachMaster(ctx, func(_ context.Context, node *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		masters[node.Options().Addr] = node
-		return nil
-	})
-	return masters, err
-}
-
-// errNotSent says that nothing was sent.
-var errNotSent = errors.New("not sent")
 
 func failed(ctx context.Context, err error) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)

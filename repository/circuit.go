@@ -24,11 +24,6 @@ const (
 	maxUnder = 4096
 )
 
-var (
-	errCircuitOpen = errors.New("redis has not answered for a while, and is not asked for a moment")
-	errTooMany     = errors.New("too many operations wait for redis")
-)
-
 // circuits has one for each Redis by its address: in a Cluster, one that does not answer
 // is no reason to keep away from the others. The empty address stands for the question
 // which Redis has a key.

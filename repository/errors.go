@@ -13,6 +13,23 @@ import (
 	"spoollock/lock"
 )
 
+// ErrTooOld says that the Redis found cannot run the scripts, and ErrSentinel that it is a
+// Sentinel, which keeps no locks.
+var (
+	ErrTooOld   = errors.New("redis 7.0 or newer is required")
+	ErrSentinel = errors.New("REDIS_URL leads to a Sentinel, and must begin with redis+sentinel:// for that")
+)
+
+var (
+	errCircuitOpen = errors.New("redis has not answered for a while, and is not asked for a moment")
+	errTooMany     = errors.New("too many operations wait for redis")
+)
+
+// errNotSent says that nothing was sent.
+var errNotSent = errors.New("not sent")
+
+var errOddMessage = errors.New("not a message of the scripts")
+
 // classify makes a *lock.UnavailableError of trouble that may pass by itself. What
 // Redis refused was not applied, as the scripts write nothing before the first
 // command that Redis can refuse; what was never sent was not applied either; of

@@ -168,8 +168,6 @@ func decodeMessage(payload string) (floor.Message, error) {
 	return floor.Message{At: time.UnixMilli(now).UTC(), Spool: spool}, nil
 }
 
-var errOddMessage = errors.New("not a message of the scripts")
-
 const (
 	// maxValue is in how many bytes of a lock's value its owner is looked for, and
 	// latestExpiry the latest expiry that is told, as in prologue.lua.

@@ -9,9 +9,6 @@ import (
 
 var drawScript = redis.NewScript(source("rates"))
 
-// rateKey is the one place where the key of a bucket is made. It is of no spool.
-func rateKey(bucket string) string { return "spool_rate:" + bucket }
-
 // Draw draws units from buckets that all processes share. Each gets perSecond units, and
 // has room for most. It answers how many are left of each, below 0 where more were drawn
 // than there were. An error may leave out some.

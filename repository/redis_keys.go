@@ -27,3 +27,6 @@ func keys(tag lock.Tag) []string {
 // floorChannel is where the scripts publish what changes. Channels know nothing of
 // databases, so it is named after the one that the locks are in.
 func floorChannel(db int) string { return "spool_floor:" + strconv.Itoa(db) }
+
+// rateKey is the one place where the key of a bucket is made. It is of no spool.
+func rateKey(bucket string) string { return "spool_rate:" + bucket }
