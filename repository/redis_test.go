@@ -1,367 +1,19 @@
 package repository_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
-	"spoollock/floor"
 	"spoollock/lock"
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
-
-func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
-	t.Helper()
-	log := redistest.NewLog(t)
-	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 5, Timeout: time.Second, Memory: memory,
-	}, log.Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store, log
-}
-
-// watch lets the store watch the Redis at url, until the log has the pattern.
-func watch(t *testing.T, url, until string) *redistest.Log {
-	t.Helper()
-	store, log := openLogged(t, url)
-	ctx, cancel := context.WithCancel(t.Context())
-	watched := make(chan error)
-	go func() { watched <- store.Watch(ctx) }()
-	log.Find(t, until)
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
-	return log
-}
-
-func TestWatchSaysWhichRedis(t *testing.T) {
-	t.Parallel()
-	log := watch(t, redistest.Start(t).URL, "append-only file")
-	for _, want := range []string{`msg="redis found"`, "version=7.", "mode=standalone", "maxmemory_policy=noeviction", `level=WARN msg="redis keeps no append-only file`} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("%q is not in the log:\n%s", want, log)
-		}
-	}
-	if strings.Contains(log.String(), "evict locks") {
-		t.Errorf("noeviction is warned of:\n%s", log)
-	}
-}
-
-func TestWatchDoesNotWarnOfARedisAsItShouldBe(t *testing.T) {
-	t.Parallel()
-	// The first look and the second one are a second apart, and the first is over by
-	// the second.
-	server := redistest.Start(t, "--appendonly", "yes")
-	if log := watch(t, server.URL, "redis found"); strings.Contains(log.String(), "WARN") {
-		t.Errorf("it is warned of:\n%s", log)
-	}
-}
-
-func TestWatchWarnsOfEviction(t *testing.T) {
-	t.Parallel()
-	watch(t, redistest.Start(t, "--maxmemory-policy", "volatile-lru").URL, `level=WARN msg="redis may evict locks.*maxmemory_policy=volatile-lru`)
-}
-
-// A user who may not ask what Redis is can still lock.
-func TestWatchWithoutInfo(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	client := server.Client()
-	defer client.Close() //nolint:errcheck // a client of the moment
-	if err := client.Do(t.Context(), "ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "+@all", "-info").Err(); err != nil {
-		t.Fatal(err)
-	}
-	log := watch(t, "redis://spools:hunter2@"+server.Addr, "level=WARN msg=\"redis does not say what it is")
-	if strings.Contains(log.String(), "redis is away") || strings.Contains(log.String(), "refuses") {
-		t.Errorf("a Redis that serves is said not to:\n%s", log)
-	}
-}
-
-// keepUntilLive keeps a view of a Redis with a lock until it is live.
-func keepUntilLive(t *testing.T, url string) {
-	t.Helper()
-	store := open(t, url)
-	cmd := lock.TakeCommand{Tag: newTag(), Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", lock.RequestID{})}
-	if result := store.Take(t.Context(), []lock.TakeCommand{cmd})[0]; result.Err != nil {
-		t.Fatal(result.Err)
-	}
-	view := floor.NewView()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: time.Second}, redistest.NewLog(t).Logger())
-	}()
-	for !view.Status().Live {
-		if ctx.Err() != nil {
-			t.Fatal("the view is not live")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	cancel()
-	<-kept
-}
-
-// The user of docs/redis.acl can do all that the service does, and each command of
-// the rule is needed.
-func TestACL(t *testing.T) {
-	t.Parallel()
-	rule := aclRule(t)
-	file, err := filepath.Abs("../docs/redis.acl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	redistest.Start(t, "--aclfile", file) // which Redis would refuse to do if it were none
-	server := redistest.Start(t)
-	url := withUser(t, server.URL, rule, server)
-	admin := server.Client()
-	t.Cleanup(func() { _ = admin.Close() })
-	if log := watch(t, url, "redis found"); strings.Contains(log.String(), "refuses") || strings.Contains(log.String(), "does not say") {
-		t.Fatalf("the user is refused:\n%s", log)
-	}
-	used := map[string]bool{}
-	t.Run("conformance", func(t *testing.T) { locktest.Run(t, open(t, url)) })
-	t.Run("floor", func(t *testing.T) { keepUntilLive(t, url) })
-	if _, err := open(t, url).Draw(t.Context(), map[string]int{"identity:93": 1}, 20, 40); err != nil {
-		t.Errorf("rates: %v", err)
-	}
-	stats, err := admin.InfoMap(t.Context(), "commandstats").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for command := range stats["Commandstats"] {
-		used[strings.TrimPrefix(command, "cmdstat_")] = true
-	}
-	// Locks without an expiry are another program's, and no part of the conformance.
-	used["persist"], used["del"] = true, true
-	for _, word := range rule {
-		if command, granted := strings.CutPrefix(word.(string), "+"); granted && !used[command] {
-			t.Errorf("%s is granted and not used", command)
-		}
-	}
-	user := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "spools", Password: "hunter2", DisableIdentity: true})
-	t.Cleanup(func() { _ = user.Close() })
-	for _, command := range [][]any{{"KEYS", "*"}, {"FLUSHALL"}, {"CONFIG", "GET", "*"}, {"GET", "other"}, {"EVAL", "return redis.call('GET', 'other')", "0"}} {
-		if err := user.Do(t.Context(), command...).Err(); err == nil || errors.Is(err, redis.Nil) {
-			t.Errorf("%v is answered %v", command, err)
-		}
-	}
-}
-
-// aclRule is what docs/redis.acl says of the user; on a Cluster, with the words that
-// its comment adds for one.
-func aclRule(t *testing.T, more ...any) (rule []any) {
-	t.Helper()
-	text, err := os.ReadFile("../docs/redis.acl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for word := range strings.FieldsSeq(string(text)) {
-		rule = append(rule, word)
-	}
-	security, err := os.ReadFile("../docs/SECURITY.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, word := range more {
-		if !strings.Contains(string(security), word.(string)) {
-			t.Errorf("docs/SECURITY.md does not say %s", word)
-		}
-	}
-	return append(rule[2:], more...) // without "user NAME"
-}
-
-// withUser makes the user on each server, and returns the URL with it.
-func withUser(t *testing.T, url string, rule []any, servers ...*redistest.Server) string {
-	t.Helper()
-	for _, server := range servers {
-		admin := server.Client()
-		err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER", "spools", ">hunter2"}, rule...)...).Err()
-		if err = errors.Join(err, admin.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return strings.Replace(url, "://", "://spools:hunter2@", 1)
-}
-
-// oldRedis answers INFO as Redis 6.2 does, and everything else with an error. No
-// such server can be had beside a current one.
-func oldRedis(t *testing.T) (url string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer conn.Close() //nolint:errcheck // the test is over
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					switch strings.ToUpper(lines.Text()) {
-					case "INFO":
-						info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
-						_, _ = fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
-					case "PING":
-						_, _ = fmt.Fprint(conn, "+PONG\r\n")
-					case "HELLO":
-						_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		conns.Wait()
-	})
-	return "redis://" + listener.Addr().String()
-}
-
-func TestTooOldRedisIsRefused(t *testing.T) {
-	url := oldRedis(t)
-	store, _ := openLogged(t, url)
-	err := store.Watch(t.Context())
-	if !errors.Is(err, repository.ErrTooOld) || !strings.Contains(err.Error(), "7.0 or newer") || !strings.Contains(err.Error(), "6.2.14") {
-		t.Fatalf("Redis 6.2 gives %v", err)
-	}
-}
-
-// What leads to another kind of Redis than REDIS_URL says is told so.
-func TestWatchRefusesASentinel(t *testing.T) {
-	t.Parallel()
-	sentinels := redistest.StartSentinels(t)
-	store, _ := openLogged(t, "redis://"+sentinels.Sentinels[0].Addr)
-	if err := store.Watch(t.Context()); !errors.Is(err, repository.ErrSentinel) {
-		t.Errorf("a Sentinel gives %v", err)
-	}
-	watch(t, "redis://"+sentinels.Replicas()[0].Addr, "redis is a replica")
-	node := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", redistest.FreePort)
-	watch(t, node.URL, "redis is a node of a Cluster")
-	// A name that no Sentinel knows is the operator's to mend, and no refusal.
-	watch(t, sentinels.URL+"-unknown", "know no master of the name")
-}
-
-func TestWatchSaysOnceWhatChanges(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	server.Kill()
-	store, log := openLogged(t, server.URL)
-	ctx, cancel := context.WithCancel(t.Context())
-	watched := make(chan error)
-	go func() { watched <- store.Watch(ctx) }()
-
-	log.Find(t, "redis is away")
-	server.Restart()
-	log.Find(t, "redis is back")
-	log.Find(t, "redis found")
-	server.Pause()
-	deadline := time.Now().Add(patience)
-	for strings.Count(log.String(), "redis is away") != 2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	server.Resume()
-	for strings.Count(log.String(), "redis found") != 2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
-	for _, said := range []string{"redis is away", "redis is back", "redis found"} {
-		if n := strings.Count(log.String(), said); n != 2 {
-			t.Fatalf("%q is said %d times, want 2:\n%s", said, n, log)
-		}
-	}
-}
-
-// A Redis that was away for less than anybody looked is another one all the same.
-func TestWatchInspectsARestartedRedis(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	store, log := openLogged(t, server.URL)
-	watched := make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { watched <- store.Watch(ctx) }()
-	found := func(n int) {
-		t.Helper()
-		deadline := time.Now().Add(patience)
-		for strings.Count(log.String(), "redis found") != n {
-			if time.Now().After(deadline) {
-				t.Fatalf("redis is not found %d times:\n%s", n, log)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	found(1)
-	server.Kill()
-	server.Restart()
-	found(2)
-	client := server.Client()
-	defer client.Close() //nolint:errcheck // a client of the moment
-	if got := store.Eviction(); got != "noeviction" {
-		t.Errorf("the policy is %q", got)
-	}
-	if err := client.ConfigSet(ctx, "maxmemory-policy", "volatile-lru").Err(); err != nil {
-		t.Fatal(err)
-	}
-	log.Find(t, "may evict locks")
-	if got := store.Eviction(); got != "volatile-lru" {
-		t.Errorf("the policy is %q", got)
-	}
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Of a Redis that refuses and then dies, both are said.
-func TestWatchTellsAwayFromRefusing(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	client := server.Client()
-	defer client.Close() //nolint:errcheck // a client of the moment
-	if err := client.ConfigSet(t.Context(), "requirepass", "correct").Err(); err != nil {
-		t.Fatal(err)
-	}
-	store, log := openLogged(t, "redis://:hunter2@"+server.Addr)
-	watched := make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { watched <- store.Watch(ctx) }()
-	log.Find(t, "redis refuses")
-	server.Kill()
-	log.Find(t, "redis is away")
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestPing(t *testing.T) {
 	t.Parallel()
@@ -443,37 +95,6 @@ func TestMalformedURLIsNotShown(t *testing.T) {
 	}
 }
 
-// The embedded Redis is reachable by redis-cli, at the address in the log.
-func TestEmbeddedIsReachable(t *testing.T) {
-	t.Parallel()
-	redistest.NeedProgram(t, "redis-cli", "needs redis-cli, install redis-tools")
-	store, log := openLogged(t, repository.EmbeddedURL)
-	ctx, cancel := context.WithCancel(t.Context())
-	watched := make(chan error)
-	go func() { watched <- store.Watch(ctx) }()
-	port := log.Find(t, `redis_addr=127\.0\.0\.1:(\d+)`)
-	cancel()
-	if err := <-watched; err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := (locktest.OneAtATime{Store: store}).Take(t.Context(), lock.TakeCommand{
-		Tag: "MK-1", Owner: lock.Worker{ID: "93"}, TTL: time.Hour, Token: lock.NewToken("93", lock.RequestID{}),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for name, run := range map[string]func(*exec.Cmd){
-		"with a command":          func(cli *exec.Cmd) { cli.Args = append(cli.Args, "GET", "spool_lock:MK-1") },
-		"with a terminal's input": func(cli *exec.Cmd) { cli.Stdin = strings.NewReader("GET spool_lock:MK-1\n") },
-	} {
-		cli := exec.Command("redis-cli", "-p", port)
-		run(cli)
-		out, err := cli.CombinedOutput()
-		if err != nil || !strings.HasPrefix(string(out), "93:") {
-			t.Errorf("redis-cli %s says %q, %v", name, out, err)
-		}
-	}
-}
-
 // Once Redis has not answered time and again, operations fail without asking it; once it
 // answers, they do not.
 func TestCircuitOpensAndCloses(t *testing.T) {
@@ -492,4 +113,32 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 	})
 	s.server.Resume()
 	await(t, "the circuit closes", func() bool { return read() == nil })
+}
+
+// The pool is never larger than it may be, and who finds it empty waits.
+func TestPoolIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	pool, err := repository.Open(repository.Config{
+		URL: s.server.URL, MaxConnections: 3, Timeout: 10 * time.Second, Memory: memory,
+	}, redistest.NewLog(t).Logger())
+	s.must(err)
+	defer pool.Close() //nolint:errcheck // the test is over
+	store := locktest.OneAtATime{Store: pool}
+	errs := make(chan error)
+	for range 100 {
+		go func() {
+			_, err := store.Read(s.ctx, s.tag)
+			errs <- err
+		}()
+	}
+	for range 100 {
+		s.must(<-errs)
+	}
+	received := s.client.InfoMap(s.ctx, "stats").Val()["Stats"]["total_connections_received"]
+	// The server's own check at its start, the stand's two clients, and the three.
+	var n int
+	if _, err := fmt.Sscan(received, &n); err != nil || n > 6 {
+		t.Fatalf("%q connections were made, want at most 6", received)
+	}
 }

@@ -1,0 +1,177 @@
+package repository_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"spoollock/lock"
+	"spoollock/lock/locktest"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+// Out of memory, Redis refuses a take before anything of it is done. It still says
+// who holds what, and lets a holder go.
+func TestFullRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	ours := s.command()
+	held := s.take(ours)
+	lapsing := s.command()
+	lapsing.Tag, lapsing.TTL = newTag(), 50*time.Millisecond
+	s.take(lapsing)
+	s.tag = newTag()
+	foreign := s.tag
+	s.foreignTake(foreignValue)
+	s.tag = lapsing.Tag
+	s.waitUntilGone()
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+
+	s.tag = newTag()
+	_, _, err := s.store.Take(s.ctx, s.command())
+	var unavailable *lock.UnavailableError
+	if err == nil || errors.As(err, &unavailable) || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("a take on a full Redis got %v", err)
+	}
+	if n := s.client.Exists(s.ctx, s.lockKey(), s.companionKey()).Val(); n != 0 {
+		t.Fatalf("a take on a full Redis left %d keys", n)
+	}
+	s.tag = ours.Tag
+	s.wantHeld(0)
+	s.wantRelease(ours.Token, lock.OutcomeReleased)
+	s.wantRelease(ours.Token, lock.OutcomeAlreadyReleased)
+	s.wantFree(held.Version)
+	s.tag = lapsing.Tag
+	s.wantFree(0)
+	s.tag = foreign
+	seen := s.wantHeld(0)
+	if seen.Owner.ID != "94" {
+		t.Fatalf("lock is %+v", seen)
+	}
+	s.waitPast(seen.Version)
+	s.wantHeld(seen.Version) // nothing is recorded, so it is found taken at each look
+	s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
+	s.wantRelease(s.token(foreignValue), lock.OutcomeAlreadyReleased)
+
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "0").Err())
+	s.tag = newTag()
+	s.foreignTake(foreignValue)
+	s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+	s.wantHeld(0)
+	s.foreignRelease(foreignValue)
+	if spool := s.read(); spool.Version != 0 {
+		t.Fatalf("spool is %+v, though nothing could be recorded of it", spool)
+	}
+}
+
+// A Redis that cannot write to its disk refuses changes, and still says who holds
+// what.
+func TestRedisWithoutDisk(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newStand(t, "--dir", dir, "--save", "3600 1")
+	held := s.take(s.command())
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.must(s.client.BgSave(s.ctx).Err())
+	for s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_last_bgsave_status"] != "err" {
+		if s.ctx.Err() != nil {
+			t.Fatal("the snapshot did not fail")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.wantHeld(held.Version - 1)
+	s.tag = newTag()
+	_, _, err := s.store.Take(s.ctx, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+	s.wantFree(-1)
+}
+
+func (s *stand) wantUnavailable(err error, want lock.Outcome) {
+	s.t.Helper()
+	var unavailable *lock.UnavailableError
+	if !errors.As(err, &unavailable) || unavailable.Outcome != want {
+		s.t.Fatalf("error is %v, want it unavailable with outcome %s", err, want)
+	}
+	if _, port, _ := strings.Cut(s.server.Addr, ":"); strings.Contains(err.Error(), port) {
+		s.t.Fatalf("error shows the address of Redis: %v", err)
+	}
+}
+
+// What waited for a connection in vain was not applied; what was sent, nobody
+// knows.
+func TestOutcomesOfAHangingRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	pool, err := repository.Open(repository.Config{
+		URL: s.server.URL, MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
+	}, redistest.NewLog(t).Logger())
+	s.must(err)
+	defer pool.Close() //nolint:errcheck // the test is over
+	store := locktest.OneAtATime{Store: pool}
+	_, err = store.Read(s.ctx, s.tag)
+	s.must(err)
+
+	s.server.Pause()
+	sent := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	defer cancel()
+	go func() {
+		_, _, err := store.Take(ctx, s.command())
+		sent <- err
+	}()
+	for pool.PoolInUse() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	brief, cancelBrief := context.WithTimeout(s.ctx, 100*time.Millisecond)
+	defer cancelBrief()
+	_, _, err = store.Take(brief, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+	s.wantUnavailable(<-sent, lock.OutcomeUnknown)
+	s.server.Resume()
+}
+
+// A script that runs away keeps everybody out, and nothing of theirs is applied.
+func TestBusyRedis(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, "--busy-reply-threshold", "50")
+	s.take(s.command())
+	runaway := make(chan error, 1)
+	go func() { runaway <- s.client.Eval(s.ctx, "while true do end", nil).Err() }()
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+		_, err := s.store.Read(ctx, s.tag)
+		cancel()
+		if err != nil && strings.Contains(err.Error(), "BUSY") {
+			s.wantUnavailable(err, lock.NotApplied)
+			break
+		}
+	}
+	other := s.server.Client()
+	defer other.Close() //nolint:errcheck // a client of the moment
+	s.must(other.ScriptKill(s.ctx).Err())
+	if err := <-runaway; err == nil {
+		t.Fatal("the script came to an end")
+	}
+}
+
+func TestReplicaRefusesAsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	master := redistest.Start(t)
+	host, port, err := net.SplitHostPort(master.Addr)
+	s.must(err)
+	s.must(s.client.ReplicaOf(s.ctx, host, port).Err())
+	_, _, err = s.store.Take(s.ctx, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+}

@@ -1,0 +1,248 @@
+package repository_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+)
+
+func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
+	t.Helper()
+	log := redistest.NewLog(t)
+	store, err := repository.Open(repository.Config{
+		URL: url, MaxConnections: 5, Timeout: time.Second, Memory: memory,
+	}, log.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store, log
+}
+
+// watch lets the store watch the Redis at url, until the log has the pattern.
+func watch(t *testing.T, url, until string) *redistest.Log {
+	t.Helper()
+	store, log := openLogged(t, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error)
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, until)
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func TestWatchSaysWhichRedis(t *testing.T) {
+	t.Parallel()
+	log := watch(t, redistest.Start(t).URL, "append-only file")
+	for _, want := range []string{`msg="redis found"`, "version=7.", "mode=standalone", "maxmemory_policy=noeviction", `level=WARN msg="redis keeps no append-only file`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%q is not in the log:\n%s", want, log)
+		}
+	}
+	if strings.Contains(log.String(), "evict locks") {
+		t.Errorf("noeviction is warned of:\n%s", log)
+	}
+}
+
+func TestWatchDoesNotWarnOfARedisAsItShouldBe(t *testing.T) {
+	t.Parallel()
+	// The first look and the second one are a second apart, and the first is over by
+	// the second.
+	server := redistest.Start(t, "--appendonly", "yes")
+	if log := watch(t, server.URL, "redis found"); strings.Contains(log.String(), "WARN") {
+		t.Errorf("it is warned of:\n%s", log)
+	}
+}
+
+func TestWatchWarnsOfEviction(t *testing.T) {
+	t.Parallel()
+	watch(t, redistest.Start(t, "--maxmemory-policy", "volatile-lru").URL, `level=WARN msg="redis may evict locks.*maxmemory_policy=volatile-lru`)
+}
+
+// A user who may not ask what Redis is can still lock.
+func TestWatchWithoutInfo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.Do(t.Context(), "ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "+@all", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	log := watch(t, "redis://spools:hunter2@"+server.Addr, "level=WARN msg=\"redis does not say what it is")
+	if strings.Contains(log.String(), "redis is away") || strings.Contains(log.String(), "refuses") {
+		t.Errorf("a Redis that serves is said not to:\n%s", log)
+	}
+}
+
+// oldRedis answers INFO as Redis 6.2 does, and everything else with an error. No
+// such server can be had beside a current one.
+func oldRedis(t *testing.T) (url string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close() //nolint:errcheck // the test is over
+				for lines := bufio.NewScanner(conn); lines.Scan(); {
+					switch strings.ToUpper(lines.Text()) {
+					case "INFO":
+						info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
+						_, _ = fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
+					case "PING":
+						_, _ = fmt.Fprint(conn, "+PONG\r\n")
+					case "HELLO":
+						_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		conns.Wait()
+	})
+	return "redis://" + listener.Addr().String()
+}
+
+func TestTooOldRedisIsRefused(t *testing.T) {
+	url := oldRedis(t)
+	store, _ := openLogged(t, url)
+	err := store.Watch(t.Context())
+	if !errors.Is(err, repository.ErrTooOld) || !strings.Contains(err.Error(), "7.0 or newer") || !strings.Contains(err.Error(), "6.2.14") {
+		t.Fatalf("Redis 6.2 gives %v", err)
+	}
+}
+
+// What leads to another kind of Redis than REDIS_URL says is told so.
+func TestWatchRefusesASentinel(t *testing.T) {
+	t.Parallel()
+	sentinels := redistest.StartSentinels(t)
+	store, _ := openLogged(t, "redis://"+sentinels.Sentinels[0].Addr)
+	if err := store.Watch(t.Context()); !errors.Is(err, repository.ErrSentinel) {
+		t.Errorf("a Sentinel gives %v", err)
+	}
+	watch(t, "redis://"+sentinels.Replicas()[0].Addr, "redis is a replica")
+	node := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", redistest.FreePort)
+	watch(t, node.URL, "redis is a node of a Cluster")
+	// A name that no Sentinel knows is the operator's to mend, and no refusal.
+	watch(t, sentinels.URL+"-unknown", "know no master of the name")
+}
+
+func TestWatchSaysOnceWhatChanges(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Kill()
+	store, log := openLogged(t, server.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error)
+	go func() { watched <- store.Watch(ctx) }()
+
+	log.Find(t, "redis is away")
+	server.Restart()
+	log.Find(t, "redis is back")
+	log.Find(t, "redis found")
+	server.Pause()
+	deadline := time.Now().Add(patience)
+	for strings.Count(log.String(), "redis is away") != 2 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	server.Resume()
+	for strings.Count(log.String(), "redis found") != 2 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range []string{"redis is away", "redis is back", "redis found"} {
+		if n := strings.Count(log.String(), said); n != 2 {
+			t.Fatalf("%q is said %d times, want 2:\n%s", said, n, log)
+		}
+	}
+}
+
+// A Redis that was away for less than anybody looked is another one all the same.
+func TestWatchInspectsARestartedRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	store, log := openLogged(t, server.URL)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	found := func(n int) {
+		t.Helper()
+		deadline := time.Now().Add(patience)
+		for strings.Count(log.String(), "redis found") != n {
+			if time.Now().After(deadline) {
+				t.Fatalf("redis is not found %d times:\n%s", n, log)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	found(1)
+	server.Kill()
+	server.Restart()
+	found(2)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if got := store.Eviction(); got != "noeviction" {
+		t.Errorf("the policy is %q", got)
+	}
+	if err := client.ConfigSet(ctx, "maxmemory-policy", "volatile-lru").Err(); err != nil {
+		t.Fatal(err)
+	}
+	log.Find(t, "may evict locks")
+	if got := store.Eviction(); got != "volatile-lru" {
+		t.Errorf("the policy is %q", got)
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Of a Redis that refuses and then dies, both are said.
+func TestWatchTellsAwayFromRefusing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.ConfigSet(t.Context(), "requirepass", "correct").Err(); err != nil {
+		t.Fatal(err)
+	}
+	store, log := openLogged(t, "redis://:hunter2@"+server.Addr)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, "redis refuses")
+	server.Kill()
+	log.Find(t, "redis is away")
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
