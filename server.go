@@ -114,7 +114,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		SentinelPassword: cfg.SentinelPassword,
 		Replicas:         cfg.ReplicasAck,
 		Tags:             tags,
-		Saw:              view.Apply,
+		OnSpool:          view.Apply,
 		MaxConnections:   cfg.MaxConnections,
 		Timeout:          cfg.OperationTimeout,
 		Memory:           cfg.SpoolMemory,

@@ -58,7 +58,7 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
 		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour,
-		Saw: func(spool lock.Spool) {
+		OnSpool: func(spool lock.Spool) {
 			saw(spool)
 			view.Apply(spool)
 		},
@@ -378,7 +378,7 @@ func TestOddMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "odd messages are counted", func() bool { return p.redis.Stats().OddMessages == int64(len(odd)) })
+	eventually(t, "odd messages are counted", func() bool { return p.redis.Stats().ForeignMessages == int64(len(odd)) })
 	if got := p.listed(); len(got) != 0 {
 		t.Fatalf("the view lists %q", got)
 	}
@@ -476,7 +476,7 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 	view := floor.NewView()
 	log := redistest.NewLog(t).Logger()
 	store, err := repository.Open(repository.Config{
-		URL: server.URL, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+		URL: server.URL, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -544,7 +544,7 @@ func TestRefusedView(t *testing.T) {
 			}
 			view, log := floor.NewView(), redistest.NewLog(t)
 			store, err := repository.Open(repository.Config{
-				URL: "redis://shut:pw@" + server.Addr, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, Saw: view.Apply,
+				URL: "redis://shut:pw@" + server.Addr, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
 			}, log.Logger())
 			if err != nil {
 				t.Fatal(err)

@@ -22,60 +22,60 @@ type call struct {
 	unconfirmed error
 }
 
-// eval is a script's EvalSha, or its Eval.
-type eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd
+// evalFunc is a script's EvalSha, or its Eval.
+type evalFunc func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd
 
-// ask runs the script for each call.
-func (r *Redis) ask(ctx context.Context, calls []*call, script *redis.Script, replicas int) {
-	r.send(ctx, calls, script.EvalSha, replicas)
+// runScript runs the script for each call.
+func (r *Redis) runScript(ctx context.Context, calls []*call, script *redis.Script, replicas int) {
+	r.runOnMasters(ctx, calls, script.EvalSha, replicas)
 	var unknown []*call
 	for _, c := range calls {
 		if redis.HasErrorPrefix(c.answer.Err(), "NOSCRIPT") {
 			unknown = append(unknown, c)
 		}
 	}
-	r.send(ctx, unknown, script.Eval, replicas)
+	r.runOnMasters(ctx, unknown, script.Eval, replicas)
 }
 
-// place is where a call is sent. Asking is for a key that is on its way there from
+// target is where a call is sent. Asking is for a key that is on its way there from
 // another Redis.
-type place struct {
+type target struct {
 	node   *redis.Client
 	asking bool
 }
 
-// send runs the script for each call at the master of its key, and once more at the one
-// that this says has the key, or is being given it.
-func (r *Redis) send(ctx context.Context, calls []*call, run eval, replicas int) {
-	places := map[place][]*call{}
+// runOnMasters runs the script for each call at the master of its key, and once more at
+// the one that this master says has the key, or is being given it.
+func (r *Redis) runOnMasters(ctx context.Context, calls []*call, run evalFunc, replicas int) {
+	targets := map[target][]*call{}
 	for _, c := range calls {
 		node, err := r.masterOf(ctx, lockKey(c.tag))
 		if err != nil {
-			c.answer = failed(ctx, err)
+			c.answer = notSent(ctx, err)
 			continue
 		}
-		places[place{node: node}] = append(places[place{node: node}], c)
+		targets[target{node: node}] = append(targets[target{node: node}], c)
 	}
-	r.sendAll(ctx, places, run, replicas)
-	r.sendAll(ctx, r.redirected(ctx, calls), run, replicas)
+	r.runOnNodes(ctx, targets, run, replicas)
+	r.runOnNodes(ctx, r.redirected(ctx, calls), run, replicas)
 }
 
-// sendAll sends the calls of each place in one pipeline.
-func (r *Redis) sendAll(ctx context.Context, places map[place][]*call, run eval, replicas int) {
+// runOnNodes sends the calls of each target in one pipeline.
+func (r *Redis) runOnNodes(ctx context.Context, targets map[target][]*call, run evalFunc, replicas int) {
 	var sending sync.WaitGroup
-	for to, calls := range places {
-		sending.Go(func() { r.sendTo(ctx, to, calls, run, replicas) })
+	for to, calls := range targets {
+		sending.Go(func() { r.runPipeline(ctx, to, calls, run, replicas) })
 	}
 	sending.Wait()
 }
 
-// sendTo sends calls to one Redis, if its circuit lets them through, and waits for as
-// many replicas.
-func (r *Redis) sendTo(ctx context.Context, to place, calls []*call, run eval, replicas int) {
+// runPipeline sends calls to one Redis, if its circuit lets them through, and waits for
+// so many replicas.
+func (r *Redis) runPipeline(ctx context.Context, to target, calls []*call, run evalFunc, replicas int) {
 	circuit := r.circuits.of(to.node.Options().Addr)
 	if err := circuit.enter(); err != nil {
 		for _, c := range calls {
-			c.answer = failed(ctx, err)
+			c.answer = notSent(ctx, err)
 		}
 		return
 	}
@@ -88,7 +88,7 @@ func (r *Redis) sendTo(ctx context.Context, to place, calls []*call, run eval, r
 	}
 	var confirmed *redis.Cmd
 	if replicas > 0 {
-		confirmed = pipe.Do(ctx, "WAIT", replicas, waitTime(ctx).Milliseconds())
+		confirmed = pipe.Do(ctx, "WAIT", replicas, replicaWait(ctx).Milliseconds())
 	}
 	_, err := pipe.Exec(ctx)
 	results := make([]error, len(calls))
@@ -97,14 +97,14 @@ func (r *Redis) sendTo(ctx context.Context, to place, calls []*call, run eval, r
 			c.answer.SetErr(err) // Redis refused the connection, and was asked nothing
 		}
 		if confirmed != nil {
-			c.unconfirmed = confirmation(confirmed, replicas)
+			c.unconfirmed = checkConfirmed(confirmed, replicas)
 		}
 		results[i] = c.answer.Err()
 	}
 	circuit.leave(results...)
 }
 
-func confirmation(confirmed *redis.Cmd, replicas int) error {
+func checkConfirmed(confirmed *redis.Cmd, replicas int) error {
 	n, err := confirmed.Int()
 	if err != nil {
 		return fmt.Errorf("ask %d replicas to confirm: %w", replicas, withoutAddress(err))
@@ -115,8 +115,8 @@ func confirmation(confirmed *redis.Cmd, replicas int) error {
 	return nil
 }
 
-// waitTime is how long Redis is to wait for its replicas: its answer is to be in time.
-func waitTime(ctx context.Context) time.Duration {
+// replicaWait is how long Redis is to wait for its replicas: its answer is to be in time.
+func replicaWait(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return time.Second
@@ -127,8 +127,8 @@ func waitTime(ctx context.Context) time.Duration {
 // redirected are the calls of which Redis said that another master has their keys, or is
 // being given them, by where that is. A master that is not known yet will be by the next
 // attempt.
-func (r *Redis) redirected(ctx context.Context, calls []*call) map[place][]*call {
-	places := map[place][]*call{}
+func (r *Redis) redirected(ctx context.Context, calls []*call) map[target][]*call {
+	targets := map[target][]*call{}
 	var masters map[string]*redis.Client
 	for _, c := range calls {
 		addr, moved := redis.IsMovedError(c.answer.Err())
@@ -142,13 +142,13 @@ func (r *Redis) redirected(ctx context.Context, calls []*call) map[place][]*call
 			masters, _ = r.masters(ctx)
 		}
 		if node := masters[addr]; node != nil {
-			places[place{node, asking}] = append(places[place{node, asking}], c)
+			targets[target{node, asking}] = append(targets[target{node, asking}], c)
 		}
 	}
-	return places
+	return targets
 }
 
-func failed(ctx context.Context, err error) *redis.Cmd {
+func notSent(ctx context.Context, err error) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
 	cmd.SetErr(fmt.Errorf("%w: %w", errNotSent, err))
 	return cmd

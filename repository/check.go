@@ -10,10 +10,10 @@ var checkScript = spoolScript("check")
 
 // Check implements [lock.Store].
 func (r *Redis) Check(ctx context.Context, cmd lock.CheckCommand) (lock.Checked, error) {
-	return runOne(ctx, r, checkScript, 0, cmd, checkCall, checkAnswer)
+	return runOne(ctx, r, checkScript, 0, cmd, checkArgs, checkAnswer)
 }
 
-func checkCall(cmd lock.CheckCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Token.Reveal()} }
+func checkArgs(cmd lock.CheckCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Token.Reveal()} }
 
 func checkAnswer(_ lock.CheckCommand, answer reply) (lock.Checked, error) {
 	valid := answer.decision == "HOLDS"

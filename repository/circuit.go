@@ -11,17 +11,17 @@ import (
 const (
 	// The circuit opens when so many round trips have failed in a row, over a time that
 	// the attempts of one operation seldom take: what they can make good is no reason.
-	tripAfter     = 5
-	tripAfterTime = time.Second
+	openAfterFailures = 5
+	openAfterTime     = time.Second
 
 	// An open circuit lets one round trip through after firstProbe, and after each that
 	// fails waits twice as long for the next, up to maxProbe, and up to a half longer.
 	firstProbe = 50 * time.Millisecond
 	maxProbe   = time.Second
 
-	// maxUnder is how many operations may be under way at a time, most of them waiting
+	// maxUnderWay is how many operations may be under way at a time, most of them waiting
 	// for a connection. Redis serves so many well within the time of one.
-	maxUnder = 4096
+	maxUnderWay = 4096
 )
 
 // circuits has one for each Redis by its address: in a Cluster, one that does not answer
@@ -45,12 +45,12 @@ func (c *circuits) of(addr string) *circuit {
 // and neither they nor their connections pile up. It is closed, and lets all through,
 // until nothing has succeeded for a while.
 type circuit struct {
-	mu     sync.Mutex
-	under  int           // operations under way
-	failed int           // in a row
-	since  time.Time     // the first of them
-	pause  time.Duration // to the next probe
-	probe  time.Time     // when it may be; zero: the circuit is closed
+	mu        sync.Mutex
+	underWay  int           // operations under way
+	failed    int           // in a row
+	since     time.Time     // the first of them
+	pause     time.Duration // to the next probe
+	nextProbe time.Time     // when it may be; zero: the circuit is closed
 }
 
 // enter asks whether an operation may go to Redis; if so, leave says what came of it.
@@ -59,25 +59,25 @@ func (c *circuit) enter() error {
 	defer c.mu.Unlock()
 	now := time.Now()
 	switch {
-	case c.under == maxUnder:
+	case c.underWay == maxUnderWay:
 		return errTooMany
-	case !c.probe.IsZero() && now.Before(c.probe):
+	case !c.nextProbe.IsZero() && now.Before(c.nextProbe):
 		return errCircuitOpen
-	case !c.probe.IsZero():
-		c.wait(now) // for this one, which is the probe
+	case !c.nextProbe.IsZero():
+		c.delayProbe(now) // for this one, which is the probe
 	}
-	c.under++
+	c.underWay++
 	return nil
 }
 
 func (c *circuit) leave(results ...error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.under--
+	c.underWay--
 	for _, err := range results {
 		switch {
 		case err == nil || isAnswer(err):
-			c.failed, c.pause, c.probe = 0, 0, time.Time{}
+			c.failed, c.pause, c.nextProbe = 0, 0, time.Time{}
 			return
 		case errors.Is(err, context.Canceled):
 			return // it says nothing of Redis
@@ -87,12 +87,12 @@ func (c *circuit) leave(results ...error) {
 	if c.failed++; c.failed == 1 {
 		c.since = now
 	}
-	if c.failed >= tripAfter && now.Sub(c.since) >= tripAfterTime && c.probe.IsZero() {
-		c.wait(now)
+	if c.failed >= openAfterFailures && now.Sub(c.since) >= openAfterTime && c.nextProbe.IsZero() {
+		c.delayProbe(now)
 	}
 }
 
-func (c *circuit) wait(now time.Time) {
+func (c *circuit) delayProbe(now time.Time) {
 	c.pause = min(max(2*c.pause, firstProbe), maxProbe)
-	c.probe = now.Add(c.pause + rand.N(c.pause/2)) //nolint:gosec // no secret
+	c.nextProbe = now.Add(c.pause + rand.N(c.pause/2)) //nolint:gosec // no secret
 }

@@ -30,13 +30,13 @@ func TestCircuit(t *testing.T) {
 				}
 			}
 		}
-		pass(io.EOF, tripAfter-2)
-		time.Sleep(tripAfterTime)
+		pass(io.EOF, openAfterFailures-2)
+		time.Sleep(openAfterTime)
 		pass(io.EOF, 1)
 		pass(nil, 1)
-		pass(context.Canceled, 2*tripAfter) // which says nothing of Redis
-		pass(io.EOF, 100*tripAfter)         // which the next attempts can make good
-		time.Sleep(tripAfterTime)
+		pass(context.Canceled, 2*openAfterFailures) // which says nothing of Redis
+		pass(io.EOF, 100*openAfterFailures)         // which the next attempts can make good
+		time.Sleep(openAfterTime)
 		pass(io.EOF, 1)
 		if err := c.through(nil); !errors.Is(err, errCircuitOpen) {
 			t.Fatalf("after a time of failures, the circuit answers %v", err)
@@ -56,7 +56,7 @@ func TestCircuit(t *testing.T) {
 func TestCircuitBoundsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	var c circuit
-	for range maxUnder {
+	for range maxUnderWay {
 		if err := c.enter(); err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ var (
 // errNotSent says that nothing was sent.
 var errNotSent = errors.New("not sent")
 
-var errOddMessage = errors.New("not a message of the scripts")
+var errForeignMessage = errors.New("not a message of the scripts")
 
 // classify makes a *lock.UnavailableError of trouble that may pass by itself. What
 // Redis refused was not applied, as the scripts write nothing before the first

@@ -18,7 +18,7 @@ func (r *Redis) PoolInUse() int {
 func (r *Redis) CountDials(n *atomic.Int64) { r.client.AddHook(&dials{n: n}) }
 
 type dials struct {
-	trips
+	roundTrips
 	n *atomic.Int64
 }
 

@@ -12,10 +12,10 @@ var extendScript = spoolScript("extend")
 
 // Extend implements [lock.Store].
 func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Result[lock.Lock] {
-	return run(ctx, r, extendScript, r.replicas, cmds, extendCall, extendAnswer)
+	return run(ctx, r, extendScript, r.replicas, cmds, extendArgs, extendAnswer)
 }
 
-func extendCall(cmd lock.ExtendCommand) (lock.Tag, []any) {
+func extendArgs(cmd lock.ExtendCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal()}
 }
 

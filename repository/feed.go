@@ -27,8 +27,8 @@ const silence = 4 * time.Second
 // beats are those that are under way: how many masters' are still to come back, and
 // the earliest time that one of them told.
 type beats struct {
-	mu    sync.Mutex
-	under map[string]beat
+	mu       sync.Mutex
+	underWay map[string]beat
 }
 
 type beat struct {
@@ -58,28 +58,28 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 func (b *beats) begin(id string, masters int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.under[id] = beat{left: masters}
+	b.underWay[id] = beat{left: masters}
 }
 
 func (b *beats) forget(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.under, id)
+	delete(b.underWay, id)
 }
 
 // clear forgets all, which are not to be expected on a connection that is new.
 func (b *beats) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	clear(b.under)
+	clear(b.underWay)
 }
 
-// back takes in what one master sent, and reports whether that was the last of the
+// receive takes in what one master sent, and reports whether that was the last of the
 // beat.
-func (b *beats) back(message floor.Message) (floor.Message, bool) {
+func (b *beats) receive(message floor.Message) (floor.Message, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	one, own := b.under[message.Beat]
+	one, own := b.underWay[message.Beat]
 	if !own {
 		return message, false // of another process
 	}
@@ -87,11 +87,11 @@ func (b *beats) back(message floor.Message) (floor.Message, bool) {
 	if one.at.IsZero() || message.At.Before(one.at) {
 		one.at = message.At
 	}
-	b.under[message.Beat] = one
+	b.underWay[message.Beat] = one
 	if one.left > 0 {
 		return message, false
 	}
-	delete(b.under, message.Beat)
+	delete(b.underWay, message.Beat)
 	message.At = one.at
 	return message, true
 }
@@ -123,12 +123,12 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 		case *redis.Message:
 			message, err := decodeMessage(received.Payload)
 			if err != nil {
-				r.odd.Add(1)
+				r.foreignMessages.Add(1)
 				continue
 			}
 			if message.Beat != "" {
 				complete := false
-				if message, complete = r.beats.back(message); !complete {
+				if message, complete = r.beats.receive(message); !complete {
 					continue
 				}
 			}
@@ -142,7 +142,7 @@ func decodeMessage(payload string) (floor.Message, error) {
 	if d := decodeTexts(payload, 2); d.err == nil {
 		id, at := d.text(0), d.digits(1)
 		if d.err != nil || id == "" || at <= 0 {
-			return floor.Message{}, errOddMessage
+			return floor.Message{}, errForeignMessage
 		}
 		return floor.Message{Beat: id, At: time.UnixMilli(at).UTC()}, nil
 	}
@@ -152,7 +152,7 @@ func decodeMessage(payload string) (floor.Message, error) {
 	name, note := d.text(7), d.text(8)
 	if d.err != nil || tag == "" || seq < 0 || now <= 0 || version < 1 || version > int64(lock.MaxVersion) ||
 		expires < noExpiry || acquired < 0 {
-		return floor.Message{}, errOddMessage
+		return floor.Message{}, errForeignMessage
 	}
 	spool := lock.Spool{Tag: lock.Tag(tag), Version: lock.Version(version), Change: seq}
 	if expires != 0 {
@@ -187,32 +187,32 @@ func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error
 	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 		one.Lock()
 		defer one.Unlock()
-		unfit, err := r.scan(ctx, node, found)
-		all += unfit
+		unlistable, err := r.scan(ctx, node, found)
+		all += unlistable
 		return err
 	})
 	if err == nil {
-		r.unfit.Store(all)
+		r.unlistableTags.Store(all)
 	}
 	return err
 }
 
-func (r *Redis) scan(ctx context.Context, node *redis.Client, found func([]floor.Found) error) (unfit int64, err error) {
+func (r *Redis) scan(ctx context.Context, node *redis.Client, found func([]floor.Found) error) (unlistable int64, err error) {
 	for cursor := uint64(0); ; {
 		keys, next, err := node.Scan(ctx, cursor, lockPrefix+"*", scanCount).Result()
 		if err != nil {
 			return 0, fmt.Errorf("scan the locks: %w", withoutAddress(err))
 		}
-		part, more, err := r.lookAt(ctx, node, keys)
+		part, more, err := r.readLocks(ctx, node, keys)
 		if err != nil {
 			return 0, fmt.Errorf("look at the locks: %w", withoutAddress(err))
 		}
 		if err := found(part); err != nil {
 			return 0, err
 		}
-		unfit += more
+		unlistable += more
 		if cursor = next; cursor == 0 {
-			return unfit, nil
+			return unlistable, nil
 		}
 	}
 }
@@ -221,10 +221,10 @@ func (r *Redis) scan(ctx context.Context, node *redis.Client, found func([]floor
 // messages and answers are bounded.
 const maxRawTag = 256
 
-// lookAt reads the keys of locks, without the scripts. One that has gone is left
+// readLocks reads the keys of locks, without the scripts. One that has gone is left
 // out, and so is one that is no text, as nobody can hold it; one whose tag is empty or
-// too long to be shown is only counted, as unfit.
-func (r *Redis) lookAt(ctx context.Context, node *redis.Client, keys []string) (part []floor.Found, unfit int64, err error) {
+// too long to be shown is only counted, as unlistable.
+func (r *Redis) readLocks(ctx context.Context, node *redis.Client, keys []string) (part []floor.Found, unlistable int64, err error) {
 	if len(keys) == 0 {
 		return nil, 0, nil
 	}
@@ -254,7 +254,7 @@ func (r *Redis) lookAt(ctx context.Context, node *redis.Client, keys []string) (
 			Tag: lock.Tag(strings.TrimPrefix(key, lockPrefix)), Owner: lock.OwnerOf(value), Fingerprint: fingerprint(value),
 		}
 		if f.Tag == "" || len(f.Tag) > maxRawTag {
-			unfit++
+			unlistable++
 			continue
 		}
 		if canonical, err := r.tags.Parse(string(f.Tag)); err != nil || canonical != f.Tag {
@@ -266,5 +266,5 @@ func (r *Redis) lookAt(ctx context.Context, node *redis.Client, keys []string) (
 		}
 		part = append(part, f)
 	}
-	return part, unfit, nil
+	return part, unlistable, nil
 }

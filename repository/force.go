@@ -10,10 +10,10 @@ var forceScript = spoolScript("force")
 
 // ForceRelease implements [lock.Store].
 func (r *Redis) ForceRelease(ctx context.Context, cmd lock.ForceReleaseCommand) (lock.Forced, error) {
-	return runOne(ctx, r, forceScript, 0, cmd, forceCall, forceAnswer)
+	return runOne(ctx, r, forceScript, 0, cmd, forceArgs, forceAnswer)
 }
 
-func forceCall(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
+func forceArgs(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{int64(cmd.Expected), cmd.ID.Reveal(), string(cmd.Actor), cmd.Reason}
 }
 

@@ -10,10 +10,10 @@ var readScript = spoolScript("read")
 
 // Read implements [lock.Store].
 func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
-	return run(ctx, r, readScript, 0, tags, readCall, readAnswer)
+	return run(ctx, r, readScript, 0, tags, readArgs, readAnswer)
 }
 
-func readCall(tag lock.Tag) (lock.Tag, []any) { return tag, nil }
+func readArgs(tag lock.Tag) (lock.Tag, []any) { return tag, nil }
 
 func readAnswer(_ lock.Tag, answer reply) (lock.Spool, error) {
 	if held := answer.spool.Lock != nil; held != (answer.decision == "HELD") || !held && answer.decision != "FREE" {

@@ -51,9 +51,9 @@ type Config struct {
 	// Tags tells canonical tags from others.
 	Tags lock.TagParser
 
-	// Saw, if it is set, is called with each spool that a script answers, from
+	// OnSpool, if it is set, is called with each spool that a script answers, from
 	// several goroutines at once. It is not to block.
-	Saw func(lock.Spool)
+	OnSpool func(lock.Spool)
 
 	// Memory is how long the companion data of a spool is kept after its last
 	// change. It is never shorter than the spool's lock.
@@ -65,23 +65,23 @@ var _ lock.Store = (*Redis)(nil)
 // Redis is a pool of connections to one Redis and the locks kept there. It
 // implements [lock.Store] and is safe for concurrent use.
 type Redis struct {
-	client   redis.UniversalClient // a *redis.Client, or for a Cluster a *redis.ClusterClient
-	timeout  time.Duration
-	replicas int
-	memory   time.Duration
-	tags     lock.TagParser
-	channel  string // of the floor
-	circuits circuits
-	beats    beats
-	odd      atomic.Int64
-	unfit    atomic.Int64 // tags, at the last scan
-	trips    trips
-	saw      func(lock.Spool)
-	log      *slog.Logger
-	embedded *embedded // nil for a Redis outside this process
+	client          redis.UniversalClient // a *redis.Client, or for a Cluster a *redis.ClusterClient
+	timeout         time.Duration
+	replicas        int
+	memory          time.Duration
+	tags            lock.TagParser
+	channel         string // of the floor
+	circuits        circuits
+	beats           beats
+	foreignMessages atomic.Int64
+	unlistableTags  atomic.Int64 // tags, at the last scan
+	roundTrips      roundTrips
+	onSpool         func(lock.Spool)
+	log             *slog.Logger
+	embedded        *embedded // nil for a Redis outside this process
 
-	found    map[string]string // what the last inspection saw of the masters
-	eviction atomic.Value      // string, the policy that it saw
+	inspected map[string]string // what the last inspection saw of the masters
+	eviction  atomic.Value      // string, the policy that it saw
 }
 
 // Open prepares a pool and, for [EmbeddedURL], starts the embedded Redis. It
@@ -90,11 +90,11 @@ type Redis struct {
 // whose text it keeps out of the error.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
-		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, saw: config.Saw, log: log,
-		beats: beats{under: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}},
+		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
+		beats: beats{underWay: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}},
 	}
-	if r.saw == nil {
-		r.saw = func(lock.Spool) {}
+	if r.onSpool == nil {
+		r.onSpool = func(lock.Spool) {}
 	}
 	options := &redis.UniversalOptions{}
 	if config.URL == EmbeddedURL {
@@ -138,9 +138,9 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	redis.SetLogger(&logging.VoidLogger{})
 	r.client = redis.NewUniversalClient(options)
 	if cluster, ok := r.client.(*redis.ClusterClient); ok {
-		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&r.trips) })
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&r.roundTrips) })
 	} else {
-		r.client.AddHook(&r.trips)
+		r.client.AddHook(&r.roundTrips)
 	}
 	r.channel = floorChannel(options.DB)
 	return r, nil

@@ -20,10 +20,10 @@ var releaseOutcomes = map[lock.End]lock.ReleaseOutcome{
 
 // Release implements [lock.Store].
 func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.Result[lock.Released] {
-	return run(ctx, r, releaseScript, 0, cmds, releaseCall, releaseAnswer)
+	return run(ctx, r, releaseScript, 0, cmds, releaseArgs, releaseAnswer)
 }
 
-func releaseCall(cmd lock.ReleaseCommand) (lock.Tag, []any) {
+func releaseArgs(cmd lock.ReleaseCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), flag(cmd.Bar)}
 }
 

@@ -22,9 +22,9 @@ type reply struct {
 	released *lock.Lock   // of a forced release, without its tag
 }
 
-// ends gives the letters of the companion's list of ended tokens their meaning.
+// endsByLetter gives the letters of the companion's list of ended tokens their meaning.
 // The empty one stands for a token of which nothing is remembered.
-var ends = map[string]lock.End{
+var endsByLetter = map[string]lock.End{
 	"":  lock.EndNotHeld,
 	"R": lock.EndReleased,
 	"E": lock.EndExpired,
@@ -48,7 +48,7 @@ func decode(tag lock.Tag, values []any) (reply, error) {
 	value, held := d.optional(3)
 	expires, acquired := d.number(4), d.number(5)
 	name, note := d.text(6), d.text(7)
-	ended, known := ends[d.text(8)]
+	ended, known := endsByLetter[d.text(8)]
 	seq := d.number(9)
 	switch {
 	case d.err != nil:

@@ -10,10 +10,10 @@ var resumeScript = spoolScript("resume")
 
 // Resume implements [lock.Store].
 func (r *Redis) Resume(ctx context.Context, cmd lock.ResumeCommand) (lock.Taken, error) {
-	return runOne(ctx, r, resumeScript, r.replicas, cmd, resumeCall, resumeAnswer)
+	return runOne(ctx, r, resumeScript, r.replicas, cmd, resumeArgs, resumeAnswer)
 }
 
-func resumeCall(cmd lock.ResumeCommand) (lock.Tag, []any) {
+func resumeArgs(cmd lock.ResumeCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{string(cmd.Worker), cmd.Token.Reveal()}
 }
 

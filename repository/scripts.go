@@ -39,7 +39,7 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 		tag, args := arguments(cmd)
 		calls[i] = &call{tag: tag, args: append([]any{r.memory.Milliseconds(), r.channel}, args...)}
 	}
-	r.ask(ctx, calls, script, replicas)
+	r.runScript(ctx, calls, script, replicas)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
 		// The value counts even beside an error: to go-redis, a connection that broke
@@ -55,7 +55,7 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 			results[i].Err = err
 			continue
 		}
-		r.saw(reply.spool)
+		r.onSpool(reply.spool)
 		results[i].Value, results[i].Err = answer(cmd, reply)
 		if err := calls[i].unconfirmed; results[i].Err == nil && err != nil {
 			results[i].Err = &lock.UnavailableError{

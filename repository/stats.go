@@ -21,27 +21,27 @@ type Stats struct {
 	WaitTime          time.Duration
 	Timeouts          int64 // waits in vain
 
-	OddMessages int64 // on the feed that were not of the scripts
-	UnfitTags   int64 // of locks, empty or too long for the floor, at the last scan
+	ForeignMessages int64 // on the feed that were not of the scripts
+	UnlistableTags  int64 // of locks, empty or too long for the floor, at the last scan
 }
 
 // Stats answers them.
 func (r *Redis) Stats() Stats {
 	pool := r.client.PoolStats()
 	return Stats{
-		RoundTrips: r.trips.done.Load(), Failed: r.trips.failed.Load(), Time: time.Duration(r.trips.time.Load()),
+		RoundTrips: r.roundTrips.done.Load(), Failed: r.roundTrips.failed.Load(), Time: time.Duration(r.roundTrips.time.Load()),
 		Connections: int(pool.TotalConns), Idle: int(pool.IdleConns),
 		Waits: int64(pool.WaitCount), WaitTime: time.Duration(pool.WaitDurationNs), Timeouts: int64(pool.Timeouts),
-		OddMessages: r.odd.Load(), UnfitTags: r.unfit.Load(),
+		ForeignMessages: r.foreignMessages.Load(), UnlistableTags: r.unlistableTags.Load(),
 	}
 }
 
-// trips counts round trips.
-type trips struct{ done, failed, time atomic.Int64 }
+// roundTrips counts round trips.
+type roundTrips struct{ done, failed, time atomic.Int64 }
 
-var _ redis.Hook = (*trips)(nil)
+var _ redis.Hook = (*roundTrips)(nil)
 
-func (t *trips) count(begun time.Time, err error) {
+func (t *roundTrips) count(begun time.Time, err error) {
 	t.done.Add(1)
 	t.time.Add(int64(time.Since(begun)))
 	if err != nil && !isAnswer(err) {
@@ -50,12 +50,12 @@ func (t *trips) count(begun time.Time, err error) {
 }
 
 // DialHook implements [redis.Hook].
-func (t *trips) DialHook(next redis.DialHook) redis.DialHook {
+func (t *roundTrips) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
 // ProcessHook implements [redis.Hook].
-func (t *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (t *roundTrips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		begun := time.Now()
 		err := next(ctx, cmd)
@@ -65,7 +65,7 @@ func (t *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 // ProcessPipelineHook implements [redis.Hook].
-func (t *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (t *roundTrips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		begun := time.Now()
 		err := next(ctx, cmds)

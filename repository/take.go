@@ -10,10 +10,10 @@ var takeScript = spoolScript("take")
 
 // Take implements [lock.Store].
 func (r *Redis) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
-	return run(ctx, r, takeScript, r.replicas, cmds, takeCall, takeAnswer)
+	return run(ctx, r, takeScript, r.replicas, cmds, takeArgs, takeAnswer)
 }
 
-func takeCall(cmd lock.TakeCommand) (lock.Tag, []any) {
+func takeArgs(cmd lock.TakeCommand) (lock.Tag, []any) {
 	var expected any = ""
 	if cmd.Expected != nil {
 		expected = int64(*cmd.Expected)

@@ -21,14 +21,14 @@ func (r *Redis) inspect(ctx context.Context) error {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
 		return nil
 	}
-	masters, eviction, err := r.sight(ctx)
+	masters, eviction, err := r.describeMasters(ctx)
 	if err != nil {
 		return err
 	}
 	if err := r.eachMaster(ctx, r.inspectNode); err != nil {
 		return err
 	}
-	r.found = masters
+	r.inspected = masters
 	r.eviction.Store(eviction)
 	return nil
 }
@@ -86,9 +86,9 @@ func (r *Redis) Eviction() string {
 	return cmp.Or(policy, "unknown")
 }
 
-// sight is what is seen of each master, by its address: its run, its policy, its role,
-// and whether it has too few replicas.
-func (r *Redis) sight(ctx context.Context) (masters map[string]string, eviction string, err error) {
+// describeMasters answers, for each master by its address, its run, its policy, its role
+// and whether it has too few replicas, all in one text; and the policy of all of them.
+func (r *Redis) describeMasters(ctx context.Context) (masters map[string]string, eviction string, err error) {
 	var mu sync.Mutex
 	masters, eviction = map[string]string{}, noEviction
 	err = r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -105,16 +105,16 @@ func (r *Redis) sight(ctx context.Context) (masters map[string]string, eviction 
 	return masters, eviction, err
 }
 
-// changed reports whether a master was started anew, took another's place or lost its
+// mastersChanged reports whether a master was started anew, took another's place or lost its
 // own, evicts otherwise, or lost or got back replicas, since the last inspection.
-func (r *Redis) changed(ctx context.Context) bool {
+func (r *Redis) mastersChanged(ctx context.Context) bool {
 	if r.embedded != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	masters, _, err := r.sight(ctx)
-	return err == nil && !maps.Equal(masters, r.found)
+	masters, _, err := r.describeMasters(ctx)
+	return err == nil && !maps.Equal(masters, r.inspected)
 }
 
 // infoOf asks for one section at a time: a Redis that is too old knows no more.
@@ -146,7 +146,7 @@ func (r *Redis) Watch(ctx context.Context) error {
 	defer ticker.Stop()
 	inspected, away, refused := false, false, false
 	for {
-		err := r.within(ctx, r.Ping)
+		err := r.withTimeout(ctx, r.Ping)
 		refuses := isAnswer(err) && !redis.IsLoadingError(err)
 		switch {
 		case ctx.Err() != nil:
@@ -154,14 +154,14 @@ func (r *Redis) Watch(ctx context.Context) error {
 		case refuses && !refused:
 			r.log.Error("redis refuses the service, see REDIS_URL and the rights of its user, no spool can be taken until it is let in", "error", err)
 		case err != nil && !refuses && (refused || !away):
-			r.sayAway(err)
+			r.logAway(err)
 		case err == nil && away:
 			r.log.Info("redis is back")
 		}
 		away, refused = err != nil, refuses
-		inspected = inspected && !away && !r.changed(ctx)
+		inspected = inspected && !away && !r.mastersChanged(ctx)
 		if !away && !inspected {
-			err := r.within(ctx, r.inspect)
+			err := r.withTimeout(ctx, r.inspect)
 			if errors.Is(err, ErrTooOld) || errors.Is(err, ErrSentinel) {
 				return err
 			}
@@ -177,7 +177,7 @@ func (r *Redis) Watch(ctx context.Context) error {
 	}
 }
 
-func (r *Redis) sayAway(err error) {
+func (r *Redis) logAway(err error) {
 	if _, ok := r.client.(*redis.ClusterClient); ok {
 		r.log.Error("a master of the cluster is away, its spools cannot be taken until it is back or replaced", "error", err)
 		return
@@ -185,7 +185,7 @@ func (r *Redis) sayAway(err error) {
 	r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
 }
 
-func (r *Redis) within(ctx context.Context, look func(context.Context) error) error {
+func (r *Redis) withTimeout(ctx context.Context, look func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	return look(ctx)
