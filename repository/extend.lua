@@ -5,18 +5,18 @@
 -- ARGV[5]  the longest that a lock may remain, ms
 -- ARGV[6]  id of this extension, the same for each attempt at it
 --
--- Decides EXTENDED, also where this extension was applied before: the reply then
--- has the expiry that it gave, and seq 0; ENDED: nobody holds the spool, or its owner
--- got another token; OCCUPIED: somebody else holds it; NO_EXPIRY: the lock never lapses; TOO_LONG: it would remain
--- for longer than it may.
+-- Decides EXTENDED, also where this extension was applied before: the reply then has the
+-- expiry that it gave, and seq 0; ENDED: the spool is free, or its owner got another
+-- token; OCCUPIED: another token holds it; NO_EXPIRY: the lock never expires; TOO_LONG: it
+-- would remain for longer than it may.
 
 -- EXTENSION: 49 bytes, the id and the expiry it gave (13 digits). The newest 64
 -- are kept.
 local EXTENSION, EXTENSIONS = 49, 64
 
 if value ~= ARGV[3] then
-  local ended = fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
-  if not value or (ended == 'S' and owner(value) == owner(ARGV[3])) then
+  local ended = how_ended(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
+  if not value or (ended == 'S' and owner_of(value) == owner_of(ARGV[3])) then
     return reply('ENDED', ended)
   end
   return reply('OCCUPIED')
@@ -29,7 +29,7 @@ end
 local at = string.find(applied, ARGV[6], 17, true)
 if at then
   publish() -- the spool as it stands, if the look at it found it changed
-  touch()
+  write_for_replicas()
   changed, expires = false, tonumber(string.sub(applied, at + 36, at + 48))
   seq = 0 -- as it stood once: older than every change
   return reply('EXTENDED')
@@ -45,9 +45,9 @@ expires = expires + ARGV[4]
 changed = true
 redis.call('PEXPIREAT', KEYS[1], expires)
 refused = false -- a script that has written may go on
-record('EXTENDED', now, value, expires)
+record_event('EXTENDED', now, value, expires)
 redis.call('HSET', KEYS[2], 'expires', expires, 'extensions',
   lock .. ARGV[6] .. string.format('%013.0f', expires)
   .. string.sub(applied, 17, 16 + (EXTENSIONS - 1) * EXTENSION))
-keep()
+renew_memory()
 return reply('EXTENDED')

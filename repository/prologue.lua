@@ -13,7 +13,7 @@
 --            extensions  version of the lock it belongs to, then the extensions
 --                        applied to it, newest first, see EXTENSION in extend.lua
 --            seq         how many changes of the spool were recorded and published
--- KEYS[3]  the history, a list of events, newest first, see record()
+-- KEYS[3]  the history, a list of events, newest first, see record_event()
 -- ARGV[1]  how long the companion and the history are kept after a change, ms
 -- ARGV[2]  the channel on which changes are published, see reply()
 --
@@ -39,23 +39,22 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local value = redis.call('GET', KEYS[1])
 local expires = value and math.min(redis.call('PEXPIRETIME', KEYS[1]), NEVER) or 0
-local seen = redis.pcall('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note', 'seq')
-if seen.err then
-  redis.call('DEL', KEYS[2]) -- no hash: somebody damaged it, and it counts as lost
-  seen = {}
+local companion = redis.pcall('HMGET', KEYS[2], 'version', 'token', 'expires', 'acquired', 'name', 'note', 'seq')
+if companion.err then
+  redis.call('DEL', KEYS[2]) -- no hash: it was damaged, and counts as lost
+  companion = {}
 end
-local version = tonumber(seen[1] or 0)
-local held = seen[3] and seen[3] ~= ''
-local expiry = held and tonumber(seen[3])
-local acquired, name, note = seen[4] or '', seen[5] or '', seen[6] or ''
-local seq = tonumber(seen[7] or 0)
-local mark = value and #value > TOKEN and redis.sha1hex(value) or value
+local version = tonumber(companion[1] or 0)
+local was_held = companion[3] and companion[3] ~= ''
+local known_expires = was_held and tonumber(companion[3])
+local acquired, name, note = companion[4] or '', companion[5] or '', companion[6] or ''
+local seq = tonumber(companion[7] or 0)
+local stored = value and #value > TOKEN and redis.sha1hex(value) or value
 local changed = false           -- whether this run changed the spool, or found it changed
 
--- Writes to what is kept beside the lock. A Redis that is full, or cannot write to
--- its disk, is to answer all the same who holds what: then nothing more is
--- recorded, and the next look finds the same. The lock's own key is never written
--- this way.
+-- Writes to companion and history. A Redis that is full, or cannot write to its disk, is
+-- to answer who holds a spool all the same: then nothing more is recorded, and the next
+-- script finds the same. The lock's own key is never written this way.
 local refused = false
 local function write(...)
   local answer = not refused and redis.pcall(...)
@@ -68,7 +67,7 @@ local function write(...)
   return answer
 end
 
-local function grow()
+local function raise_version()
   version = math.max(version + 1, now)
   changed = true
 end
@@ -77,8 +76,8 @@ local function digits(n)
   return string.format('%.0f', n)
 end
 
--- Whom a lock's value names, never the whole value; empty: nobody.
-local function owner(token)
+-- The owner that a lock's value names, never the whole value; empty: it names none.
+local function owner_of(token)
   return string.match(string.sub(token, 1, VALUE), '^([^:]+):') or ''
 end
 
@@ -87,12 +86,12 @@ end
 -- note, and when the lock ends (-1: never; 0: it has ended); and what else there is to
 -- say, see force.lua. Extensions of one lock that follow each other are one event, the
 -- last. Returns the event.
-local function record(kind, at, token, ends, ...)
+local function record_event(kind, at, token, ends, ...)
   local head = cjson.encode({kind, digits(version)})
-  local event = cjson.encode({kind, digits(version), digits(at), owner(token), name, note, digits(ends), ...})
+  local event = cjson.encode({kind, digits(version), digits(at), owner_of(token), name, note, digits(ends), ...})
   local newest = redis.pcall('LINDEX', KEYS[3], 0)
   if type(newest) == 'table' then
-    write('DEL', KEYS[3]) -- no list: somebody damaged it, and it counts as lost
+    write('DEL', KEYS[3]) -- no list: it was damaged, and counts as lost
   elseif kind == 'EXTENDED' and newest and string.sub(newest, 1, #head) == string.sub(head, 1, -2) .. ',' then
     write('LSET', KEYS[3], 0, event)
     return event
@@ -104,10 +103,10 @@ local function record(kind, at, token, ends, ...)
   return event
 end
 
--- Keeps companion and history longer than the lock, and the fate of a lapsed lock
--- for a day after it. Those of a lock without an expiry stay until a script finds
--- the lock gone.
-local function keep()
+-- Lets companion and history expire ARGV[1] from now, and at least a day after the lock,
+-- so that it is known how the lock ended. Those of a lock without an expiry stay until a
+-- script finds the lock gone.
+local function renew_memory()
   for i = 2, 3 do
     if value and expires == -1 then
       write('PERSIST', KEYS[i])
@@ -117,10 +116,10 @@ local function keep()
   end
 end
 
--- A list of entries without the oldest, so that one more makes at most most of
--- them, and without those that are older than age, ms. at is where the 13 digits
--- of their time begin. A list of another length than theirs is damaged, and lost.
-local function younger(list, size, at, most, age)
+-- A list of entries of size bytes without the oldest, so that one more makes at most most
+-- of them, and without those that are older than age, ms. at is where the 13 digits of
+-- their time begin. A list that is no multiple of size long was damaged, and is lost.
+local function prune(list, size, at, most, age)
   if not list or #list % size ~= 0 then
     return ''
   end
@@ -132,39 +131,39 @@ local function younger(list, size, at, most, age)
 end
 
 -- How a lock ended: the letter in ENTRY, and the type of the event.
-local EVENT = {R = 'RELEASED', E = 'EXPIRED', F = 'FORCE_RELEASED', X = 'RELEASED_EXTERNALLY'}
+local END_EVENT = {R = 'RELEASED', E = 'EXPIRED', F = 'FORCE_RELEASED', X = 'RELEASED_EXTERNALLY'}
 
--- The list of ended tokens with one more. S is the letter of one that got a successor.
-local function ending(token, how, at, release)
+-- The list of ended tokens with one more. S is the letter of one that was replaced.
+local function add_ended(token, how, at, release)
   return string.format('%s%013.0f%s%s', how, at, redis.sha1hex(token), string.sub(release, -12))
-    .. younger(redis.call('HGET', KEYS[2], 'ended'), ENTRY, 2, ENTRIES, DAY)
+    .. prune(redis.call('HGET', KEYS[2], 'ended'), ENTRY, 2, ENTRIES, DAY)
 end
 
 -- Records the end of the lock that the companion has as held, with what else the event
 -- has to say, which it returns. release is the id of a release, or twelve dots.
-local function close(token, how, at, release, ...)
-  grow()
-  local event = record(EVENT[how], at, token, 0, ...)
-  write('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', ending(token, how, at, release))
+local function record_end(token, how, at, release, ...)
+  raise_version()
+  local event = record_event(END_EVENT[how], at, token, 0, ...)
+  write('HSET', KEYS[2], 'version', version, 'expires', '', 'ended', add_ended(token, how, at, release))
   return event
 end
 
--- Records a lock, as it stands in mark, version, expires, acquired, name, note.
-local function open(kind)
-  record(kind, now, value, expires)
-  write('HSET', KEYS[2], 'version', version, 'token', mark, 'expires', expires,
+-- Records a lock, as it stands in stored, version, expires, acquired, name, note.
+local function record_lock(kind)
+  record_event(kind, now, value, expires)
+  write('HSET', KEYS[2], 'version', version, 'token', stored, 'expires', expires,
     'acquired', acquired, 'name', name, 'note', note)
 end
 
--- Changes nothing. What replicas are to confirm has to be a write of the connection that
--- asks them, also where an earlier one made the change.
-local function touch()
+-- Writes what is there already, for replicas to confirm: WAIT asks about the writes of its
+-- own connection, and the change may have been made on an earlier one.
+local function write_for_replicas()
   write('HSET', KEYS[2], 'version', version)
 end
 
 -- How a token ended within the last day, and the release that ended it; false if
 -- nothing is remembered of it.
-local function fate(token, ended)
+local function how_ended(token, ended)
   local at = ended and string.find(ended, redis.sha1hex(token), 1, true)
   if not at or (tonumber(string.sub(ended, at - 13, at - 1)) or 0) <= now - DAY then
     return false
@@ -175,15 +174,15 @@ end
 -- Publishes the spool as it stands, if it changed: a JSON array of texts, the tag,
 -- the number of this change, now, version, owner, expires, acquired, name, note;
 -- expires is 0 where the spool is free. The number stays where Redis refuses to
--- write it down. A user who may not publish can work all the same: beats need the
--- same right, so no view then takes itself for live.
+-- write it down. A Redis user without the right to publish can work all the same: beats
+-- need the same right, so no view then takes itself for live.
 local function publish()
   if changed then
     write('HSET', KEYS[2], 'seq', seq + 1)
     seq = refused and seq or seq + 1
     redis.pcall('PUBLISH', ARGV[2], cjson.encode({
       string.sub(KEYS[1], #'spool_lock:' + 1), digits(seq), digits(now), digits(version),
-      value and owner(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
+      value and owner_of(value) or '', digits(expires), digits(tonumber(acquired) or 0), name, note}))
   end
 end
 
@@ -201,35 +200,35 @@ local function reply(decision, ended)
     name, note, ended or '', seq}
 end
 
--- A companion that somebody damaged counts as lost.
+-- A damaged companion counts as lost.
 if not version or version < 0 or version > LARGEST or version % 1 ~= 0
-  or (held and not expiry) or (acquired ~= '' and not tonumber(acquired))
+  or (was_held and not known_expires) or (acquired ~= '' and not tonumber(acquired))
   or not seq or seq < 0 or seq >= LARGEST or seq % 1 ~= 0 then
   redis.call('DEL', KEYS[2])
-  seen, version, held, acquired, name, note, seq = {}, 0, false, '', '', '', 0
+  companion, version, was_held, acquired, name, note, seq = {}, 0, false, '', '', '', 0
 end
 
--- Reconcile: what happened to the lock since this companion was written. A lapse
--- counts at the time of the expiry; anything else was another program's doing.
-if held and seen[2] ~= mark then
-  if expiry >= 0 and expiry <= now then
-    close(seen[2], 'E', expiry, '............')
+-- Reconcile: what happened to the lock since this companion was written. An expiry
+-- counts at its own time; anything else was another program's doing.
+if was_held and companion[2] ~= stored then
+  if known_expires >= 0 and known_expires <= now then
+    record_end(companion[2], 'E', known_expires, '............')
   else
-    close(seen[2], 'X', now, '............')
+    record_end(companion[2], 'X', now, '............')
   end
 end
-if value and not (held and seen[2] == mark) then
-  grow()
+if value and not (was_held and companion[2] == stored) then
+  raise_version()
   acquired, name, note = '', '', ''
-  open('TAKEN_EXTERNALLY')
-  keep()
+  record_lock('TAKEN_EXTERNALLY')
+  renew_memory()
 elseif not value then
   acquired, name, note = '', '', ''
-  if held then
-    keep()
+  if was_held then
+    renew_memory()
   end
-elseif expires ~= expiry then
+elseif expires ~= known_expires then
   changed = true
   write('HSET', KEYS[2], 'expires', expires)
-  keep()
+  renew_memory()
 end

@@ -7,8 +7,7 @@
 -- ARGV[3]  units for which it has room
 --
 -- Returns how many units are left, cut to a whole number; below 0 where more were drawn
--- than there were, down to ten times the room: a number that somebody damaged does not
--- last.
+-- than there were, down to ten times the room: a damaged number does not last.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

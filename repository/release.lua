@@ -16,12 +16,12 @@ local BAR, BARS, HOUR = 53, 128, 3600000
 if value == ARGV[3] then
   redis.call('DEL', KEYS[1])
   refused = false -- a script that has written may go on
-  close(ARGV[3], 'R', now, ARGV[4])
+  record_end(ARGV[3], 'R', now, ARGV[4])
   value, expires, acquired, name, note = false, 0, '', '', ''
-  keep()
+  renew_memory()
   return reply('RELEASED')
 end
-local ended, release = fate(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
+local ended, release = how_ended(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
 if ended == 'R' and release == string.sub(ARGV[4], -12) then
   return reply('RELEASED')
 end
@@ -29,8 +29,8 @@ if ended then
   return reply('ENDED', ended)
 end
 if ARGV[5] == '1' then
-  local others = younger(redis.call('HGET', KEYS[2], 'barred'), BAR, 1, BARS, HOUR)
+  local others = prune(redis.call('HGET', KEYS[2], 'barred'), BAR, 1, BARS, HOUR)
   redis.call('HSET', KEYS[2], 'barred', string.format('%013.0f', now) .. redis.sha1hex(ARGV[3]) .. others)
-  keep()
+  renew_memory()
 end
 return reply('UNKNOWN')

@@ -101,7 +101,7 @@ var eventTypes = map[lock.EventType]bool{
 	lock.EventTakenExternally: true, lock.EventReleasedExternally: true,
 }
 
-// decodeEvents reads what record() in prologue.lua wrote. What it did not write is
+// decodeEvents reads what record_event() in prologue.lua wrote. What it did not write is
 // left out: it is for nobody to act upon, and the rest is still worth telling. released
 // is the lock that the last event of the list ended by force, if it did.
 func decodeEvents(value any) (events []lock.Event, released *lock.Lock, err error) {

@@ -12,11 +12,11 @@
 -- LIMIT: it is free, and the worker gets no further lock.
 
 if value == ARGV[3] then
-  touch()
+  write_for_replicas()
   return reply('REPLAYED')
 end
 local lists = redis.call('HMGET', KEYS[2], 'ended', 'barred')
-local ended = fate(ARGV[3], lists[1])
+local ended = how_ended(ARGV[3], lists[1])
 if ended then
   return reply('ENDED', ended)
 end
@@ -33,9 +33,9 @@ if ARGV[8] == '1' then
   return reply('LIMIT')
 end
 
-grow()
-value, mark, expires, acquired, name, note = ARGV[3], ARGV[3], now + ARGV[4], now, ARGV[5], ARGV[6]
+raise_version()
+value, stored, expires, acquired, name, note = ARGV[3], ARGV[3], now + ARGV[4], now, ARGV[5], ARGV[6]
 redis.call('SET', KEYS[1], value, 'NX', 'PXAT', expires)
-open('TAKEN')
-keep()
+record_lock('TAKEN')
+renew_memory()
 return reply('TAKEN')
