@@ -56,7 +56,7 @@ func newBench(t *testing.T) *bench {
 	server := redistest.Start(t)
 	log := slog.New(slog.DiscardHandler)
 	store, err := repository.Open(repository.Config{
-		URL: server.URL, MaxConnections: connections, Timeout: 10 * time.Second, Memory: 30 * 24 * time.Hour,
+		URL: redistest.ParseURL(t, server.URL), MaxConnections: connections, Timeout: 10 * time.Second, Memory: 30 * 24 * time.Hour,
 	}, log)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/joho/godotenv"
+
+	"spoollock/redisurl"
 )
 
 // DotEnv is the file that [Load] reads beside the environment.
@@ -28,7 +30,7 @@ const DotEnv = ".env"
 
 // Config is a complete and valid configuration.
 type Config struct {
-	RedisURL         string         // REDIS_URL
+	RedisURL         redisurl.URL   // REDIS_URL
 	RedisTLS         *tls.Config    // REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE; nil: none is set
 	SentinelUsername string         // REDIS_SENTINEL_USERNAME
 	SentinelPassword string         // REDIS_SENTINEL_PASSWORD
@@ -198,13 +200,13 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	if c.LockTTL > c.LockMaxTTL {
 		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
 	}
-	if c.RedisTLS != nil && !strings.HasPrefix(c.RedisURL, "rediss") {
+	if c.RedisTLS != nil && !c.RedisURL.TLS {
 		r.problem("REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE go with a REDIS_URL that begins with rediss")
 	}
-	if (c.SentinelUsername != "" || c.SentinelPassword != "") && !strings.Contains(c.RedisURL, "+sentinel://") {
+	if (c.SentinelUsername != "" || c.SentinelPassword != "") && c.RedisURL.Form != redisurl.Sentinel {
 		r.problem("REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD go with a REDIS_URL of redis+sentinel://")
 	}
-	if c.ReplicasAck > 0 && c.RedisURL == "embedded://" {
+	if c.ReplicasAck > 0 && c.RedisURL.Form == redisurl.Embedded {
 		r.problem("LOCK_REPLICAS_ACK must be 0 with REDIS_URL=embedded://, which has no replicas")
 	}
 	if c.TrustedOnly && c.TrustedDocuments == "" {
@@ -372,58 +374,17 @@ func isHostName(s string) bool {
 	return s != "" && !strings.HasSuffix(s, ".")
 }
 
-// redisURL checks what can be checked without connecting. No problem quotes the URL,
-// which may hold a password.
-func (r *reader) redisURL(dev bool) string {
+// redisURL checks what can be checked without connecting.
+func (r *reader) redisURL(dev bool) redisurl.URL {
 	fallback := "redis://localhost:6379"
 	if dev {
-		fallback = "embedded://"
+		fallback = redisurl.EmbeddedText
 	}
-	value := r.get("REDIS_URL", fallback)
-	if value == "embedded://" {
-		return value
+	url, err := redisurl.Parse(r.get("REDIS_URL", fallback))
+	if err != nil {
+		r.problem("REDIS_URL %w", err)
 	}
-	scheme, rest, _ := strings.Cut(value, "://")
-	secure, form, _ := strings.Cut(scheme, "+")
-	if secure != "redis" && secure != "rediss" || form != "" && form != "sentinel" && form != "cluster" || strings.HasSuffix(scheme, "+") {
-		r.problem("REDIS_URL must begin with redis://, redis+sentinel://, redis+cluster:// or the same with rediss, or be embedded://")
-		return value
-	}
-	at := strings.LastIndex(rest, "@") + 1
-	hosts, path, _ := strings.Cut(rest[at:], "/")
-	if strings.ContainsAny(hosts+path, "?#") {
-		r.problem("REDIS_URL must have no parameters, the other variables set the options")
-		return value
-	}
-	list := strings.Split(hosts, ",")
-	if form == "" && len(list) > 1 {
-		r.problem("REDIS_URL must name one host; several go with redis+sentinel:// and redis+cluster://")
-		return value
-	}
-	for _, host := range list {
-		u, err := url.Parse("redis://" + rest[:at] + host)
-		switch {
-		case err != nil, u.Path != "", u.RawQuery != "", u.Fragment != "",
-			strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
-			r.problem("REDIS_URL is not a URL: in a user or password write / ? # @ : %% as %%2F %%3F %%23 %%40 %%3A %%25")
-		case u.Hostname() == "":
-			r.problem("REDIS_URL must name one host, or several with commas between them")
-		case !isNumber(u.Port()):
-			r.problem("REDIS_URL must have a port from 0 to 65535")
-		default:
-			continue
-		}
-		return value
-	}
-	switch master, db, _ := strings.Cut(path, "/"); {
-	case form == "sentinel" && (master == "" || !isNumber(db)):
-		r.problem("REDIS_URL must end in the name of the master, and in nothing or the number of a database after it")
-	case form == "cluster" && path != "":
-		r.problem("REDIS_URL must end in nothing after the hosts of a Cluster, which has one database")
-	case form == "" && !isNumber(path):
-		r.problem("REDIS_URL must end in nothing or in the number of a database")
-	}
-	return value
+	return url
 }
 
 // redisTLS reads the files that say whom to trust, and who the service is.

@@ -19,6 +19,7 @@ import (
 	"github.com/joho/godotenv"
 
 	"spoollock/config"
+	"spoollock/redisurl"
 )
 
 const noFile = "testdata/none"
@@ -32,7 +33,7 @@ func lookup(env map[string]string) func(string) (string, bool) {
 
 func defaults() config.Config {
 	return config.Config{
-		RedisURL:         "redis://localhost:6379",
+		RedisURL:         redisurl.URL{Hosts: []string{"localhost:6379"}},
 		LockTTL:          time.Hour,
 		LockMaxTTL:       12 * time.Hour,
 		MaxConnections:   50,
@@ -80,7 +81,7 @@ func TestDevDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := defaults()
-	want.RedisURL = "embedded://"
+	want.RedisURL = redisurl.URL{Form: redisurl.Embedded}
 	want.Introspection, want.Playground, want.LogText = true, true, true
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("configuration is\n%+v, want\n%+v", got, want)
@@ -95,7 +96,7 @@ func TestEnvironmentWinsOverDevDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.RedisURL != "redis://redis.example:7000/2" || got.LogText || got.Playground || !got.Introspection {
+	if !reflect.DeepEqual(got.RedisURL, redisurl.URL{Hosts: []string{"redis.example:7000"}, DB: 2}) || got.LogText || got.Playground || !got.Introspection {
 		t.Fatalf("configuration is %+v", got)
 	}
 }
@@ -125,7 +126,9 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		RedisURL:         "rediss://user:secret@redis.example:7000/2",
+		RedisURL: redisurl.URL{
+			TLS: true, Hosts: []string{"redis.example:7000"}, Username: "user", Password: "secret", DB: 2,
+		},
 		LockTTL:          time.Minute,
 		LockMaxTTL:       2 * time.Minute,
 		MaxConnections:   7,

@@ -31,7 +31,7 @@ type trial struct {
 func on(t *testing.T, url string, replicas int) *trial {
 	t.Helper()
 	store := servicetest.Must[*repository.Redis](t)(repository.Open(repository.Config{
-		URL: url, MaxConnections: workers, Timeout: operationTimeout, Memory: time.Hour, Replicas: replicas,
+		URL: redistest.ParseURL(t, url), MaxConnections: workers, Timeout: operationTimeout, Memory: time.Hour, Replicas: replicas,
 	}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() { _ = store.Close() })
 	return &trial{store: store}

@@ -57,7 +57,7 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 	log := redistest.NewLog(t)
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour,
+		URL: redistest.ParseURL(t, url), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour,
 		OnSpool: func(spool lock.Spool) {
 			saw(spool)
 			view.Apply(spool)
@@ -476,7 +476,7 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 	view := floor.NewView()
 	log := redistest.NewLog(t).Logger()
 	store, err := repository.Open(repository.Config{
-		URL: server.URL, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
+		URL: redistest.ParseURL(t, server.URL), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -544,7 +544,7 @@ func TestRefusedView(t *testing.T) {
 			}
 			view, log := floor.NewView(), redistest.NewLog(t)
 			store, err := repository.Open(repository.Config{
-				URL: "redis://shut:pw@" + server.Addr, MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
+				URL: redistest.ParseURL(t, "redis://shut:pw@"+server.Addr), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
 			}, log.Logger())
 			if err != nil {
 				t.Fatal(err)

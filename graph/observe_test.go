@@ -12,6 +12,7 @@ import (
 
 	"spoollock/graph"
 	"spoollock/lock"
+	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -21,7 +22,7 @@ func TestCallerWhoHangsUp(t *testing.T) {
 	t.Parallel()
 	log := redistest.NewLog(t)
 	store, err := repository.Open(repository.Config{
-		URL: repository.EmbeddedURL, MaxConnections: 1, Timeout: time.Second, Memory: time.Hour,
+		URL: redisurl.URL{Form: redisurl.Embedded}, MaxConnections: 1, Timeout: time.Second, Memory: time.Hour,
 	}, log.Logger())
 	if err != nil {
 		t.Fatal(err)

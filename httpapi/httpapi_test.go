@@ -69,7 +69,7 @@ func newBoundedAPI(
 	logger := log.Logger()
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
-		URL: redisURL, MaxConnections: 50, Timeout: operationTimeout, Memory: 30 * 24 * time.Hour, OnSpool: view.Apply,
+		URL: redistest.ParseURL(t, redisURL), MaxConnections: 50, Timeout: operationTimeout, Memory: 30 * 24 * time.Hour, OnSpool: view.Apply,
 	}, logger)
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func audited(t *testing.T, url string, config lock.Config) (service *lock.Servic
 	t.Helper()
 	var text lines
 	log := slog.New(slog.NewJSONHandler(&text, nil))
-	store, err := repository.Open(repository.Config{URL: url, MaxConnections: 5, Timeout: config.Timeout, Memory: time.Hour}, log)
+	store, err := repository.Open(repository.Config{URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: config.Timeout, Memory: time.Hour}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"spoollock/lock"
+	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -35,7 +36,7 @@ func open(t testing.TB, url string, config lock.Config) (*lock.Service, *reposit
 	t.Helper()
 	log := redistest.NewLog(t).Logger()
 	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 50, Timeout: config.Timeout, Memory: 30 * 24 * time.Hour,
+		URL: redistest.ParseURL(t, url), MaxConnections: 50, Timeout: config.Timeout, Memory: 30 * 24 * time.Hour,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +146,7 @@ func TestInvalidInput(t *testing.T) {
 func ExampleService() {
 	log := slog.New(slog.DiscardHandler)
 	store, err := repository.Open(repository.Config{
-		URL: repository.EmbeddedURL, MaxConnections: 10, Timeout: time.Second, Memory: 24 * time.Hour,
+		URL: redisurl.URL{Form: redisurl.Embedded}, MaxConnections: 10, Timeout: time.Second, Memory: 24 * time.Hour,
 	}, log)
 	if err != nil {
 		fmt.Println(err)

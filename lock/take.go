@@ -84,11 +84,11 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 		defer end()
 	}
 	lost := try(ctx, s, cmds, results, s.store.Take)
-	for i := range results {
+	for i, req := range reqs {
 		if errors.Is(results[i].Err, ErrAtLimit) {
 			results[i].Err = limits[i]
 		}
-		results[i] = s.finishTake(ctx, reqs[i], cmds[i], results[i], lost[i])
+		results[i] = s.finishTake(ctx, req, cmds[i], results[i], lost[i])
 	}
 	for i, result := range results {
 		s.audit(ctx, actionTake, cmds[i].Tag, result.Err,

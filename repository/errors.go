@@ -25,6 +25,9 @@ var (
 	errTooMany     = errors.New("too many operations wait for redis")
 )
 
+// errNoHosts says that a URL was not made by redisurl.Parse.
+var errNoHosts = errors.New("the redis URL has no hosts")
+
 // errNotSent says that nothing was sent.
 var errNotSent = errors.New("not sent")
 

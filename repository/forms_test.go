@@ -34,7 +34,7 @@ func TestCluster(t *testing.T) {
 		rule := aclRule(t, "+wait", "+cluster|slots", "+asking")
 		url := withUser(t, cluster.URL, rule, cluster.Nodes...)
 		store, err := repository.Open(repository.Config{
-			URL: url, MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
+			URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
 		}, redistest.NewLog(t).Logger())
 		if err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ const memory = 30 * 24 * time.Hour
 func open(t testing.TB, url string) *repository.Redis {
 	t.Helper()
 	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 50, Timeout: 10 * time.Second, Memory: memory,
+		URL: redistest.ParseURL(t, url), MaxConnections: 50, Timeout: 10 * time.Second, Memory: memory,
 	}, redistest.NewLog(t).Logger())
 	if err != nil {
 		t.Fatal(err)

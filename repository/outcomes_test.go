@@ -114,7 +114,7 @@ func TestOutcomesOfAHangingRedis(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	pool, err := repository.Open(repository.Config{
-		URL: s.server.URL, MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
+		URL: redistest.ParseURL(t, s.server.URL), MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer pool.Close() //nolint:errcheck // the test is over

@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -14,20 +15,13 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"spoollock/lock"
+	"spoollock/redisurl"
 )
 
 // Config configures a [Redis]. URL, MaxConnections, Timeout and Memory are required.
 type Config struct {
-	// URL is one of
-	//
-	//	redis://[user:password@]host[:port][/db]
-	//	redis+sentinel://[user:password@]host[:port],…/master[/db]
-	//	redis+cluster://[user:password@]host[:port],…
-	//
-	// the same with rediss for TLS, or [EmbeddedURL]. The hosts of the second are
-	// Sentinels, which say where the master of that name is; those of the third are
-	// some of the nodes. User and password are those of the Redis.
-	URL string
+	// URL says where Redis is.
+	URL redisurl.URL
 
 	// TLS, if it is set, replaces what rediss:// trusts by itself, the roots of the
 	// system.
@@ -84,10 +78,13 @@ type Redis struct {
 	eviction  atomic.Value      // string, the policy that it saw
 }
 
-// Open prepares a pool and, for [EmbeddedURL], starts the embedded Redis. It
+// EmbeddedURL is the text of a URL of the embedded Redis.
+const EmbeddedURL = redisurl.EmbeddedText
+
+// Open prepares a pool and, for [redisurl.Embedded], starts the embedded Redis. It
 // connects to nothing: a Redis that is away is met by the first command and by
-// [Redis.Watch], and the pool recovers by itself. It fails on a malformed URL,
-// whose text it keeps out of the error.
+// [Redis.Watch], and the pool recovers by itself. It fails on a URL without hosts, and
+// where the embedded Redis cannot start.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
 		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
@@ -96,54 +93,59 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	if r.onSpool == nil {
 		r.onSpool = func(lock.Spool) {}
 	}
-	options := &redis.UniversalOptions{}
-	if config.URL == EmbeddedURL {
+	addrs := config.URL.Hosts
+	if config.URL.Form == redisurl.Embedded {
 		server, err := startEmbedded()
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded redis: %w", err)
 		}
 		r.embedded = server
-		options.Addrs = []string{server.addr()}
-	} else {
-		parsed, err := parseURL(config.URL)
-		if err != nil {
-			return nil, err
-		}
-		options = parsed
+		addrs = []string{server.addr()}
 	}
-	if options.TLSConfig != nil && config.TLS != nil {
-		options.TLSConfig = config.TLS
+	if len(addrs) == 0 {
+		return nil, errNoHosts
 	}
-	options.SentinelUsername, options.SentinelPassword = config.SentinelUsername, config.SentinelPassword
-	// lock.Service retries, and nothing below it: an attempt made here would be
-	// one that it does not know of.
-	options.MaxRetries = -1
-	options.DialerRetries = 1
-	options.PoolSize = config.MaxConnections
-	options.PipelinePoolSize = -1 // pipelines use the one pool, too
-	options.PoolTimeout = config.Timeout
-	options.DialTimeout = config.Timeout
-	options.ReadTimeout = config.Timeout
-	options.WriteTimeout = config.Timeout
-	options.ContextTimeoutEnabled = true
-	if options.MasterName != "" {
-		// To dial is to ask a Sentinel first, and the next where that one hangs.
-		options.Dialer = redis.NewDialer(&redis.Options{DialTimeout: config.Timeout, TLSConfig: options.TLSConfig})
-		options.DialTimeout = 4 * config.Timeout
-	}
-	// Both would cost each new connection a round trip.
-	options.DisableIdentity = true
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	// The client's own messages would double what Watch and the callers say.
 	redis.SetLogger(&logging.VoidLogger{})
-	r.client = redis.NewUniversalClient(options)
+	r.client = redis.NewUniversalClient(clientOptions(config, addrs))
 	if cluster, ok := r.client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&r.roundTrips) })
 	} else {
 		r.client.AddHook(&r.roundTrips)
 	}
-	r.channel = floorChannel(options.DB)
+	r.channel = floorChannel(config.URL.DB)
 	return r, nil
+}
+
+func clientOptions(config Config, addrs []string) *redis.UniversalOptions {
+	options := &redis.UniversalOptions{
+		Addrs: addrs, DB: config.URL.DB, Username: config.URL.Username, Password: config.URL.Password,
+		MasterName: config.URL.Master, IsClusterMode: config.URL.Form == redisurl.Cluster,
+		SentinelUsername: config.SentinelUsername, SentinelPassword: config.SentinelPassword,
+		// lock.Service retries, and nothing below it: an attempt made here would be
+		// one that it does not know of.
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		PoolSize:              config.MaxConnections,
+		PipelinePoolSize:      -1, // pipelines use the one pool, too
+		PoolTimeout:           config.Timeout,
+		DialTimeout:           config.Timeout,
+		ReadTimeout:           config.Timeout,
+		WriteTimeout:          config.Timeout,
+		ContextTimeoutEnabled: true,
+		// Both would cost each new connection a round trip.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if config.URL.TLS {
+		options.TLSConfig = cmp.Or(config.TLS, &tls.Config{MinVersion: tls.VersionTLS12})
+	}
+	if config.URL.Form == redisurl.Sentinel {
+		// To dial is to ask a Sentinel first, and the next where that one hangs.
+		options.Dialer = redis.NewDialer(&redis.Options{DialTimeout: config.Timeout, TLSConfig: options.TLSConfig})
+		options.DialTimeout = 4 * config.Timeout
+	}
+	return options
 }
 
 // Close disconnects, and stops the embedded Redis if there is one.

@@ -19,7 +19,7 @@ func TestReplicasConfirm(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	pool, err := repository.Open(repository.Config{
-		URL: s.server.URL, MaxConnections: 5, Timeout: time.Second, Memory: memory, Replicas: 1,
+		URL: redistest.ParseURL(t, s.server.URL), MaxConnections: 5, Timeout: time.Second, Memory: memory, Replicas: 1,
 	}, redistest.NewLog(t).Logger())
 	s.must(err)
 	defer pool.Close() //nolint:errcheck // it was used
@@ -87,7 +87,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 	// A node that is stopped for a moment is not to be taken for dead.
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
 	store, err := repository.Open(repository.Config{
-		URL: cluster.URL, MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
+		URL: redistest.ParseURL(t, cluster.URL), MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
 	}, redistest.NewLog(t).Logger())
 	if err != nil {
 		t.Fatal(err)

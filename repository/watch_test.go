@@ -19,7 +19,7 @@ func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
 	t.Helper()
 	log := redistest.NewLog(t)
 	store, err := repository.Open(repository.Config{
-		URL: url, MaxConnections: 5, Timeout: time.Second, Memory: memory,
+		URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: time.Second, Memory: memory,
 	}, log.Logger())
 	if err != nil {
 		t.Fatal(err)

@@ -120,7 +120,7 @@ func largeTag(i int) string { return fmt.Sprintf("MK-%07d", i) }
 func fillByTakes(ctx context.Context, t *testing.T, server *redistest.Server, n int) {
 	t.Helper()
 	store := servicetest.Must[*repository.Redis](t)(repository.Open(repository.Config{
-		URL: server.URL, MaxConnections: 1, Timeout: time.Minute, Memory: 30 * 24 * time.Hour,
+		URL: redistest.ParseURL(t, server.URL), MaxConnections: 1, Timeout: time.Minute, Memory: 30 * 24 * time.Hour,
 	}, slog.New(slog.DiscardHandler)))
 	defer store.Close() //nolint:errcheck // it was used
 	for i := 0; i < n; i += batch {
