@@ -122,7 +122,11 @@ func (u *URL) parseHosts(user, hosts string) error {
 		if _, ok := parseNumber(host.Port()); !ok {
 			return errPort
 		}
-		u.Hosts = append(u.Hosts, net.JoinHostPort(host.Hostname(), cmp.Or(host.Port(), u.defaultPort())))
+		pair := net.JoinHostPort(host.Hostname(), cmp.Or(host.Port(), u.defaultPort()))
+		if _, _, err := net.SplitHostPort(pair); err != nil {
+			return errNoURL // a bracket that net/url lets pass
+		}
+		u.Hosts = append(u.Hosts, pair)
 		u.Username = host.User.Username()
 		u.Password, _ = host.User.Password()
 	}

@@ -55,6 +55,8 @@ var refused = map[string]error{
 	"redis://:hunter2@::1:6379":          errNoURL,
 	"redis://:hunter2@a:b:c":             errNoURL,
 	"redis+cluster://:hunter2@a,b:b:c":   errNoURL,
+	"redis://:hunter2@a]b":               errNoURL,
+	"redis://:hunter2@[::1%25]]:1":       errNoURL,
 	"redis://user:12/hunter2@a":          errNoURL,
 	"redis+sentinel://u:12?hunter2@a/m":  errNoURL,
 	"redis+cluster://u:12#hunter2@a,b":   errNoURL,
