@@ -74,7 +74,7 @@ func (l *lines) take() string {
 // caller may not make; and what changed nothing has none.
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	service, records := audited(t, redistest.Start(t).URL, config())
+	service, records := audited(t, repository.EmbeddedURL, config())
 	as := func(c lock.Caller) context.Context {
 		c.Address = netip.MustParseAddr("10.0.0.7")
 		return lock.WithCaller(newContext(t), c)

@@ -289,8 +289,12 @@ func TestCallerOfABatchGone(t *testing.T) {
 
 func TestBatchSentAgain(t *testing.T) {
 	t.Parallel()
+	onBothServers(t, batchSentAgain)
+}
+
+func batchSentAgain(t *testing.T, url string) {
 	ctx := newContext(t)
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, url, config())
 	requests := takeRequests(true)
 	first := all[lock.Taken](t)(service.TakeAll(ctx, requests))
 	again := all[lock.Taken](t)(service.TakeAll(ctx, requests))
@@ -394,9 +398,13 @@ func TestOneBrokenItemOfABatch(t *testing.T) {
 // each spool goes to one, and the others are told to whom.
 func TestSimultaneousBatches(t *testing.T) {
 	t.Parallel()
+	onBothServers(t, simultaneousBatches)
+}
+
+func simultaneousBatches(t *testing.T, url string) {
 	const takers = 8
 	ctx := newContext(t)
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, url, config())
 	wanted := takeRequests(false)
 	var answers [takers][]lock.Result[lock.Taken]
 	var batches sync.WaitGroup

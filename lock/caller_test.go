@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository/redistest"
+	"spoollock/repository"
 )
 
 func TestRoleIncludesThoseBeforeIt(t *testing.T) {
@@ -42,7 +42,7 @@ var (
 // A token is of no use under another identity than the one it was taken under.
 func TestStolenToken(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, repository.EmbeddedURL, config())
 	for _, own := range []lock.Caller{ana, acme} {
 		ctx := lock.WithCaller(newContext(t), own)
 		taken, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-" + uuid.NewString()})
@@ -81,7 +81,7 @@ func TestStolenToken(t *testing.T) {
 // right role.
 func TestAuthority(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, repository.EmbeddedURL, config())
 	ctx := newContext(t)
 	as := func(caller lock.Caller) context.Context { return lock.WithCaller(ctx, caller) }
 	tag := "MK-" + uuid.NewString()

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
+	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
 
@@ -28,7 +29,7 @@ func TestLocksPerWorker(t *testing.T) {
 		}
 		return int(known.Load()), false
 	}
-	service, _ := open(t, redistest.Start(t).URL, config)
+	service, _ := open(t, repository.EmbeddedURL, config)
 	ctx := newContext(t)
 	known.Store(3)
 	take := func(tag, worker string) error {
@@ -66,21 +67,27 @@ func TestLocksPerWorker(t *testing.T) {
 // it is answered.
 func TestLocksPerWorkerAtTheSameTime(t *testing.T) {
 	t.Parallel()
+	onBothServers(t, locksPerWorkerAtTheSameTime)
+}
+
+func locksPerWorkerAtTheSameTime(t *testing.T, url string) {
 	config := config()
 	config.Limits.LocksPerWorker = 10
 	config.Held = func(lock.WorkerID, lock.Tag) (int, bool) { return 0, false }
 	config.Timeout = patience
-	server := redistest.Start(t)
-	_, store := open(t, server.URL, config)
+	_, store := open(t, url, config)
 	const takes = 50
 	gate := gate{Store: store, begun: make(chan struct{}, takes+1), open: make(chan struct{})}
 	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
 	ctx := newContext(t)
 	var refused atomic.Int64
 	var taking sync.WaitGroup
+	var tags []string
 	for i := range takes {
+		tag := fmt.Sprint("MK-", i)
+		tags = append(tags, tag)
 		taking.Go(func() {
-			_, err := service.Take(ctx, lock.TakeRequest{Tag: fmt.Sprint("MK-", i), WorkerID: "93", WorkerName: "N"})
+			_, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "N"})
 			if limit := (*lock.LimitError)(nil); errors.As(err, &limit) {
 				refused.Add(1)
 			} else if err != nil {
@@ -93,10 +100,14 @@ func TestLocksPerWorkerAtTheSameTime(t *testing.T) {
 	}
 	close(gate.open)
 	taking.Wait()
-	client := server.Client()
-	defer client.Close() //nolint:errcheck // a client of the moment
-	if held, err := client.Keys(ctx, "spool_lock:*").Result(); err != nil || len(held) != 10 || refused.Load() != 40 {
-		t.Errorf("%d are held, %v, and %d refused", len(held), err, refused.Load())
+	held := 0
+	for _, spool := range all[lock.Spool](t)(service.Spools(ctx, tags)) {
+		if spool.Lock != nil {
+			held++
+		}
+	}
+	if held != 10 || refused.Load() != 40 {
+		t.Errorf("%d are held, and %d refused", held, refused.Load())
 	}
 	if _, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-99", WorkerID: "93", WorkerName: "N"}); err != nil {
 		t.Errorf("a take when none is under way: %v", err)
@@ -115,7 +126,7 @@ func TestLocksPerWorkerOfWhatIsNotAnsweredYet(t *testing.T) {
 		_, occupied = known.Load(tag)
 		return locks, occupied
 	}
-	_, store := open(t, redistest.Start(t).URL, config)
+	_, store := open(t, repository.EmbeddedURL, config)
 	gate := gate{Store: store, begun: make(chan struct{}, 2), open: make(chan struct{})}
 	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
 	ctx := newContext(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
+	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
 
@@ -315,7 +316,7 @@ func TestKilledRedis(t *testing.T) {
 
 func TestCallerGoneBefore(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, repository.EmbeddedURL, config())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	request := takeRequest()

@@ -53,6 +53,19 @@ func open(t testing.TB, url string, config lock.Config) (*lock.Service, *reposit
 	return service, store
 }
 
+// onBothServers runs a test on the embedded Redis and on a real one.
+func onBothServers(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, repository.EmbeddedURL)
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		test(t, redistest.Start(t).URL)
+	})
+}
+
 func newContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -189,7 +202,7 @@ func TestAdmission(t *testing.T) {
 		}
 		return nil
 	}
-	service, _ := open(t, redistest.Start(t).URL, config)
+	service, _ := open(t, repository.EmbeddedURL, config)
 	ctx := lock.WithCaller(newContext(t), boss)
 	results, err := service.TakeAll(ctx, []lock.TakeRequest{{Tag: "MK-1"}, {Tag: "{}"}, {Tag: "MK-2"}, {Tag: "MK-3"}, {Tag: "{}}"}})
 	if err != nil || results[0].Err != nil || !errors.As(results[1].Err, new(*lock.InvalidError)) || results[2].Err != nil ||

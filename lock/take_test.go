@@ -10,7 +10,6 @@ import (
 
 	"spoollock/lock"
 	"spoollock/repository"
-	"spoollock/repository/redistest"
 )
 
 func TestTakeDefaults(t *testing.T) {
@@ -79,7 +78,7 @@ func TestRequestSentAgain(t *testing.T) {
 // What a take says of the worker, and whom it is for.
 func TestTakeIsForWhomTheCallerMayActAs(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, redistest.Start(t).URL, config())
+	service, _ := open(t, repository.EmbeddedURL, config())
 	forbidden, invalid := &lock.ForbiddenError{}, &lock.InvalidError{}
 	for name, test := range map[string]struct {
 		caller   lock.Caller
