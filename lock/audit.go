@@ -6,7 +6,7 @@ import (
 	"log/slog"
 )
 
-// action names what somebody did, in the records of the audit.
+// action names what a caller did, in the records of the audit.
 type action string
 
 const (
@@ -19,9 +19,9 @@ const (
 )
 
 // Refuse returns why a caller without the required role is refused: *ForbiddenError, or
-// [ErrUnauthenticated] where it is not known who they are. That is a record of the audit,
-// too, with what was asked for; so that nobody floods the log with it, it counts as a
-// change, and can be *RateLimitedError instead.
+// [ErrUnauthenticated] for an anonymous one. That is a record of the audit, too, with what
+// was asked for. It counts as a change, so that a caller cannot flood the log with it, and
+// can be *RateLimitedError instead.
 func (s *Service) Refuse(ctx context.Context, what string, required Role) error {
 	if err := s.config.Admit(ctx); err != nil {
 		return err

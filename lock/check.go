@@ -16,8 +16,8 @@ type CheckCommand struct {
 	Token Token
 }
 
-// Check answers whether the token holds the spool at the time of the call, whoever
-// asks. It returns *InvalidError or *UnavailableError.
+// Check answers any caller whether the token holds the spool at the time of the call. It
+// returns *InvalidError or *UnavailableError.
 func (s *Service) Check(ctx context.Context, tag, token string) (Checked, error) {
 	parsedTag, parsedToken, err := s.parseTagAndToken(Caller{}, tag, token)
 	if err != nil {

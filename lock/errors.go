@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// OccupiedError says that somebody holds the spool: the lock that was in the
+// OccupiedError says that the spool is held: the lock that was in the
 // way, as the refusing step saw it.
 type OccupiedError struct {
 	Lock Lock
@@ -149,7 +149,7 @@ const (
 // Reason says in a program's terms why something is refused.
 type Reason string
 
-// Whose changes are too many.
+// The reasons for too many changes.
 const (
 	ReasonIdentity Reason = "IDENTITY" // of all who show that they are the same
 	ReasonAddress  Reason = "ADDRESS"  // of all who come from the same address

@@ -31,11 +31,11 @@ type ExtendCommand struct {
 // owner and version stay. A request that was sent before with the same id, for
 // the same lock, gets the answer it got then.
 //
-// It returns *ExpiredError if nobody holds the spool, or its worker got another token
-// for it; *OccupiedError if somebody else does; *ForbiddenError as [Service.Release]
-// does; *InvalidError, for [FieldExtension] if the remaining time would
-// pass MaxTTL (Max then says how many seconds are still allowed) or the lock
-// never lapses; *RateLimitedError; or *UnavailableError.
+// It returns *ExpiredError if the spool is free, or its worker got another token for it;
+// *OccupiedError if another worker holds it; *ForbiddenError as [Service.Release] does;
+// *InvalidError, for [FieldExtension] if the remaining time would pass MaxTTL (Max then
+// says how many seconds are still allowed) or the lock never expires; *RateLimitedError;
+// or *UnavailableError.
 func (s *Service) Extend(ctx context.Context, req ExtendRequest) (Lock, error) {
 	return single(s.extendAll(ctx, []ExtendRequest{req}))
 }

@@ -5,12 +5,12 @@ import (
 	"log/slog"
 )
 
-// ForceReleaseRequest is a request to end somebody's lock, as the client wrote it.
+// ForceReleaseRequest is a request to end any worker's lock, as the client wrote it.
 type ForceReleaseRequest struct {
 	Tag    string
 	Reason string // for the history
 
-	// ExpectedVersion is the lock's, so that nobody who came later is driven out.
+	// ExpectedVersion is the lock's, so that a later holder is not driven out.
 	ExpectedVersion Version
 
 	// RequestID is nil where the client will not send the request again.
@@ -22,8 +22,8 @@ type Forced struct {
 	Spool    Spool // as it was left
 	Released Lock  // as it was
 
-	// Replayed says that this very request had ended the lock before, by whomever and for
-	// whichever reason it was sent then.
+	// Replayed says that this very request had ended the lock before, sent by any caller
+	// and for any reason.
 	Replayed bool
 }
 
@@ -36,14 +36,13 @@ type ForceReleaseCommand struct {
 	ID       RequestID // the same for each attempt at the same forced release
 }
 
-// ForceRelease ends a lock whoever holds it, another program's too. Caller and reason
-// go into the history. A request that was sent before with the same id gets the answer
-// it got then, while the history has it.
+// ForceRelease ends the lock of any holder, another program's too. Caller and reason go
+// into the history. A request that was sent before with the same id gets the answer it got
+// then, while the history has it.
 //
-// It returns [ErrUnauthenticated] if it is not known who the caller is;
-// *ForbiddenError without the role ADMIN; *VersionConflictError if the lock has
-// another version; *ExpiredError if nobody holds the spool; *RateLimitedError;
-// *InvalidError; or *UnavailableError.
+// It returns [ErrUnauthenticated] if the caller is anonymous; *ForbiddenError without the
+// role ADMIN; *VersionConflictError if the lock has another version; *ExpiredError if the
+// spool is free; *RateLimitedError; *InvalidError; or *UnavailableError.
 func (s *Service) ForceRelease(ctx context.Context, req ForceReleaseRequest) (Forced, error) {
 	cmd, err := s.forceReleaseCommand(ctx, req)
 	result := Result[Forced]{Err: err}

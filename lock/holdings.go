@@ -17,8 +17,8 @@ func newHoldings(most int, held func(WorkerID, Tag) (int, bool)) *holdings {
 }
 
 // begin counts a take of the spool as under way until end. It returns *LimitError where
-// the worker has as many locks as it may have, and is to be given no other. A spool that
-// somebody is known to have gives nobody a further lock, and does not count.
+// the worker has as many locks as it may have, and is to be given no other. A take of a
+// spool that is known to be held gives no further lock, and does not count.
 func (h *holdings) begin(worker WorkerID, tag Tag) (limit *LimitError, end func()) {
 	if h.limit == 0 {
 		return nil, func() {}

@@ -25,7 +25,7 @@ type ReleaseOutcome string
 const (
 	OutcomeReleased        ReleaseOutcome = "RELEASED"         // by this call
 	OutcomeAlreadyReleased ReleaseOutcome = "ALREADY_RELEASED" // by an earlier call
-	OutcomeExpired         ReleaseOutcome = "EXPIRED"          // it lapsed
+	OutcomeExpired         ReleaseOutcome = "EXPIRED"          // it expired
 	OutcomeForceReleased   ReleaseOutcome = "FORCE_RELEASED"   // an administrator ended it
 	OutcomeSuperseded      ReleaseOutcome = "SUPERSEDED"       // its worker got another token
 	OutcomeNotOwner        ReleaseOutcome = "NOT_OWNER"        // unknown token, spool held
@@ -52,7 +52,7 @@ type ReleaseCommand struct {
 // Release ends the lock that the token holds, and never another one: for a token
 // that does not hold the spool, the outcome says what became of it.
 //
-// It returns *ForbiddenError if the caller may not act as the worker whom the token
+// It returns *ForbiddenError if the caller may not act as the worker that the token
 // names; *RateLimitedError; *InvalidError; or *UnavailableError.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (Released, error) {
 	return single(s.releaseAll(ctx, []ReleaseRequest{req}))

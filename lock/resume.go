@@ -24,10 +24,10 @@ type ResumeCommand struct {
 // stays. The token that held it until then is dead. A request that was sent before
 // with the same id gets the same token again.
 //
-// It returns [ErrUnauthenticated] if it is not known who the caller is;
-// *OccupiedError if the lock is not the caller's, or was not taken through this
-// package; *ExpiredError if nobody holds the spool, or if the lock that this request
-// got before has ended; *RateLimitedError; *InvalidError; or *UnavailableError.
+// It returns [ErrUnauthenticated] if the caller is anonymous; *OccupiedError if the lock is
+// not the caller's, or was not taken through this package; *ExpiredError if the spool is
+// free, or if the lock that this request got before has ended; *RateLimitedError;
+// *InvalidError; or *UnavailableError.
 func (s *Service) Resume(ctx context.Context, req ResumeRequest) (Taken, error) {
 	cmd, err := s.resumeCommand(ctx, req)
 	result := Result[Taken]{Err: err}

@@ -11,7 +11,7 @@ import (
 
 // Limits are the bounds that clients may ask for.
 type Limits struct {
-	// DefaultTTL is the time to live of a lock whose take names none; at most
+	// DefaultTTL is the time to live of a lock where the take names none; at most
 	// MaxTTL.
 	DefaultTTL time.Duration
 
@@ -28,14 +28,14 @@ type Config struct {
 	Limits Limits
 
 	// Held says how many locks a worker is known to have, for Limits.LocksPerWorker, and
-	// whether anybody is known to have the spool, whose take gives no further lock. What
+	// whether the spool is known to be held: then its take gives no further lock. What
 	// other processes did a moment ago may be missing, so that a worker who takes spools
 	// through several of them at once can get some more. What this process is taking is
-	// counted beside it, for a moment twice, so that one can be refused too early.
+	// counted in addition, for a moment twice, so that a take can be refused too early.
 	Held func(WorkerID, Tag) (locks int, occupied bool)
 
-	// Admit lets a change that the caller of the context asks for through, one item of
-	// several at a time, or fails with *RateLimitedError; nil: it lets all through.
+	// Admit lets a change by the caller of the context through, one item of several at a
+	// time, or fails with *RateLimitedError; nil: it lets all through.
 	Admit func(context.Context) error
 
 	// Tags makes the tags.
@@ -90,7 +90,7 @@ func (s *Service) Limits() Limits { return s.config.Limits }
 // Tags is what makes the tags.
 func (s *Service) Tags() TagParser { return s.config.Tags }
 
-// admit returns the caller, whose change is let through, or why it is not.
+// admit returns the caller if a change by it is let through, and why it is not otherwise.
 func (s *Service) admit(ctx context.Context) (Caller, error) {
 	caller, _ := CallerOf(ctx)
 	return caller, s.config.Admit(ctx)

@@ -41,8 +41,8 @@ type Store interface {
 	// Resume puts another token in the place of the one that holds the worker's lock. A
 	// command whose token holds the spool already gets that lock, as replayed.
 	//
-	// It fails with *ExpiredError where nobody holds the spool, or the command's token
-	// has ended, and with *OccupiedError where somebody else holds it, or nobody took it
+	// It fails with *ExpiredError where the spool is free, or the command's token has
+	// ended, and with *OccupiedError where another worker holds it, or it was not taken
 	// through Take.
 	Resume(ctx context.Context, cmd ResumeCommand) (Taken, error)
 

@@ -11,7 +11,7 @@ import (
 type TakeRequest struct {
 	Tag string
 
-	// WorkerID and WorkerName are for whom; empty: the caller, as [CallerOf] has it.
+	// WorkerID and WorkerName are the worker's; empty: the caller's own.
 	WorkerID, WorkerName string
 
 	Note string // empty: none
@@ -50,7 +50,7 @@ type TakeCommand struct {
 
 // Take occupies a free spool for the worker.
 //
-// It returns *OccupiedError if anybody holds the spool, the same worker
+// It returns *OccupiedError if any worker holds the spool, the same worker
 // included; *VersionConflictError if the spool is free and its version is not
 // the expected one; *ExpiredError if the lock that this request took before has
 // ended; *ForbiddenError if the caller may not act as the worker; *LimitError if the

@@ -42,7 +42,7 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 	r.runScript(ctx, calls, script, replicas)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
-		// The value counts even beside an error: to go-redis, a connection that broke
+		// The value counts even with an error: to go-redis, a connection that broke
 		// after this answer is an error of all.
 		values, _ := calls[i].answer.Val().([]any)
 		if values == nil {
