@@ -60,15 +60,15 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 	if info["aof_enabled"] == "0" {
 		r.log.Warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
 	}
-	if r.tooFew(info) {
+	if r.tooFewReplicas(info) {
 		r.log.Warn("redis has fewer replicas than LOCK_REPLICAS_ACK asks for: no take and no extension is confirmed",
 			"replicas", info["connected_slaves"], "asked_for", r.replicas)
 	}
 	return nil
 }
 
-// tooFew reports whether a master has fewer replicas than are to confirm takes.
-func (r *Redis) tooFew(info map[string]string) bool {
+// tooFewReplicas reports whether a master has fewer replicas than are to confirm takes.
+func (r *Redis) tooFewReplicas(info map[string]string) bool {
 	replicas, err := strconv.Atoi(info["connected_slaves"])
 	return err == nil && replicas < r.replicas
 }
@@ -99,7 +99,7 @@ func (r *Redis) describeMasters(ctx context.Context) (masters map[string]string,
 		if policy != noEviction {
 			eviction = policy
 		}
-		masters[node.Options().Addr] = fmt.Sprint(info["run_id"], policy, info["role"], r.tooFew(info))
+		masters[node.Options().Addr] = fmt.Sprint(info["run_id"], policy, info["role"], r.tooFewReplicas(info))
 		return err
 	})
 	return masters, eviction, err
