@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// read makes parameters of a request.
+func (t transport) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+	switch r.Method {
+	case http.MethodPost:
+		return t.readBody(w, r)
+	case http.MethodGet:
+		return readQuery(r.URL.RawQuery)
+	default:
+		return nil, &refusal{
+			status: http.StatusMethodNotAllowed, message: "The method must be GET or POST.", allow: "GET, POST",
+		}
+	}
+}
+
+// parameters is the JSON of a request. What else it holds is ignored, as the
+// specification wants it.
+type parameters struct {
+	Query         *string        `json:"query"`
+	DocumentID    *string        `json:"documentId"` // of the draft's appendix on persisted documents
+	OperationName *string        `json:"operationName"`
+	Variables     map[string]any `json:"variables"`
+	Extensions    map[string]any `json:"extensions"`
+}
+
+func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+	if !isUTF8(r.Header.Get("Content-Type"), typeJSON) || r.Header.Get("Content-Encoding") != "" {
+		return nil, &refusal{
+			status:  http.StatusUnsupportedMediaType,
+			message: "The Content-Type must be " + typeJSON + ", in UTF-8 and not encoded.",
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, t.limits.BodyBytes))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &refusal{
+			status:  http.StatusRequestEntityTooLarge,
+			message: "The body may have at most " + strconv.FormatInt(t.limits.BodyBytes, 10) + " bytes.",
+		}
+	}
+	if err != nil {
+		return nil, badRequest("The body could not be read.")
+	}
+	var p parameters
+	if !decode(body, &p) {
+		return nil, badRequest("The body must be one JSON object of query or documentId, operationName, variables and extensions, without a name that stands twice.")
+	}
+	return p.raw()
+}
+
+// readQuery reads what a GET carries.
+func readQuery(query string) (*graphql.RawParams, *refusal) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, badRequest("The query string could not be read.")
+	}
+	var p parameters
+	for name, value := range values {
+		if len(value) != 1 || !utf8.ValidString(value[0]) {
+			return nil, badRequest("The query string must be UTF-8, with each name once.")
+		}
+		ok := true
+		switch name {
+		case "query":
+			p.Query = &value[0]
+		case "documentId":
+			p.DocumentID = &value[0]
+		case "operationName":
+			p.OperationName = &value[0]
+		case "variables":
+			ok = decode([]byte(value[0]), &p.Variables)
+		case "extensions":
+			ok = decode([]byte(value[0]), &p.Extensions)
+		}
+		if !ok {
+			return nil, badRequest("The " + name + " must be a JSON object, without a name that stands twice.")
+		}
+	}
+	return p.raw()
+}
+
+func (p parameters) raw() (*graphql.RawParams, *refusal) {
+	raw := &graphql.RawParams{Variables: p.Variables, Extensions: p.Extensions}
+	if p.OperationName != nil {
+		raw.OperationName = *p.OperationName
+	}
+	delete(raw.Extensions, documentID)
+	switch {
+	case p.Query != nil && p.DocumentID != nil:
+		return nil, badRequest("The request must have a query or a documentId, not both.")
+	case p.Query != nil:
+		raw.Query = *p.Query
+	case p.DocumentID != nil:
+		raw.Extensions = map[string]any{documentID: *p.DocumentID}
+	case p.Extensions["persistedQuery"] == nil:
+		return nil, badRequest("The query is missing.")
+	}
+	return raw, nil
+}
+
+// numbers keeps a number as it is written, so that nothing of a large one is lost
+// before its scalar is known.
+var numbers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
+	if decoder.PeekKind() != '0' {
+		return errors.ErrUnsupported // this one is not for here
+	}
+	text, err := decoder.ReadValue()
+	*value = json.Number(text)
+	return err
+}))
+
+// decode is strict, as its library is by default: it reports false for a name that
+// stands twice, broken UTF-8, anything after the value, and a value of another
+// type.
+func decode(text []byte, into any) bool {
+	return jsonv2.Unmarshal(text, into, numbers) == nil
+}
+
+// isUTF8 reports whether a header names the media type, with no charset or UTF-8.
+func isUTF8(header, mediaType string) bool {
+	got, options, err := mime.ParseMediaType(header)
+	charset, given := options["charset"]
+	return err == nil && got == mediaType && (!given || strings.EqualFold(charset, "utf-8"))
+}

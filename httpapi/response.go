@@ -1,0 +1,79 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"spoollock/graph"
+)
+
+// statusOf is the status of a document that was not executed.
+func statusOf(answerType string, errs gqlerror.List) int {
+	for _, err := range errs {
+		switch err.Extensions["code"] {
+		case graph.CodeBadRequest:
+			return http.StatusBadRequest
+		case graph.CodeForbidden:
+			return http.StatusForbidden
+		case graph.CodeInternal:
+			return http.StatusInternalServerError
+		}
+	}
+	if answerType == typeResponse {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}
+
+// maxErrors is how many errors of a document that was not executed are answered. Of
+// one that was, all are: without its error, a null in the data would say that a
+// spool is free.
+const maxErrors = 5
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// write writes an answer.
+func write(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
+	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
+	defer buffers.Put(buffer)
+	buffer.Reset()
+	encode(buffer, response)
+	header := w.Header()
+	header.Set("Content-Type", answerType+"; charset=utf-8")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(buffer.Bytes())
+}
+
+// encode encodes a response. The data is JSON already and is not touched again;
+// where nothing was executed, there is none.
+func encode(buffer *bytes.Buffer, response *graphql.Response) {
+	buffer.WriteByte('{')
+	if len(response.Errors) > 0 {
+		buffer.WriteString(`"errors":`)
+		encodeErrors(buffer, response.Errors)
+	}
+	if response.Data != nil {
+		if len(response.Errors) > 0 {
+			buffer.WriteByte(',')
+		}
+		buffer.WriteString(`"data":`)
+		buffer.Write(response.Data)
+	}
+	buffer.WriteByte('}')
+}
+
+func encodeErrors(buffer *bytes.Buffer, errs gqlerror.List) {
+	text, err := json.Marshal(errs)
+	if err != nil {
+		panic(err) // what the presenter puts into an error can be encoded
+	}
+	buffer.Write(text)
+}
