@@ -37,6 +37,10 @@ func Check(name string, v any) (err error) {
 		_, err = UnmarshalLong(v)
 	case "DateTime":
 		_, err = UnmarshalDateTime(v)
+	case "Boolean":
+		if _, ok := v.(bool); !ok {
+			err = &TypeError{"true or false"}
+		}
 	}
 	return err
 }
