@@ -24,6 +24,7 @@ import (
 	"spoollock/config"
 	"spoollock/floor"
 	"spoollock/graph"
+	"spoollock/graph/scalar"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/metrics"
@@ -147,9 +148,9 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Streams: func() httpapi.StreamCounts { return handler.Streams() },
 	})
 	schema := graph.NewSchema(locks, view, log)
-	var documents *httpapi.Documents
+	var documents *httpapi.TrustedDocuments
 	if cfg.TrustedDocuments != "" {
-		if documents, err = httpapi.LoadDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema()); err != nil {
+		if documents, err = httpapi.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
 			return fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}
@@ -166,7 +167,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Eviction:    store.Eviction,
 		Metrics:     measured.Handler(log),
 		Observe:     measured.Operation,
-		Limits: httpapi.Limits{
+		RequestLimits: httpapi.RequestLimits{
 			BodyBytes:   int64(cfg.MaxBodyBytes),
 			Tokens:      cfg.MaxTokens,
 			Depth:       cfg.MaxDepth,
@@ -175,23 +176,24 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 			Directives:  cfg.MaxDirectives,
 			Complexity:  cfg.MaxComplexity,
 			AnswerBytes: cfg.MaxAnswerBytes,
-
-			Subscriptions:         cfg.Streams.Max,
-			AddressSubscriptions:  cfg.Streams.MaxPerAddress,
-			IdentitySubscriptions: cfg.Streams.MaxPerIdentity,
-			SocketOperations:      cfg.Streams.MaxOperationsPerSocket,
-			SocketMessages:        cfg.Streams.MaxMessagesPerSecond,
 		},
-		Documents:      documents,
-		Addresses:      addresses,
-		Identify:       identify,
-		AuthMode:       cfg.Auth.Mode(),
-		RequestTimeout: cfg.RequestTimeout,
-		AllowedOrigins: cfg.AllowedOrigins,
-		AllowedHosts:   cfg.AllowedHosts,
-		Introspection:  cfg.Introspection,
-		Playground:     cfg.Playground,
-		Log:            log,
+		StreamLimits: httpapi.StreamLimits{
+			Subscriptions:       cfg.Streams.Max,
+			PerNetwork:          cfg.Streams.MaxPerAddress,
+			PerCaller:           cfg.Streams.MaxPerIdentity,
+			OperationsPerSocket: cfg.Streams.MaxOperationsPerSocket,
+			MessagesPerSecond:   cfg.Streams.MaxMessagesPerSecond,
+		},
+		TrustedDocuments: documents,
+		RequestTimeout:   cfg.RequestTimeout,
+		Introspection:    cfg.Introspection,
+		Addresses:        addresses,
+		Identify:         identify,
+		AuthMode:         cfg.Auth.Mode(),
+		AllowedOrigins:   cfg.AllowedOrigins,
+		AllowedHosts:     cfg.AllowedHosts,
+		Playground:       cfg.Playground,
+		Log:              log,
 	})
 	listener, err := net.Listen("tcp", cfg.Addr)
 	if errors.Is(err, syscall.EADDRINUSE) {

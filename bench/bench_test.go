@@ -256,10 +256,7 @@ func (b *bench) serve(identify auth.Identify) *httptest.Server {
 		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
 		Observe:  metrics.New(metrics.Sources{}).Operation,
 		Identify: identify,
-		Limits: httpapi.Limits{
-			BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
-			AnswerBytes: 1 << 20,
-		},
+		RequestLimits: httpapi.RequestLimits{Aliases: 15, Directives: 50},
 	}))
 	b.t.Cleanup(server.Close)
 	return server

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"spoollock/graph"
 )
 
 // Addresses knows the clients by their addresses, and bounds what one of them may
@@ -45,7 +47,7 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 			return
 		}
 		if entered, _ := a.enter(client); !entered {
-			refuse(w, typeJSON, rateLimited("CONCURRENT_REQUESTS", "Too many requests of this address are under way."))
+			tooManyRequests.ServeHTTP(w, r)
 			return
 		}
 		defer a.leave(client)
@@ -53,6 +55,12 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
 		next.ServeHTTP(w, r)
 	})
+}
+
+var tooManyRequests = &Refusal{
+	Status: http.StatusTooManyRequests, Code: graph.CodeRateLimited, RetryAfterSeconds: 1,
+	Message:    "Too many requests of this address are under way.",
+	Extensions: map[string]any{"reason": "CONCURRENT_REQUESTS"},
 }
 
 // forwarded returns for whom a trusted proxy forwarded the request: the last
@@ -110,6 +118,12 @@ func (a *Addresses) leave(address netip.Addr) {
 func addressOf(hostPort string) (netip.Addr, bool) {
 	parsed, err := netip.ParseAddrPort(hostPort)
 	return parsed.Addr().Unmap().WithZone(""), err == nil
+}
+
+// network is what the streams of one client are counted by.
+func network(r *http.Request) string {
+	address, _ := addressOf(r.RemoteAddr)
+	return address.String()
 }
 
 type limitedListener struct {

@@ -71,7 +71,7 @@ at the shutdown: {"hangs":0}, closed Connection closed while having active strea
 func TestClientsOnTheFloor(t *testing.T) {
 	t.Parallel()
 	needClients(t)
-	a := newAPI(t, redistest.Start(t).URL, func(c *httpapi.Config) { c.Limits.AddressSubscriptions = 4 })
+	a := newAPI(t, redistest.Start(t).URL, func(c *httpapi.Config) { c.StreamLimits.PerNetwork = 4 })
 	a.awaitReadiness(200, live)
 	var handler atomic.Pointer[httpapi.Handler]
 	handler.Store(httpapi.New(a.config))

@@ -11,28 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/lexer"
 	"github.com/vektah/gqlparser/v2/parser"
-
-	"spoollock/graph"
 )
-
-// Limits bound what a request may ask for. Every field is required.
-type Limits struct {
-	BodyBytes  int64 // of a request
-	Tokens     int   // of a document
-	Depth      int   // of fields in fields; below __schema and __type it does not count
-	Aliases    int   // in an operation, its fragments included wherever they are used
-	RootFields int   // of an operation
-	Directives int   // in an operation, likewise
-	Complexity int   // fields of an operation, likewise, those in a list as often as it is asked for
-
-	AnswerBytes int // of the data that a query is answered with
-
-	Subscriptions         int // running at a time, and as many WebSockets
-	AddressSubscriptions  int // of one address, likewise
-	IdentitySubscriptions int // of one caller of whom it is known who they are; not of WebSockets
-	SocketOperations      int // of one WebSocket at a time, whatever their kind
-	SocketMessages        int // from one WebSocket in a second
-}
 
 // maxOverlap bounds the pairs of fields that the validation compares for
 // conflicts: it compares those of a selection with each other, again in each
@@ -40,34 +19,30 @@ type Limits struct {
 // that leads there. An honest document comes to some hundreds.
 const maxOverlap = 50_000
 
-// limiter refuses a document that asks for more than it may, before it is
+// sizeCheck refuses a document that asks for more than it may, before it is
 // validated: the validation of a hostile one is work, too. What was accepted once
 // is in the cache of parsed documents and is not looked at again, but for what
 // depends on the variables.
-type limiter struct {
-	limits Limits
-	cache  graphql.Cache[*ast.QueryDocument]
-	schema graphql.ExecutableSchema
+type sizeCheck struct {
+	config   graphqlConfig
+	accepted graphql.Cache[*ast.QueryDocument]
 }
 
 // ExtensionName implements [graphql.HandlerExtension].
-func (*limiter) ExtensionName() string { return "Limits" }
+func (sizeCheck) ExtensionName() string { return "RequestLimits" }
 
 // Validate implements [graphql.HandlerExtension].
-func (l *limiter) Validate(schema graphql.ExecutableSchema) error {
-	l.schema = schema
-	return nil
-}
+func (sizeCheck) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationParameters implements [graphql.OperationParameterMutator]. A
 // document that cannot be parsed is left to the executor to refuse.
-func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql.RawParams) *gqlerror.Error {
-	if _, accepted := l.cache.Get(ctx, params.Query); accepted {
+func (c sizeCheck) MutateOperationParameters(ctx context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if _, accepted := c.accepted.Get(ctx, params.Query); accepted {
 		return nil
 	}
-	source := &ast.Source{Input: params.Query}
-	if n := countTokens(source, l.limits.Tokens); n > l.limits.Tokens {
-		return tooComplex("tokens", l.limits.Tokens, n)
+	source, most := &ast.Source{Input: params.Query}, c.config.RequestLimits.Tokens
+	if n := countTokens(source, most); n > most {
+		return tooComplex(c.config.Codes, "tokens", most, n)
 	}
 	document, err := parser.ParseQuery(source)
 	if err != nil {
@@ -75,13 +50,13 @@ func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql
 	}
 	overlap := 0
 	for _, root := range newSizer(document).roots() {
-		if err := l.check(root); err != nil {
+		if err := c.check(root); err != nil {
 			return err
 		}
 		overlap = min(overlap+root.overlap, saturated)
 	}
 	if overlap > maxOverlap {
-		return tooComplex("overlap", maxOverlap, overlap)
+		return tooComplex(c.config.Codes, "overlap", maxOverlap, overlap)
 	}
 	return nil
 }
@@ -89,40 +64,41 @@ func (l *limiter) MutateOperationParameters(ctx context.Context, params *graphql
 // MutateOperationContext implements [graphql.OperationContextMutator]. How long the
 // lists are is known with the variables, which must be right for that. The fields that
 // this goes through have been counted before, so there are not too many.
-func (l *limiter) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
-	if err := checkVariables(l.schema.Schema(), operation); err != nil {
+func (c sizeCheck) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
+	if err := checkVariables(c.config.Schema.Schema(), operation, c.config.CheckScalar); err != nil {
 		return err
 	}
-	actual := complexity.Calculate(ctx, l.schema, operation.Operation, operation.Variables)
-	if actual > l.limits.Complexity {
-		return tooComplex("complexity", l.limits.Complexity, actual)
+	actual, most := complexity.Calculate(ctx, c.config.Schema, operation.Operation, operation.Variables), c.config.RequestLimits.Complexity
+	if actual > most {
+		return tooComplex(c.config.Codes, "complexity", most, actual)
 	}
 	return nil
 }
 
-func (l *limiter) check(s size) *gqlerror.Error {
+func (c sizeCheck) check(s size) *gqlerror.Error {
+	limits := c.config.RequestLimits
 	for _, bound := range []struct {
 		name          string
 		limit, actual int
 	}{
-		{"depth", l.limits.Depth, s.depth},
-		{"aliases", l.limits.Aliases, s.aliases},
-		{"rootFields", l.limits.RootFields, s.rootFields},
-		{"directives", l.limits.Directives, s.directives},
-		{"complexity", l.limits.Complexity, s.fields},
+		{"depth", limits.Depth, s.depth},
+		{"aliases", limits.Aliases, s.aliases},
+		{"rootFields", limits.RootFields, s.rootFields},
+		{"directives", limits.Directives, s.directives},
+		{"complexity", limits.Complexity, s.fields},
 	} {
 		if bound.actual > bound.limit {
-			return tooComplex(bound.name, bound.limit, bound.actual)
+			return tooComplex(c.config.Codes, bound.name, bound.limit, bound.actual)
 		}
 	}
 	return nil
 }
 
-func tooComplex(name string, limit, actual int) *gqlerror.Error {
+func tooComplex(codes Codes, name string, limit, actual int) *gqlerror.Error {
 	return &gqlerror.Error{
 		Message: fmt.Sprintf("The document is too complex: %s %d, of %d allowed.", name, actual, limit),
 		Extensions: map[string]any{
-			"code": graph.CodeQueryTooComplex, "limitName": name, "limit": limit, "actual": actual,
+			"code": codes.TooComplex, "limitName": name, "limit": limit, "actual": actual,
 		},
 	}
 }

@@ -35,7 +35,7 @@ func nested(depth int) string {
 // above.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = 500 })
+	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = 500 })
 	repeat := func(n int, format string) string {
 		var text strings.Builder
 		for i := range n {
@@ -117,12 +117,12 @@ func TestComplexity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			limit := test.want
-			a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = limit })
+			a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
 			if _, body := a.post(test.document, test.variables); strings.Contains(body, "QUERY_TOO_COMPLEX") {
 				t.Errorf("at the limit, the answer is %s", body)
 			}
 			limit--
-			a = newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Limits.Complexity = limit })
+			a = newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
 			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"complexity"}`, test.want, limit)
 			if _, body := a.post(test.document, test.variables); !strings.Contains(body, want) || strings.Contains(body, "data") {
 				t.Errorf("above the limit, the answer is %s, want %s", body, want)
@@ -260,7 +260,7 @@ func TestSuggestionsGoWithIntrospection(t *testing.T) {
 func TestAnswerSize(t *testing.T) {
 	t.Parallel()
 	const data = `{"spoolLock":null}`
-	a := newAPI(t, "embedded://", func(c *httpapi.Config) { c.Limits.AnswerBytes = len(data) })
+	a := newAPI(t, "embedded://", func(c *httpapi.Config) { c.RequestLimits.AnswerBytes = len(data) })
 	if status, answer := a.post(`{ spoolLock(tagSpool: "MK-1") { ownerId } }`, nil); status != 200 || answer != `{"data":`+data+`}` {
 		t.Errorf("an answer at the limit is %d %s", status, answer)
 	}

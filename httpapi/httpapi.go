@@ -11,23 +11,17 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/handler"
-	"github.com/99designs/gqlgen/graphql/handler/extension"
-	"github.com/99designs/gqlgen/graphql/handler/lru"
-	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"spoollock/auth"
 	"spoollock/graph"
+	"spoollock/graph/scalar"
+	"spoollock/lock"
+	"spoollock/ratelimit"
 	"spoollock/web"
 )
 
-// queryCacheSize is how many parsed documents are kept, and how many persisted ones.
-// A front end has some dozens; a stranger can fill both.
-const queryCacheSize = 200
-
-// Config configures a [Handler]. Every field is required but Documents
-// and StreamTimes.
+// Config configures a [Handler]. Every field is required but TrustedDocuments,
+// StreamTimes and the limits, of which a zero is the default.
 type Config struct {
 	Schema graphql.ExecutableSchema
 
@@ -46,10 +40,13 @@ type Config struct {
 	Metrics http.Handler
 	Observe func(operation, outcome string, d time.Duration)
 
-	Limits Limits
-
-	// Documents are the trusted documents; nil: none.
-	Documents *Documents
+	// How /graphql is served.
+	TrustedDocuments *TrustedDocuments // nil: none
+	RequestTimeout   time.Duration
+	RequestLimits    RequestLimits
+	StreamLimits     StreamLimits
+	StreamTimes      StreamTimes
+	Introspection    bool
 
 	// Addresses says where the clients are, and Identify who.
 	Addresses *Addresses
@@ -58,35 +55,29 @@ type Config struct {
 	// AuthMode is how Identify knows, for /readyz and the page at /.
 	AuthMode string
 
-	// RequestTimeout is how long a request may take from its last byte on; a
-	// subscription goes on until it is ended. StreamTimes may be zero.
-	RequestTimeout time.Duration
-	StreamTimes    StreamTimes
-
 	// AllowedOrigins are the origins, besides the service's own, whose pages may use
 	// it: "https://board.example". AllowedHosts are the names, besides localhost and
 	// addresses, by which it may be called: "spools.example". Lower case.
 	AllowedOrigins []string
 	AllowedHosts   []string
 
-	Introspection bool
-	Playground    bool
-	Log           *slog.Logger
+	Playground bool
+	Log        *slog.Logger
 }
 
-// Handler serves every path of the service.
+// Handler serves every path of the service. Its Shutdown and Streams are those of
+// /graphql.
 type Handler struct {
-	root    http.Handler
-	config  Config
-	streams *streams
+	*graphqlHandler
+	root   http.Handler
+	config Config
 }
 
 // New returns a Handler.
 func New(config Config) *Handler {
-	h := &Handler{config: config, streams: newStreams(config.Limits)}
+	h := &Handler{graphqlHandler: newGraphQLHandler(config), config: config}
 	mux := http.NewServeMux()
-	callers := newCallers(config.Identify, config.Log)
-	mux.Handle("/graphql", identified(newGraphQL(config, h.streams, callers), callers))
+	mux.Handle("/graphql", h.graphqlHandler)
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -96,7 +87,7 @@ func New(config Config) *Handler {
 		mux.Handle("GET /playground", web.Playground())
 		mux.Handle("GET /playground/", web.Playground())
 	}
-	h.root = safe(config.Addresses.Handler(cleanPaths(mux)), config)
+	h.root = protect(config.Addresses.Handler(cleanPaths(mux)), config)
 	return h
 }
 
@@ -119,41 +110,49 @@ func cleanPaths(next http.Handler) http.Handler {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.root.ServeHTTP(w, r) }
 
-// Shutdown ends the streams, which [http.Server.Shutdown] cannot: subscriptions at
-// once, WebSockets when their queries and mutations under way are answered. It
-// returns when all are over. When ctx is done before, it cuts them off and returns
-// the cause; they may take a moment more. None begins from then on.
-func (h *Handler) Shutdown(ctx context.Context) error { return h.streams.shutdown(ctx) }
+// newGraphQLHandler serves the schema with the service's errors, callers and rates.
+func newGraphQLHandler(config Config) *graphqlHandler {
+	return newGraphQL(graphqlConfig{
+		Schema:             config.Schema,
+		Presenter:          graph.Presenter(config.Log),
+		Recover:            graph.Recover,
+		AroundFields:       graph.Observe(config.Observe),
+		Codes:              codes,
+		CheckScalar:        scalar.Check,
+		Authenticate:       newAuthenticator(config.Identify, config.Log).authenticate,
+		WithCaller:         withCaller,
+		Network:            network,
+		TrackRefusals:      trackRefusals,
+		NotExecuted:        notExecuted,
+		ShutdownExtensions: map[string]any{"retryable": true, "outcome": lock.NotApplied},
+		TrustedDocuments:   config.TrustedDocuments,
+		RequestTimeout:     config.RequestTimeout,
+		RequestLimits:      config.RequestLimits,
+		StreamLimits:       config.StreamLimits,
+		StreamTimes:        config.StreamTimes,
+		Introspection:      config.Introspection,
+	})
+}
 
-// Streams counts the streams.
-func (h *Handler) Streams() StreamCounts { return h.streams.counts() }
+var codes = Codes{
+	BadRequest:        graph.CodeBadRequest,
+	TooComplex:        graph.CodeQueryTooComplex,
+	Forbidden:         graph.CodeForbidden,
+	RateLimited:       graph.CodeRateLimited,
+	Unavailable:       graph.CodeServiceUnavailable,
+	PersistedNotFound: graph.CodePersistedNotFound,
+	Internal:          graph.CodeInternal,
+}
 
-func newGraphQL(config Config, streams *streams, callers *callers) http.Handler {
-	server := handler.New(config.Schema)
-	plain := transport{limits: config.Limits, timeout: config.RequestTimeout}
-	streaming := streaming{transport: plain, streams: streams, times: config.StreamTimes.withDefaults(), callers: callers}
-	server.AddTransport(webSocket{streaming})
-	server.AddTransport(eventStream{streaming})
-	server.AddTransport(plain)
-	server.AroundFields(graph.Observe(config.Observe))
-	documents := lru.New[*ast.QueryDocument](queryCacheSize)
-	server.SetQueryCache(documents)
-	trusted := config.Documents
-	if trusted == nil {
-		trusted = &Documents{}
+// trackRefusals has the rate limiter count what it admits and refuses of a request.
+func trackRefusals(ctx context.Context) (tracked context.Context, refused func() (seconds int, all bool)) {
+	tracked, tally := ratelimit.WithTally(ctx)
+	return tracked, func() (int, bool) {
+		wait, all := tally.Refused()
+		return graph.WholeSeconds(wait), all
 	}
-	persisted := graphql.Cache[string](lru.New[string](queryCacheSize))
-	if trusted.only {
-		persisted = trusted
-	}
-	server.Use(trusted)                                           // what the others look at
-	server.Use(&limiter{limits: config.Limits, cache: documents}) // so that nothing beyond is persisted
-	server.Use(extension.AutomaticPersistedQuery{Cache: persisted})
-	server.SetErrorPresenter(graph.Presenter(config.Log))
-	server.SetRecoverFunc(graph.Recover)
-	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
-	server.Use(extension.Introspection{})
-	server.SetDisableSuggestion(!config.Introspection)
-	server.SetValidationRulesFn(func() *rules.Rules { return validation(config.Introspection) })
-	return server
+}
+
+func notExecuted(cause error) error {
+	return &lock.UnavailableError{Outcome: lock.NotApplied, Err: cause}
 }

@@ -46,11 +46,11 @@ type api struct {
 	pooled func() int // connections to Redis
 }
 
-// limits are the defaults.
-var limits = httpapi.Limits{
-	BodyBytes: 65536, Tokens: 1000, Depth: 12, Aliases: 15, RootFields: 5, Directives: 50, Complexity: 5000,
-	AnswerBytes: 1 << 20, Subscriptions: 100, AddressSubscriptions: 50, IdentitySubscriptions: 50, SocketOperations: 20, SocketMessages: 1000,
-}
+// The limits of requests are the defaults of the configuration.
+var (
+	requestLimits = httpapi.RequestLimits{Aliases: 15, Directives: 50}
+	streamLimits  = httpapi.StreamLimits{Subscriptions: 100, PerNetwork: 50, PerCaller: 50, OperationsPerSocket: 20, MessagesPerSecond: 1000}
+)
 
 // secret is what must never be in a log: a token.
 var secret = regexp.MustCompile(`[\w.-]+:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-`)
@@ -90,7 +90,7 @@ func newBoundedAPI(
 		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
-		Limits: limits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
+		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
 		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}), AuthMode: "none",
 	}
 	for _, change := range change {

@@ -11,18 +11,16 @@ import (
 	"spoollock/graph"
 )
 
-// safe lets through only what a page of our own, or of an allowed origin, can have
+// protect lets through only what a page of our own, or of an allowed origin, can have
 // sent, and tells browsers what they may do with the answer.
-func safe(next http.Handler, config Config) http.Handler {
+func protect(next http.Handler, config Config) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	for _, origin := range config.AllowedOrigins {
 		if err := protection.AddTrustedOrigin(origin); err != nil {
 			panic(err) // config has checked them
 		}
 	}
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		forbid(w, "A page of another origin may not change anything here.")
-	}))
+	protection.SetDenyHandler(forbidden("A page of another origin may not change anything here."))
 	next = protection.Handler(handshakes(next, protection))
 	if len(config.AllowedOrigins) > 0 { // an empty list would be every origin to cors
 		next = cors.New(cors.Options{
@@ -39,7 +37,7 @@ func safe(next http.Handler, config Config) http.Handler {
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		if !ownHost(r.Host, config.AllowedHosts) {
-			forbid(w, "This host name is not served here; see ALLOWED_HOSTS.")
+			forbidden("This host name is not served here; see ALLOWED_HOSTS.").ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -50,11 +48,11 @@ func safe(next http.Handler, config Config) http.Handler {
 // which the protection lets through, and no browser asks before it sends one.
 func handshakes(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isHandshake(r) {
+		if IsHandshake(r) {
 			post := *r
 			post.Method = http.MethodPost
 			if protection.Check(&post) != nil {
-				forbid(w, "A page of another origin may not open a WebSocket here.")
+				forbidden("A page of another origin may not open a WebSocket here.").ServeHTTP(w, r)
 				return
 			}
 		}
@@ -73,6 +71,6 @@ func ownHost(host string, allowed []string) bool {
 	return name == "localhost" || net.ParseIP(strings.Trim(name, "[]")) != nil || slices.Contains(allowed, name)
 }
 
-func forbid(w http.ResponseWriter, message string) {
-	refuse(w, typeJSON, &refusal{status: http.StatusForbidden, code: graph.CodeForbidden, message: message})
+func forbidden(message string) *Refusal {
+	return &Refusal{Status: http.StatusForbidden, Code: graph.CodeForbidden, Message: message}
 }

@@ -1,57 +1,48 @@
 package httpapi
 
-import (
-	"net/netip"
-	"sync"
+import "sync"
 
-	"spoollock/lock"
-)
+// quotaKey is what open streams are counted by: their network, and their caller if it
+// is not empty.
+type quotaKey struct{ network, caller string }
 
-// whose is what is open: of an address, and where that is known, of a worker.
-type whose struct {
-	address netip.Addr
-	worker  lock.WorkerID
-}
-
-// quota counts what is open, in all, of each address and of each worker.
+// quota counts what is open: in all, of each network and of each caller.
 type quota struct {
-	most, mostOfAddress, mostOfWorker int
+	limits StreamLimits
 
 	mu        sync.Mutex
 	open      int
-	ofAddress map[netip.Addr]int
-	ofWorker  map[lock.WorkerID]int
+	ofNetwork map[string]int
+	ofCaller  map[string]int
 }
 
-func newQuota(limits Limits) *quota {
-	return &quota{
-		most: limits.Subscriptions, mostOfAddress: limits.AddressSubscriptions, mostOfWorker: limits.IdentitySubscriptions,
-		ofAddress: map[netip.Addr]int{}, ofWorker: map[lock.WorkerID]int{},
-	}
+func newQuota(limits StreamLimits) *quota {
+	return &quota{limits: limits, ofNetwork: map[string]int{}, ofCaller: map[string]int{}}
 }
 
-func (q *quota) enter(who whose) bool {
+// enter reports whether there was room.
+func (q *quota) enter(key quotaKey) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.open == q.most || q.ofAddress[who.address] == q.mostOfAddress ||
-		who.worker != "" && q.ofWorker[who.worker] == q.mostOfWorker {
+	if q.open >= q.limits.Subscriptions || q.ofNetwork[key.network] >= q.limits.PerNetwork ||
+		key.caller != "" && q.ofCaller[key.caller] >= q.limits.PerCaller {
 		return false
 	}
 	q.open++
-	q.ofAddress[who.address]++
-	q.ofWorker[who.worker]++
+	q.ofNetwork[key.network]++
+	q.ofCaller[key.caller]++
 	return true
 }
 
-func (q *quota) leave(who whose) {
+func (q *quota) leave(key quotaKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.open--
-	if q.ofAddress[who.address]--; q.ofAddress[who.address] == 0 {
-		delete(q.ofAddress, who.address)
+	if q.ofNetwork[key.network]--; q.ofNetwork[key.network] == 0 {
+		delete(q.ofNetwork, key.network)
 	}
-	if q.ofWorker[who.worker]--; q.ofWorker[who.worker] == 0 {
-		delete(q.ofWorker, who.worker)
+	if q.ofCaller[key.caller]--; q.ofCaller[key.caller] == 0 {
+		delete(q.ofCaller, key.caller)
 	}
 }
 

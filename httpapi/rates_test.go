@@ -151,8 +151,8 @@ func TestFloodsAreBounded(t *testing.T) {
 				server := redistest.Start(t)
 				a := newBoundedAPI(t, server.URL, 0, ratelimit.New(rates).Admit, func(c *httpapi.Config) {
 					c.Identify = people{"worker": known("93", lock.RoleAdmin)}.identify
-					c.Limits.Aliases, c.Limits.RootFields, c.Limits.Tokens, c.Limits.Complexity = 1000, 1000, 1<<20, 1<<20
-					c.Limits.BodyBytes, c.Limits.SocketOperations, c.Limits.SocketMessages = 1<<20, 1000, 1000
+					c.RequestLimits.Aliases, c.RequestLimits.RootFields, c.RequestLimits.Tokens, c.RequestLimits.Complexity = 1000, 1000, 1<<20, 1<<20
+					c.RequestLimits.BodyBytes, c.StreamLimits.OperationsPerSocket, c.StreamLimits.MessagesPerSecond = 1<<20, 1000, 1000
 				})
 				a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 				begun := time.Now()
@@ -260,7 +260,7 @@ func TestLockLimitInAnswers(t *testing.T) {
 // are not.
 func TestStreamsPerIdentity(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.IdentitySubscriptions = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
+	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.PerCaller = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
 	open := func(credential string) *ws {
 		s := a.open(`{"type":"connection_init","payload":{"authorization":"Bearer ` + credential + `"}}`)
 		s.want(`{"type":"connection_ack"}`)

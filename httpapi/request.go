@@ -17,16 +17,14 @@ import (
 )
 
 // read makes parameters of a request.
-func (t transport) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+func (h *graphqlHandler) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
 	switch r.Method {
 	case http.MethodPost:
-		return t.readBody(w, r)
+		return h.readBody(w, r)
 	case http.MethodGet:
 		return readQuery(r.URL.RawQuery)
 	default:
-		return nil, &refusal{
-			status: http.StatusMethodNotAllowed, message: "The method must be GET or POST.", allow: "GET, POST",
-		}
+		return nil, notAllowed("The method must be GET or POST.", "GET, POST")
 	}
 }
 
@@ -40,18 +38,19 @@ type parameters struct {
 	Extensions    map[string]any `json:"extensions"`
 }
 
-func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *refusal) {
+func (h *graphqlHandler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
 	if !isUTF8(r.Header.Get("Content-Type"), typeJSON) || r.Header.Get("Content-Encoding") != "" {
-		return nil, &refusal{
-			status:  http.StatusUnsupportedMediaType,
-			message: "The Content-Type must be " + typeJSON + ", in UTF-8 and not encoded.",
+		return nil, &Refusal{
+			Status:  http.StatusUnsupportedMediaType,
+			Message: "The Content-Type must be " + typeJSON + ", in UTF-8 and not encoded.",
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, t.limits.BodyBytes))
+	most := h.config.RequestLimits.BodyBytes
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &refusal{
-			status:  http.StatusRequestEntityTooLarge,
-			message: "The body may have at most " + strconv.FormatInt(t.limits.BodyBytes, 10) + " bytes.",
+		return nil, &Refusal{
+			Status:  http.StatusRequestEntityTooLarge,
+			Message: "The body may have at most " + strconv.FormatInt(most, 10) + " bytes.",
 		}
 	}
 	if err != nil {
@@ -65,7 +64,7 @@ func (t transport) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Ra
 }
 
 // readQuery reads what a GET carries.
-func readQuery(query string) (*graphql.RawParams, *refusal) {
+func readQuery(query string) (*graphql.RawParams, *Refusal) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, badRequest("The query string could not be read.")
@@ -95,7 +94,7 @@ func readQuery(query string) (*graphql.RawParams, *refusal) {
 	return p.raw()
 }
 
-func (p parameters) raw() (*graphql.RawParams, *refusal) {
+func (p parameters) raw() (*graphql.RawParams, *Refusal) {
 	raw := &graphql.RawParams{Variables: p.Variables, Extensions: p.Extensions}
 	if p.OperationName != nil {
 		raw.OperationName = *p.OperationName

@@ -9,19 +9,17 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-
-	"spoollock/graph"
 )
 
 // statusOf is the status of a document that was not executed.
-func statusOf(answerType string, errs gqlerror.List) int {
+func (h *graphqlHandler) statusOf(answerType string, errs gqlerror.List) int {
 	for _, err := range errs {
 		switch err.Extensions["code"] {
-		case graph.CodeBadRequest:
+		case h.config.Codes.BadRequest:
 			return http.StatusBadRequest
-		case graph.CodeForbidden:
+		case h.config.Codes.Forbidden:
 			return http.StatusForbidden
-		case graph.CodeInternal:
+		case h.config.Codes.Internal:
 			return http.StatusInternalServerError
 		}
 	}
@@ -32,8 +30,8 @@ func statusOf(answerType string, errs gqlerror.List) int {
 }
 
 // maxErrors is how many errors of a document that was not executed are answered. Of
-// one that was, all are: without its error, a null in the data would say that a
-// spool is free.
+// one that was, all are: a null in the data without its error would be taken for a
+// value.
 const maxErrors = 5
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -14,58 +14,53 @@ import (
 // typeEvents is the media type of Server-Sent Events.
 const typeEvents = "text/event-stream"
 
-// eventStream answers a POST with Server-Sent Events, one operation each, as the
-// "distinct connections mode" of the graphql-sse protocol has it
-// (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
-// transport refuses is answered in JSON; errors in the document are events.
-type eventStream struct{ streaming }
-
-// Supports implements [graphql.Transport]: a client that would rather have JSON
-// gets that.
-func (eventStream) Supports(r *http.Request) bool {
+// prefersEvents reports whether a POST is to be answered with events: a client that
+// would rather have JSON gets that.
+func prefersEvents(r *http.Request) bool {
 	preferred, _ := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse, typeEvents)
 	return r.Method == http.MethodPost && preferred == typeEvents
 }
 
-// Do implements [graphql.Transport].
-func (t eventStream) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
-	params, refused := t.read(w, r)
+// serveEvents answers a POST with Server-Sent Events, one operation each, as the
+// "distinct connections mode" of the graphql-sse protocol has it
+// (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
+// transport refuses is answered in JSON; errors in the document are events.
+func (h *graphqlHandler) serveEvents(w http.ResponseWriter, r *http.Request, caller Caller) {
+	params, refused := h.read(w, r)
 	if refused != nil {
-		refuse(w, typeJSON, refused)
+		h.refuse(w, typeJSON, refused)
 		return
 	}
 	params.Headers = r.Header
-	operation, response := prepare(r.Context(), exec, params)
+	operation, response := h.prepare(r.Context(), params)
 	if response != nil {
-		if status := statusOf(typeJSON, response.Errors); status != http.StatusOK {
+		if status := h.statusOf(typeJSON, response.Errors); status != http.StatusOK {
 			write(w, typeJSON, status, response)
 			return
 		}
 	}
-	if !t.streams.begin() {
-		refuse(w, typeJSON, shuttingDown())
+	if !h.streams.begin() {
+		h.refuse(w, typeJSON, h.shuttingDown())
 		return
 	}
-	defer t.streams.open.Done()
-	client, _ := addressOf(r.RemoteAddr)
-	identity := identityOf(r.Context())
-	ctx, cancel := untilExpiry(r.Context())
+	defer h.streams.open.Done()
+	ctx, cancel := untilExpiry(r.Context(), caller)
 	defer cancel()
-	defer t.streams.atCut(cancel)()
+	defer h.streams.atCut(cancel)()
 	if response == nil && operation.Operation.Operation == ast.Subscription {
-		who := whose{client, identity.Worker.ID}
-		if refused := t.streams.enter(t.streams.subscriptions, who, reasonSubscriptions); refused != nil {
-			refuse(w, typeJSON, refused)
+		key := quotaKey{h.config.Network(r), caller.QuotaKey}
+		if !h.streams.enter(h.streams.subscriptions, key) {
+			h.refuse(w, typeJSON, h.tooManyOpen(reasonSubscriptions))
 			return
 		}
-		defer t.streams.subscriptions.leave(who)
-		defer t.streams.atEnd(cancel)()
+		defer h.streams.subscriptions.leave(key)
+		defer h.streams.atEnd(cancel)()
 	}
-	t.streams.events.Add(1)
-	defer t.streams.events.Add(-1)
-	events := t.start(ctx, cancel, w, func() bool { return t.callers.still(ctx, r.Header, client, identity.Caller) })
+	h.streams.events.Add(1)
+	defer h.streams.events.Add(-1)
+	events := h.startEvents(ctx, cancel, w, func() bool { return h.sameCaller(r, r.Header, caller) })
 	defer events.stop()
-	if response != nil && events.next(response) || response == nil && t.run(ctx, exec, operation, events.next) {
+	if response != nil && events.next(response) || response == nil && h.run(ctx, operation, events.next) {
 		events.stop() // so that the end is the last that is said
 		events.write("event: complete\ndata:\n\n")
 	}
@@ -82,11 +77,13 @@ type events struct {
 	control *http.ResponseController
 }
 
-// start sends the headers. From then on, until stop, a comment is sent now and
+// startEvents sends the headers. From then on, until stop, a comment is sent now and
 // then, so that no proxy takes the stream for dead and a dead client is noticed. The stream
-// ends when the caller is no longer who it was.
-func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, still func() bool) *events {
-	e := &events{cancel: cancel, timeout: t.times.Write, w: w, control: http.NewResponseController(w)}
+// ends when the caller is no longer the same.
+func (h *graphqlHandler) startEvents(
+	ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, sameCaller func() bool,
+) *events {
+	e := &events{cancel: cancel, timeout: h.config.StreamTimes.Write, w: w, control: http.NewResponseController(w)}
 	header := w.Header()
 	header.Set("Content-Type", typeEvents+"; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
@@ -94,14 +91,14 @@ func (t eventStream) start(ctx context.Context, cancel context.CancelFunc, w htt
 	const comment = ":\n\n"
 	e.write(comment)
 	e.done.Go(func() {
-		ticker := time.NewTicker(t.times.KeepAlive)
+		ticker := time.NewTicker(h.config.StreamTimes.KeepAlive)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if !still() {
+				if !sameCaller() {
 					cancel()
 					return
 				}

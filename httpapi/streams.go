@@ -9,34 +9,10 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/gqlerror"
-
-	"spoollock/graph"
-	"spoollock/lock"
 )
-
-// StreamTimes are the patience of the streaming transports. A zero is the default.
-type StreamTimes struct {
-	Init      time.Duration // from a WebSocket's handshake to its connection_init; 3 s
-	KeepAlive time.Duration // of silence, until something is sent to see if the peer lives; 12 s
-	Write     time.Duration // for one message to be taken by the network; 10 s
-}
 
 // closeTimeout is how long a peer may take to answer a WebSocket's close.
 const closeTimeout = 500 * time.Millisecond
-
-func (t StreamTimes) withDefaults() StreamTimes {
-	if t.Init == 0 {
-		t.Init = 3 * time.Second
-	}
-	if t.KeepAlive == 0 {
-		t.KeepAlive = 12 * time.Second
-	}
-	if t.Write == 0 {
-		t.Write = 10 * time.Second
-	}
-	return t
-}
 
 // StreamCounts is what an operator asks of the streaming transports.
 type StreamCounts struct {
@@ -60,7 +36,7 @@ type streams struct {
 	open sync.WaitGroup
 }
 
-func newStreams(limits Limits) *streams {
+func newStreams(limits StreamLimits) *streams {
 	s := &streams{
 		sockets:       newQuota(limits),
 		subscriptions: newQuota(limits),
@@ -114,54 +90,51 @@ func (s *streams) counts() StreamCounts {
 	}
 }
 
-// enter takes a place of the quota, or says why there is none.
-func (s *streams) enter(q *quota, who whose, reason string) *refusal {
-	if q.enter(who) {
-		return nil
+// enter takes a place of the quota, or reports false.
+func (s *streams) enter(q *quota, key quotaKey) bool {
+	if q.enter(key) {
+		return true
 	}
 	s.refused.Add(1)
-	return rateLimited(reason, "Too many are open, here, of this address or of this caller.")
+	return false
 }
 
-func rateLimited(reason, message string) *refusal {
-	return &refusal{
-		status: http.StatusTooManyRequests, code: graph.CodeRateLimited, message: message,
-		extensions: map[string]any{"reason": reason, retryAfter: 1},
+// The reasons of a refusal with Codes.RateLimited.
+const (
+	reasonSockets       = "WEBSOCKETS"
+	reasonSubscriptions = "SUBSCRIPTIONS"
+)
+
+func (h *graphqlHandler) tooManyOpen(reason string) *Refusal {
+	return &Refusal{
+		Status: http.StatusTooManyRequests, Code: h.config.Codes.RateLimited, RetryAfterSeconds: 1,
+		Message:    "Too many are open, here, of this address or of this caller.",
+		Extensions: map[string]any{"reason": reason},
 	}
 }
 
-func shuttingDown() *refusal {
-	return &refusal{
-		status: http.StatusServiceUnavailable, code: graph.CodeServiceUnavailable,
-		message:    "The service is shutting down.",
-		extensions: map[string]any{"retryable": true, "outcome": lock.NotApplied, retryAfter: 1},
+func (h *graphqlHandler) shuttingDown() *Refusal {
+	return &Refusal{
+		Status: http.StatusServiceUnavailable, Code: h.config.Codes.Unavailable, RetryAfterSeconds: 1,
+		Message:    "The service is shutting down.",
+		Extensions: h.config.ShutdownExtensions,
 	}
-}
-
-// streaming is what the streaming transports have in common.
-type streaming struct {
-	transport
-	streams *streams
-	times   StreamTimes
-	callers *callers
 }
 
 // run carries an operation out. Each response is handed to send, which reports
 // whether it was written; nothing is taken from the operation before. A response
 // without data is the last one. run reports whether the operation came to its end:
 // false where ctx ended it, or a response could not be written.
-func (s streaming) run(
-	ctx context.Context, exec graphql.GraphExecutor, operation *graphql.OperationContext, send func(*graphql.Response) bool,
-) (ended bool) {
+func (h *graphqlHandler) run(ctx context.Context, operation *graphql.OperationContext, send func(*graphql.Response) bool) (ended bool) {
 	defer func() {
 		if value := recover(); value != nil {
-			ended = send(panicked(ctx, exec, value))
+			ended = send(h.panicked(ctx, value))
 		}
 	}()
 	if operation.Operation.Operation != ast.Subscription {
-		return send(s.execute(ctx, exec, operation))
+		return send(h.execute(ctx, operation))
 	}
-	responses, ctx := exec.DispatchOperation(ctx, operation)
+	responses, ctx := h.exec.DispatchOperation(ctx, operation)
 	for {
 		response := responses(ctx)
 		if response == nil {
@@ -176,7 +149,10 @@ func (s streaming) run(
 	}
 }
 
-// panicked makes a response of a panic; the presenter logs it.
-func panicked(ctx context.Context, exec graphql.GraphExecutor, value any) *graphql.Response {
-	return exec.DispatchError(ctx, gqlerror.List{gqlerror.Wrap(graph.Recover(ctx, value))})
+// untilExpiry returns a context that is done when the caller expires.
+func untilExpiry(ctx context.Context, caller Caller) (context.Context, context.CancelFunc) {
+	if !caller.Expires.IsZero() {
+		return context.WithDeadline(ctx, caller.Expires)
+	}
+	return context.WithCancel(ctx)
 }

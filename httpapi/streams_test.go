@@ -162,7 +162,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	trial := newTrial()
 	config := httpapi.Config{
 		Schema: trial, Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, Log: log.Logger(),
-		Limits: limits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
+		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe:  func(string, string, time.Duration) {},
 		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}),
@@ -222,6 +222,6 @@ func withTimes(times httpapi.StreamTimes) func(*httpapi.Config, *httptest.Server
 	return func(c *httpapi.Config, _ *httptest.Server) { c.StreamTimes = times }
 }
 
-func withLimits(change func(*httpapi.Limits)) func(*httpapi.Config, *httptest.Server) {
-	return func(c *httpapi.Config, _ *httptest.Server) { change(&c.Limits) }
+func withStreamLimits(change func(*httpapi.StreamLimits)) func(*httpapi.Config, *httptest.Server) {
+	return func(c *httpapi.Config, _ *httptest.Server) { change(&c.StreamLimits) }
 }

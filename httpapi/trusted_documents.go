@@ -10,33 +10,33 @@ import (
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-
-	"spoollock/graph"
 )
 
-// Documents are trusted documents: those that an operator has put into a
-// directory, to be run by their identifier. The draft of the specification calls
+// TrustedDocuments are those that an operator has put into a directory, to be run
+// by their identifier. The draft of the specification calls
 // them persisted documents (GraphQL over HTTP, appendix A).
-type Documents struct {
+type TrustedDocuments struct {
 	texts map[string]string // by identifier
 	only  bool
 }
 
-// LoadDocuments reads the files of dir that end in .graphql. Each is one
+// LoadTrustedDocuments reads the files of dir that end in .graphql. Each is one
 // document, with two identifiers: "sha256:" and the hexadecimal SHA-256 of its
 // bytes, and its name without the ending. With only, no other document is run.
 //
-// An error names the file that is not a document of the schema.
-func LoadDocuments(dir string, only bool, schema *ast.Schema) (*Documents, error) {
+// An error names the file that is not a document of the schema. Literals are checked by
+// checkScalar, see [graphqlConfig]; it may be nil.
+func LoadTrustedDocuments(
+	dir string, only bool, schema *ast.Schema, checkScalar func(name string, value any) error,
+) (*TrustedDocuments, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read trusted documents: %w", err)
 	}
-	d := &Documents{texts: map[string]string{}, only: only}
+	d := &TrustedDocuments{texts: map[string]string{}, only: only}
 	for _, file := range files {
 		name, isDocument := strings.CutSuffix(file.Name(), ".graphql")
 		if !isDocument {
@@ -46,7 +46,7 @@ func LoadDocuments(dir string, only bool, schema *ast.Schema) (*Documents, error
 		if err != nil {
 			return nil, fmt.Errorf("read trusted documents: %w", err)
 		}
-		if _, errs := gqlparser.LoadQueryWithRules(schema, string(text), validation(true)); errs != nil {
+		if _, errs := gqlparser.LoadQueryWithRules(schema, string(text), validation(true, checkScalar)); errs != nil {
 			return nil, fmt.Errorf("trusted document %s: %w", file.Name(), errs)
 		}
 		d.texts[name] = string(text)
@@ -67,41 +67,42 @@ func identifier(text string) string {
 // has no other place for it.
 const documentID = "documentId"
 
+// trusted is the extension that has a request run the document of its documentId. It
+// is a cache of automatic persisted queries, too.
+type trusted struct {
+	documents *TrustedDocuments
+	codes     Codes
+}
+
 // ExtensionName implements [graphql.HandlerExtension].
-func (*Documents) ExtensionName() string { return "TrustedDocuments" }
+func (trusted) ExtensionName() string { return "TrustedDocuments" }
 
 // Validate implements [graphql.HandlerExtension].
-func (*Documents) Validate(graphql.ExecutableSchema) error { return nil }
+func (trusted) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationParameters implements [graphql.OperationParameterMutator].
-func (d *Documents) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+func (t trusted) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
 	if id, given := params.Extensions[documentID].(string); given {
-		text, ok := d.texts[id]
+		text, ok := t.documents.texts[id]
 		if !ok {
-			return coded(graph.CodePersistedNotFound, "There is no document with this documentId.")
+			return coded(t.codes.PersistedNotFound, "There is no document with this documentId.")
 		}
 		params.Query = text
 		return nil
 	}
 	// Without a query, an automatic persisted one is asked for: see Get.
-	if _, trusted := d.texts[identifier(params.Query)]; d.only && params.Query != "" && !trusted {
-		return coded(graph.CodeForbidden, "Only trusted documents are run here.")
+	if _, known := t.documents.texts[identifier(params.Query)]; t.documents.only && params.Query != "" && !known {
+		return coded(t.codes.Forbidden, "Only trusted documents are run here.")
 	}
 	return nil
 }
 
-func coded(code, message string) *gqlerror.Error {
-	err := gqlerror.Errorf("%s", message)
-	errcode.Set(err, code)
-	return err
-}
-
 // Get implements [graphql.Cache], of automatic persisted queries where nothing but
 // trusted documents is run: clients that send only a hash find them by it.
-func (d *Documents) Get(_ context.Context, hash string) (string, bool) {
-	text, ok := d.texts["sha256:"+hash]
+func (t trusted) Get(_ context.Context, hash string) (string, bool) {
+	text, ok := t.documents.texts["sha256:"+hash]
 	return text, ok
 }
 
 // Add implements [graphql.Cache]. Nothing is added.
-func (d *Documents) Add(context.Context, string, string) {}
+func (trusted) Add(context.Context, string, string) {}

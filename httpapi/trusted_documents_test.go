@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"spoollock/graph"
+	"spoollock/graph/scalar"
 	"spoollock/httpapi"
 )
 
@@ -20,7 +21,7 @@ const (
 	takeDocument = "mutation Take($input: TomarSpoolInput!) { tomarSpool(input: $input) { replayed } }\n"
 )
 
-func documents(t *testing.T, only bool) *httpapi.Documents {
+func documents(t *testing.T, only bool) *httpapi.TrustedDocuments {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -30,7 +31,7 @@ func documents(t *testing.T, only bool) *httpapi.Documents {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := httpapi.LoadDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema())
+	loaded, err := httpapi.LoadTrustedDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestTrustedDocuments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for only, want := range map[bool]string{false: c.open, true: c.closed} {
-				a := newAPI(t, "embedded://", func(config *httpapi.Config) { config.Documents = documents(t, only) })
+				a := newAPI(t, "embedded://", func(config *httpapi.Config) { config.TrustedDocuments = documents(t, only) })
 				status, answer := a.send(http.MethodPost, "/graphql", "application/json", c.body)
 				if !strings.Contains(answer, want) {
 					t.Errorf("nothing else %t: answer is %s, want %s", only, answer, want)
@@ -91,7 +92,7 @@ func TestTrustedDocuments(t *testing.T) {
 
 func TestTrustedDocumentsByGET(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, "embedded://", func(config *httpapi.Config) { config.Documents = documents(t, true) })
+	a := newAPI(t, "embedded://", func(config *httpapi.Config) { config.TrustedDocuments = documents(t, true) })
 	get := func(id, variables string) (int, string) {
 		values := url.Values{"documentId": {id}, "variables": {variables}}
 		return a.send(http.MethodGet, "/graphql?"+values.Encode(), "", "")
@@ -108,16 +109,16 @@ func TestDocumentsThatAreNotLoaded(t *testing.T) {
 	t.Parallel()
 	schema := graph.NewSchema(nil, nil, nil).Schema()
 	dir := t.TempDir()
-	if _, err := httpapi.LoadDocuments(dir, true, schema); err == nil {
+	if _, err := httpapi.LoadTrustedDocuments(dir, true, schema, scalar.Check); err == nil {
 		t.Error("a directory without documents is loaded")
 	}
-	if _, err := httpapi.LoadDocuments(filepath.Join(dir, "none"), true, schema); err == nil {
+	if _, err := httpapi.LoadTrustedDocuments(filepath.Join(dir, "none"), true, schema, scalar.Check); err == nil {
 		t.Error("a directory that is not there is loaded")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "old.graphql"), []byte("{ noSuchField }"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := httpapi.LoadDocuments(dir, true, schema)
+	_, err := httpapi.LoadTrustedDocuments(dir, true, schema, scalar.Check)
 	if err == nil || !strings.Contains(err.Error(), "old.graphql") {
 		t.Errorf("a document that is not of the schema gives %v", err)
 	}

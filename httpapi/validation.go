@@ -6,13 +6,11 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
-
-	"spoollock/graph/scalar"
 )
 
-// validation returns a fresh set of rules, as gqlgen changes it. Without
-// introspection, no rule suggests a name either.
-func validation(introspection bool) *rules.Rules {
+// validation returns a fresh set of rules, because gqlgen changes it. Without
+// introspection, no rule suggests a name either. checkScalar may be nil.
+func validation(introspection bool, checkScalar func(name string, value any) error) *rules.Rules {
 	set := rules.NewDefaultRules()
 	// gqlgen puts @defer into every schema; its answers would not be what a client of
 	// this endpoint can read.
@@ -26,7 +24,7 @@ func validation(introspection bool) *rules.Rules {
 	// What gqlparser leaves to the execution, which would blame the input.
 	set.AddRule("ScalarsOfCorrectType", func(observers *core.Events, addError core.AddErrFunc) {
 		observers.OnValue(func(_ *core.Walker, value *ast.Value) {
-			if !ofItsType(value) {
+			if !ofItsType(value, checkScalar) {
 				addError(core.Message("The value at this place is not of the type %s.", value.Definition.Name), core.At(value.Position))
 			}
 		})
@@ -93,23 +91,38 @@ func oneStream(roots ast.SelectionSet) bool {
 	return one(roots)
 }
 
-// ofItsType reports whether a literal is in the range of its type where that is a
-// number, and no object where it is any scalar.
-func ofItsType(value *ast.Value) bool {
-	if value.Definition == nil || value.Kind == ast.Variable || value.Kind == ast.NullValue {
+// ofItsType reports whether a literal is one of its scalar type, as far as gqlparser
+// leaves that open: it checks the kinds of the literals of built-in types, and neither
+// the range of an Int nor objects in the place of a scalar.
+func ofItsType(literal *ast.Value, checkScalar func(name string, value any) error) bool {
+	scalar := literal.Definition
+	if scalar == nil || scalar.Kind != ast.Scalar || literal.Kind == ast.Variable || literal.Kind == ast.NullValue {
 		return true
 	}
-	number := json.Number(value.Raw)
-	switch {
-	case value.Definition.Kind == ast.Scalar && value.Kind == ast.ObjectValue:
+	if literal.Kind == ast.ObjectValue {
 		return false
-	case value.Definition.Name == "Long":
-		_, err := scalar.UnmarshalLong(number)
-		return value.Kind == ast.IntValue && err == nil
-	case value.Definition.Name == "Int" && value.Kind == ast.IntValue:
-		_, err := scalar.UnmarshalInt(number)
-		return err == nil
-	default:
+	}
+	if scalar.OneOf("Float", "String", "Boolean", "ID") || scalar.Name == "Int" && literal.Kind != ast.IntValue {
 		return true
+	}
+	if literal.Kind == ast.ListValue && literal.ExpectedType != nil && literal.ExpectedType.Elem != nil {
+		return true // its elements are checked
+	}
+	value, ok := valueOf(literal)
+	return checkScalar == nil || ok && checkScalar(scalar.Name, value) == nil
+}
+
+// valueOf is a literal as the JSON of a variable would be read. Lists and enums have
+// none that is a scalar's.
+func valueOf(literal *ast.Value) (value any, ok bool) {
+	switch literal.Kind {
+	case ast.IntValue, ast.FloatValue:
+		return json.Number(literal.Raw), true
+	case ast.StringValue, ast.BlockValue:
+		return literal.Raw, true
+	case ast.BooleanValue:
+		return literal.Raw == "true", true
+	default:
+		return nil, false
 	}
 }

@@ -6,16 +6,12 @@ import (
 	"encoding/base64"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql"
 	"github.com/coder/websocket"
-
-	"spoollock/auth"
 )
 
 // subprotocol is the one that is spoken, and no other
@@ -33,22 +29,8 @@ const (
 	closeTooMany      websocket.StatusCode = 4429
 )
 
-// The reasons of a RATE_LIMITED.
-const (
-	reasonSockets       = "WEBSOCKETS"
-	reasonSubscriptions = "SUBSCRIPTIONS"
-)
-
-// webSocket serves operations over a WebSocket. gqlgen's own transport never sends
-// a close code of the protocol, sets no bound, and can be made to keep sockets for
-// good.
-type webSocket struct{ streaming }
-
-// Supports implements [graphql.Transport].
-func (webSocket) Supports(r *http.Request) bool { return isHandshake(r) }
-
-// isHandshake reports whether a WebSocket is asked for.
-func isHandshake(r *http.Request) bool {
+// IsHandshake reports whether a request is to open a WebSocket.
+func IsHandshake(r *http.Request) bool {
 	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
 }
 
@@ -63,10 +45,11 @@ func hasToken(header []string, token string) bool {
 
 // checkHandshake refuses what the WebSocket library would, whose text quotes the
 // request.
-func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
+func checkHandshake(r *http.Request) *Refusal {
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {
-		w.Header().Set("Sec-WebSocket-Version", "13")
-		return badRequest("The version of the WebSocket must be 13.")
+		refused := badRequest("The version of the WebSocket must be 13.")
+		refused.Header = http.Header{"Sec-Websocket-Version": {"13"}}
+		return refused
 	}
 	keys := r.Header["Sec-Websocket-Key"]
 	if len(keys) == 1 && r.ProtoAtLeast(1, 1) {
@@ -77,40 +60,43 @@ func checkHandshake(w http.ResponseWriter, r *http.Request) *refusal {
 	return badRequest("The handshake of the WebSocket is not well-formed.")
 }
 
-// Do implements [graphql.Transport]. It returns when the socket is closed and
-// nothing of it runs any more.
-func (t webSocket) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
-	if refused := checkHandshake(w, r); refused != nil {
-		refuse(w, typeJSON, refused)
+// serveWebSocket serves operations over a WebSocket. It returns when the socket is
+// closed and nothing of it runs any more. gqlgen's own transport never sends a close
+// code of the protocol, sets no bound, and can be made to keep sockets for good.
+func (h *graphqlHandler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	if refused := checkHandshake(r); refused != nil {
+		h.refuse(w, typeJSON, refused)
 		return
 	}
-	if !t.streams.begin() {
-		refuse(w, typeJSON, shuttingDown())
+	if !h.streams.begin() {
+		h.refuse(w, typeJSON, h.shuttingDown())
 		return
 	}
-	defer t.streams.open.Done()
-	client, _ := addressOf(r.RemoteAddr)
-	who := whose{address: client} // who it is will be said later
-	if refused := t.streams.enter(t.streams.sockets, who, reasonSockets); refused != nil {
-		refuse(w, typeJSON, refused)
+	defer h.streams.open.Done()
+	key := quotaKey{network: h.config.Network(r)} // the caller is not known before the init
+	if !h.streams.enter(h.streams.sockets, key) {
+		h.refuse(w, typeJSON, h.tooManyOpen(reasonSockets))
 		return
 	}
-	defer t.streams.sockets.leave(who)
-	s := &socket{webSocket: t, exec: exec, client: client, headers: r.Header, operations: map[string]*operation{}, identified: make(chan shown, 1)}
+	defer h.streams.sockets.leave(key)
+	ctx, cut := context.WithCancel(r.Context())
+	defer cut()
+	s := &socket{
+		graphqlHandler: h, handshake: r.WithContext(ctx), network: key.network, cutOff: cut,
+		operations: map[string]*operation{}, authenticated: make(chan credential, 1),
+	}
 	raw := &rawConn{ResponseWriter: w}
 	var err error
 	s.conn, err = websocket.Accept(raw, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
-		InsecureSkipVerify: true, // safe has checked the origin, by the rules of POST
+		InsecureSkipVerify: true, // origins are checked before
 		OnPingReceived:     func(context.Context, []byte) bool { return !s.closing.Load() && s.admit() },
 	})
 	if err != nil {
 		return // it is answered, or gone
 	}
-	ctx, cut := context.WithCancel(r.Context())
-	s.cutOff = cut
-	defer t.streams.atCut(cut)()
-	context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // whatever reads or writes ends with it
+	defer h.streams.atCut(cut)()
+	context.AfterFunc(ctx, func() { _ = raw.conn.Close() }) // what reads or writes ends with it
 	s.serve(ctx)
 }
 
@@ -129,20 +115,19 @@ func (r *rawConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // socket is one WebSocket. One goroutine reads, another one watches the time, and
-// each operation has one; whoever has something to say writes it.
+// each operation has one; each writes what it has to say.
 type socket struct {
-	webSocket
-	exec    graphql.GraphExecutor
-	conn    *websocket.Conn
-	client  netip.Addr
-	headers http.Header
-	cutOff  context.CancelFunc
+	*graphqlHandler
+	conn      *websocket.Conn
+	handshake *http.Request
+	network   string
+	cutOff    context.CancelFunc
 
-	acknowledged atomic.Bool
-	shown        shown       // once acknowledged; only the reader looks
-	identified   chan shown  // for the watch
-	heard        atomic.Bool // a message since the watch last looked
-	closing      atomic.Bool
+	acknowledged  atomic.Bool
+	credential    credential      // once acknowledged; only the reader looks
+	authenticated chan credential // for the watch
+	heard         atomic.Bool     // a message since the watch last looked
+	closing       atomic.Bool
 
 	// The messages of the second that began at since. Only the reader looks.
 	since    time.Time
@@ -156,10 +141,10 @@ type socket struct {
 	background sync.WaitGroup        // the watch and the close
 }
 
-// shown is a credential, in the headers that hold it, and whom it stood for.
-type shown struct {
-	header   http.Header
-	identity auth.Identity
+// credential is what the init held, and the caller that it stood for.
+type credential struct {
+	header http.Header
+	caller Caller
 }
 
 // operation is one of a socket.
@@ -172,7 +157,7 @@ func (s *socket) serve(ctx context.Context) {
 		s.background.Wait()
 		_ = s.conn.CloseNow()
 	}()
-	s.conn.SetReadLimit(s.limits.BodyBytes)
+	s.conn.SetReadLimit(s.config.RequestLimits.BodyBytes)
 	s.background.Go(func() { s.watch(ctx) })
 	if s.conn.Subprotocol() != subprotocol {
 		s.close(closeSubprotocol, "Subprotocol not acceptable")
@@ -195,19 +180,19 @@ func (s *socket) serve(ctx context.Context) {
 // watch sees to what is due by time: the init, signs of life, the end of the credential,
 // and the end.
 func (s *socket) watch(ctx context.Context) {
-	initialised := time.NewTimer(s.times.Init)
+	initialised := time.NewTimer(s.config.StreamTimes.Init)
 	defer initialised.Stop()
-	alive := time.NewTicker(s.times.KeepAlive)
+	alive := time.NewTicker(s.config.StreamTimes.KeepAlive)
 	defer alive.Stop()
-	var showed shown
+	var shown credential
 	var expired <-chan time.Time
 	pinged := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case showed = <-s.identified:
-			if expires := showed.identity.Expires; !expires.IsZero() {
+		case shown = <-s.authenticated:
+			if expires := shown.caller.Expires; !expires.IsZero() {
 				timer := time.NewTimer(time.Until(expires))
 				defer timer.Stop()
 				expired = timer.C
@@ -226,7 +211,7 @@ func (s *socket) watch(ctx context.Context) {
 				s.close(closeInitTimeout, "Connection initialisation timeout")
 			}
 		case <-alive.C:
-			if showed.header != nil && !s.isStill(ctx, showed) {
+			if shown.header != nil && !s.stillStands(shown) {
 				s.end()
 			}
 			switch {
@@ -241,10 +226,8 @@ func (s *socket) watch(ctx context.Context) {
 	}
 }
 
-// isStill reports whether a credential stands for whom it stood.
-func (s *socket) isStill(ctx context.Context, showed shown) bool {
-	return s.callers.still(ctx, showed.header, s.client, showed.identity.Caller)
-}
+// stillStands reports whether a credential stands for the same caller as it did.
+func (s *socket) stillStands(c credential) bool { return s.sameCaller(s.handshake, c.header, c.caller) }
 
 // end closes the socket because its credential has ended: standard clients come back, with
 // another one.
@@ -268,7 +251,7 @@ func (s *socket) admit() bool {
 	if now := time.Now(); now.Sub(s.since) >= time.Second {
 		s.since, s.messages = now, 0
 	}
-	if s.messages++; s.messages <= s.limits.SocketMessages {
+	if s.messages++; s.messages <= s.config.StreamLimits.MessagesPerSecond {
 		return true
 	}
 	s.tooMany("Too many messages")

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/coder/websocket"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/vektah/gqlparser/v2/ast"
-
-	"spoollock/lock"
 )
 
 // message is one of the protocol.
@@ -71,8 +68,7 @@ func (s *socket) handle(ctx context.Context, text []byte) bool {
 	}
 }
 
-// initialise finds out who has opened the socket: by the payload of the init, or the
-// headers of the handshake.
+// initialise authenticates the caller of the socket.
 func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
 	header := http.Header{}
 	var fields map[string]any
@@ -82,18 +78,15 @@ func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
 			header.Add(name, text)
 		}
 	}
-	if header.Get(headerBearer) == "" && header.Get(headerKey) == "" {
-		header = s.headers
-	}
-	identity, err := s.callers.of(ctx, header, s.client)
-	switch forbidden := (*lock.ForbiddenError)(nil); {
-	case errors.As(err, &forbidden):
+	caller, refused := s.config.Authenticate(s.handshake, header)
+	switch {
+	case refused != nil && refused.Status == http.StatusForbidden:
 		s.close(closeForbidden, "Forbidden")
-	case err != nil:
+	case refused != nil:
 		s.close(closeUnauthorized, "Unauthorized")
 	default:
-		s.shown = shown{header, identity}
-		s.identified <- s.shown
+		s.credential = credential{header, caller}
+		s.authenticated <- s.credential
 		s.acknowledged.Store(true)
 		s.write(ctx, []byte(`{"type":"connection_ack"}`))
 	}
@@ -105,26 +98,26 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 		s.close(closeUnauthorized, "Unauthorized")
 		return
 	}
-	if !s.isStill(ctx, s.shown) {
+	if !s.stillStands(s.credential) {
 		s.end()
 		return
 	}
-	ctx, cancel := context.WithCancel(graphql.StartOperationTrace(withIdentity(ctx, s.shown.identity, s.client)))
+	ctx, cancel := context.WithCancel(s.operationContext(ctx, s.credential.caller))
 	o := &operation{cancel: cancel}
 	if !s.admitOperation(id, o) {
 		cancel()
 		return
 	}
-	params.Headers = s.headers
-	prepared, response := prepare(ctx, s.exec, params)
+	params.Headers = s.handshake.Header
+	prepared, response := s.prepare(ctx, params)
 	leave := func() {}
 	if response == nil && prepared.Operation.Operation == ast.Subscription {
-		who := whose{s.client, s.shown.identity.Worker.ID}
-		if refused := s.streams.enter(s.streams.subscriptions, who, reasonSubscriptions); refused != nil {
-			response = &graphql.Response{Errors: refused.errors()}
+		key := quotaKey{s.network, s.credential.caller.QuotaKey}
+		if !s.streams.enter(s.streams.subscriptions, key) {
+			response = &graphql.Response{Errors: s.tooManyOpen(reasonSubscriptions).errors()}
 		} else {
 			stop := s.streams.atEnd(cancel)
-			leave = func() { stop(); s.streams.subscriptions.leave(who) }
+			leave = func() { stop(); s.streams.subscriptions.leave(key) }
 		}
 	}
 	respond := func(response *graphql.Response) bool { return s.respond(ctx, id, o, response) }
@@ -133,7 +126,7 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 		defer leave()
 		if response != nil {
 			respond(response)
-		} else if s.run(ctx, s.exec, prepared, respond) && s.forget(id, o) {
+		} else if s.run(ctx, prepared, respond) && s.forget(id, o) {
 			s.send(ctx, "complete", id, nil)
 		}
 	}()
@@ -149,7 +142,7 @@ func (s *socket) admitOperation(id string, o *operation) bool {
 	case s.operations[id] != nil:
 		s.close(closeDuplicate, "Subscriber already exists")
 		return false
-	case s.running == s.limits.SocketOperations:
+	case s.running == s.config.StreamLimits.OperationsPerSocket:
 		s.tooMany("Too many operations")
 		return false
 	}
@@ -211,7 +204,7 @@ func (s *socket) send(ctx context.Context, kind, id string, payload func(*bytes.
 func (s *socket) write(ctx context.Context, text []byte) bool {
 	// An operation that ends must not take the socket with it, as a context that is
 	// done in the middle of a write would.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.times.Write)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.StreamTimes.Write)
 	defer cancel()
 	err := s.conn.Write(ctx, websocket.MessageText, text)
 	if err != nil && !s.closing.Load() { // else the close has its own time

@@ -209,7 +209,7 @@ func TestWebSocketOperations(t *testing.T) {
 func TestWebSocketCloses(t *testing.T) {
 	t.Parallel()
 	const invalid = "Invalid message received"
-	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.SocketOperations = 2 }))
+	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.OperationsPerSocket = 2 }))
 	for name, test := range map[string]struct {
 		messages []string // after the handshake
 		code     websocket.StatusCode
@@ -474,7 +474,7 @@ func TestWebSocketRequestTimeout(t *testing.T) {
 
 func TestWebSocketMessageRate(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.SocketMessages = 10 }))
+	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.MessagesPerSecond = 10 }))
 	t.Run("messages", func(t *testing.T) {
 		s := a.of(t).acknowledged()
 		for range 100 {
@@ -529,13 +529,13 @@ func TestStreamsPerAddress(t *testing.T) {
 	t.Parallel()
 	const limited = `{"message":"Too many are open, here, of this address or of this caller.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
 	const hangs = `{"query":"subscription{hangs}"}`
-	for name, change := range map[string]func(*httpapi.Limits){
-		"of an address": func(l *httpapi.Limits) { l.AddressSubscriptions = 3 },
-		"in all":        func(l *httpapi.Limits) { l.Subscriptions = 3 },
+	for name, change := range map[string]func(*httpapi.StreamLimits){
+		"of an address": func(l *httpapi.StreamLimits) { l.PerNetwork = 3 },
+		"in all":        func(l *httpapi.StreamLimits) { l.Subscriptions = 3 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newStreamAPI(t, withLimits(change))
+			a := newStreamAPI(t, withStreamLimits(change))
 			s := a.acknowledged(subscribe("1", "subscription{hangs}"), subscribe("2", "subscription{hangs}"))
 			a.waitFor("two run", func() bool { return a.trial.running.Load() == 2 })
 			stream := a.stream(hangs)
@@ -568,7 +568,7 @@ func TestStreamsPerAddress(t *testing.T) {
 // Behind a trusted proxy, the address is that of the client behind it.
 func TestStreamsPerForwardedAddress(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.AddressSubscriptions = 1 }), func(c *httpapi.Config, _ *httptest.Server) {
+	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.PerNetwork = 1 }), func(c *httpapi.Config, _ *httptest.Server) {
 		c.Addresses = httpapi.NewAddresses(400, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	})
 	for _, client := range []string{"198.51.100.7", "198.51.100.8"} {
@@ -614,7 +614,7 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 // testAbusiveSockets has sockets of which some are acknowledged, by the init given, and
 // some do more, too.
 func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.Config, *httptest.Server), more ...string) {
-	a := newStreamAPI(t, withLimits(func(l *httpapi.Limits) { l.Subscriptions, l.AddressSubscriptions = 1000, 1000 }),
+	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.Subscriptions, l.PerNetwork = 1000, 1000 }),
 		withTimes(httpapi.StreamTimes{Init: 200 * time.Millisecond}), change)
 	abuses := append([]string{
 		frame(`{"type":"connection_init","payload":"x"}`),

@@ -1,0 +1,142 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+)
+
+// documentCacheSize is how many parsed documents are kept, and how many persisted ones.
+// A front end has some dozens; a stranger can fill both.
+const documentCacheSize = 200
+
+// graphqlHandler serves GraphQL. It is safe for concurrent use.
+type graphqlHandler struct {
+	config  graphqlConfig // with its defaults
+	exec    *executor.Executor
+	streams *streams
+}
+
+// newGraphQL returns a graphqlHandler.
+func newGraphQL(config graphqlConfig) *graphqlHandler {
+	config = config.withDefaults()
+	return &graphqlHandler{config: config, exec: newExecutor(config), streams: newStreams(config.StreamLimits)}
+}
+
+func newExecutor(config graphqlConfig) *executor.Executor {
+	exec := executor.New(config.Schema)
+	exec.SetErrorPresenter(config.Presenter)
+	exec.SetRecoverFunc(config.Recover)
+	if config.AroundFields != nil {
+		exec.AroundFields(config.AroundFields)
+	}
+	documents := lru.New[*ast.QueryDocument](documentCacheSize)
+	exec.SetQueryCache(documents)
+	trusted := trusted{config.TrustedDocuments, config.Codes}
+	persisted := graphql.Cache[string](lru.New[string](documentCacheSize))
+	if config.TrustedDocuments.only {
+		persisted = trusted
+	}
+	exec.Use(trusted)                                        // chooses the document
+	exec.Use(sizeCheck{config: config, accepted: documents}) // before it is persisted
+	exec.Use(extension.AutomaticPersistedQuery{Cache: persisted})
+	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
+	exec.Use(extension.Introspection{})
+	exec.SetDisableSuggestion(!config.Introspection)
+	exec.SetDefaultRulesFn(func() *rules.Rules { return validation(config.Introspection, config.CheckScalar) })
+	return exec
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *graphqlHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if value := recover(); value != nil {
+			write(w, typeJSON, http.StatusInternalServerError, h.panicked(r.Context(), value))
+		}
+	}()
+	if IsHandshake(r) {
+		h.serveWebSocket(w, r)
+		return
+	}
+	caller, refused := h.config.Authenticate(r, r.Header)
+	if refused != nil {
+		h.refuse(w, typeJSON, refused)
+		return
+	}
+	r = r.WithContext(h.operationContext(r.Context(), caller))
+	if prefersEvents(r) {
+		h.serveEvents(w, r, caller)
+	} else {
+		h.serveRequest(w, r)
+	}
+}
+
+// operationContext is the context of an operation of the caller.
+func (h *graphqlHandler) operationContext(ctx context.Context, caller Caller) context.Context {
+	return graphql.StartOperationTrace(h.config.WithCaller(ctx, caller))
+}
+
+// sameCaller reports whether the header still stands for the caller.
+func (h *graphqlHandler) sameCaller(r *http.Request, header http.Header, caller Caller) bool {
+	again, refused := h.config.Authenticate(r, header)
+	return refused == nil && again.Value == caller.Value
+}
+
+// Shutdown ends the streams, which [http.Server.Shutdown] cannot: subscriptions at
+// once, WebSockets when their queries and mutations under way are answered. It
+// returns when all are over. When ctx is done before, it cuts them off and returns
+// the cause; they may take a moment more. None begins from then on.
+func (h *graphqlHandler) Shutdown(ctx context.Context) error { return h.streams.shutdown(ctx) }
+
+// Streams counts the streams.
+func (h *graphqlHandler) Streams() StreamCounts { return h.streams.counts() }
+
+// prepare makes an operation of a request. One that cannot be executed has a
+// response instead.
+func (h *graphqlHandler) prepare(ctx context.Context, params *graphql.RawParams) (operation *graphql.OperationContext, response *graphql.Response) {
+	defer func() {
+		if value := recover(); value != nil {
+			response = h.panicked(ctx, value)
+		}
+	}()
+	operation, errs := h.exec.CreateOperationContext(ctx, params)
+	if errs != nil {
+		errs = errs[:min(len(errs), maxErrors)]
+		response = h.exec.DispatchError(graphql.WithOperationContext(ctx, operation), errs)
+	}
+	return operation, response
+}
+
+// execute answers a query or a mutation, within the time of a request.
+func (h *graphqlHandler) execute(ctx context.Context, operation *graphql.OperationContext) (response *graphql.Response) {
+	defer func() {
+		if value := recover(); value != nil {
+			response = h.panicked(ctx, value)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, h.config.RequestTimeout)
+	defer cancel()
+	responses, ctx := h.exec.DispatchOperation(ctx, operation)
+	response = responses(ctx)
+	most := h.config.RequestLimits.AnswerBytes
+	if response != nil && len(response.Data) > most && operation.Operation.Operation == ast.Query {
+		// Only of a query: the answer of a mutation says what was done.
+		return h.exec.DispatchError(ctx, gqlerror.List{tooComplex(h.config.Codes, "answerBytes", most, len(response.Data))})
+	}
+	if response == nil { // the time was up before anything was executed, or the client is gone
+		return h.exec.DispatchError(ctx, gqlerror.List{gqlerror.WrapIfUnwrapped(h.config.NotExecuted(context.Cause(ctx)))})
+	}
+	return response
+}
+
+// panicked makes a response of a panic.
+func (h *graphqlHandler) panicked(ctx context.Context, value any) *graphql.Response {
+	return h.exec.DispatchError(ctx, gqlerror.List{gqlerror.WrapIfUnwrapped(h.config.Recover(ctx, value))})
+}
