@@ -23,6 +23,7 @@ import (
 	"spoollock/auth"
 	"spoollock/config"
 	"spoollock/floor"
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/graph/scalar"
 	"spoollock/httpapi"
@@ -145,12 +146,12 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
 		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
-		Streams: func() httpapi.StreamCounts { return handler.Streams() },
+		Streams: func() gqlhttp.StreamCounts { return handler.Streams() },
 	})
 	schema := graph.NewSchema(locks, view, log)
-	var documents *httpapi.TrustedDocuments
+	var documents *gqlhttp.TrustedDocuments
 	if cfg.TrustedDocuments != "" {
-		if documents, err = httpapi.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
+		if documents, err = gqlhttp.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
 			return fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}
@@ -167,7 +168,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Eviction:    store.Eviction,
 		Metrics:     measured.Handler(log),
 		Observe:     measured.Operation,
-		RequestLimits: httpapi.RequestLimits{
+		RequestLimits: gqlhttp.RequestLimits{
 			BodyBytes:   int64(cfg.MaxBodyBytes),
 			Tokens:      cfg.MaxTokens,
 			Depth:       cfg.MaxDepth,
@@ -177,7 +178,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 			Complexity:  cfg.MaxComplexity,
 			AnswerBytes: cfg.MaxAnswerBytes,
 		},
-		StreamLimits: httpapi.StreamLimits{
+		StreamLimits: gqlhttp.StreamLimits{
 			Subscriptions:       cfg.Streams.Max,
 			PerNetwork:          cfg.Streams.MaxPerAddress,
 			PerCaller:           cfg.Streams.MaxPerIdentity,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 )
 
@@ -57,7 +58,7 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 	})
 }
 
-var tooManyRequests = &Refusal{
+var tooManyRequests = &gqlhttp.Refusal{
 	Status: http.StatusTooManyRequests, Code: graph.CodeRateLimited, RetryAfterSeconds: 1,
 	Message:    "Too many requests of this address are under way.",
 	Extensions: map[string]any{"reason": "CONCURRENT_REQUESTS"},

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"spoollock/auth"
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/lock"
 )
@@ -37,14 +38,15 @@ func newAuthenticator(identify auth.Identify, log *slog.Logger) *authenticator {
 	return &authenticator{identify: identify, log: log, often: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
-// authenticate implements [graphqlConfig].Authenticate. The Value of a caller is its
+// authenticate implements [gqlhttp.Config].Authenticate. The Value of a caller is its
 // [lock.Caller]. Credentials in an init count before those of its handshake.
-func (a *authenticator) authenticate(r *http.Request, header http.Header) (Caller, *Refusal) {
+func (a *authenticator) authenticate(r *http.Request, header http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
 	if header.Get(headerBearer) == "" && header.Get(headerKey) == "" {
 		header = r.Header
 	}
+	ctx := r.Context()
 	address, _ := addressOf(r.RemoteAddr)
-	identity, err := a.identify(r.Context(), credentialIn(header))
+	identity, err := a.identify(ctx, credentialIn(header))
 	if err == nil && !identity.Role.Includes(lock.RoleViewer) {
 		err = &lock.ForbiddenError{Required: lock.RoleViewer}
 	}
@@ -52,32 +54,32 @@ func (a *authenticator) authenticate(r *http.Request, header http.Header) (Calle
 		a.refusals.Add(1)
 		a.often.Do(func() {
 			// A library's text may quote what a stranger wrote.
-			a.log.WarnContext(r.Context(), "a credential is refused", "address", address, "caller", identity.Worker.ID,
+			a.log.WarnContext(ctx, "a credential is refused", "address", address, "caller", identity.Worker.ID,
 				"error", fmt.Sprintf("%.200s", err.Error()), "refusals", a.refusals.Swap(0))
 		})
-		return Caller{}, refusalOf(err)
+		return gqlhttp.Caller{}, refusalOf(err)
 	}
 	caller := identity.Caller
 	caller.Address = address
-	return Caller{Value: caller, QuotaKey: string(caller.Worker.ID), Expires: identity.Expires}, nil
+	return gqlhttp.Caller{Value: caller, QuotaKey: string(caller.Worker.ID), Expires: identity.Expires}, nil
 }
 
-func refusalOf(err error) *Refusal {
+func refusalOf(err error) *gqlhttp.Refusal {
 	if forbidden := (*lock.ForbiddenError)(nil); errors.As(err, &forbidden) {
-		return &Refusal{
+		return &gqlhttp.Refusal{
 			Status: http.StatusForbidden, Code: graph.CodeForbidden, Message: "This needs a role.",
 			Extensions: map[string]any{"required": forbidden.Required},
 		}
 	}
-	return &Refusal{
+	return &gqlhttp.Refusal{
 		Status: http.StatusUnauthorized, Code: graph.CodeUnauthenticated,
 		Message: "This needs a valid credential: Authorization: Bearer …, or X-API-Key.",
 		Header:  http.Header{"Www-Authenticate": {"Bearer"}},
 	}
 }
 
-// withCaller implements [graphqlConfig].WithCaller.
-func withCaller(ctx context.Context, caller Caller) context.Context {
+// withCaller implements [gqlhttp.Config].WithCaller.
+func withCaller(ctx context.Context, caller gqlhttp.Caller) context.Context {
 	return lock.WithCaller(ctx, caller.Value.(lock.Caller))
 }
 

@@ -189,9 +189,6 @@ func TestFragmentBomb(t *testing.T) {
 		fmt.Fprintf(&bomb, "fragment F%d on Spool{...F%d ...F%d}", i, i+1, i+1)
 	}
 	bomb.WriteString("fragment F30 on Spool{id}")
-	if visits := httpapi.Visits(bomb.String()); visits > 100 {
-		t.Errorf("%d nodes were visited", visits)
-	}
 	begun := time.Now()
 	if _, body := a.post(bomb.String(), nil); !strings.Contains(body, `"limitName":"complexity"`) {
 		t.Errorf("the answer is %s", body)

@@ -13,6 +13,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"spoollock/auth"
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/graph/scalar"
 	"spoollock/lock"
@@ -41,11 +42,11 @@ type Config struct {
 	Observe func(operation, outcome string, d time.Duration)
 
 	// How /graphql is served.
-	TrustedDocuments *TrustedDocuments // nil: none
+	TrustedDocuments *gqlhttp.TrustedDocuments // nil: none
 	RequestTimeout   time.Duration
-	RequestLimits    RequestLimits
-	StreamLimits     StreamLimits
-	StreamTimes      StreamTimes
+	RequestLimits    gqlhttp.RequestLimits
+	StreamLimits     gqlhttp.StreamLimits
+	StreamTimes      gqlhttp.StreamTimes
 	Introspection    bool
 
 	// Addresses says where the clients are, and Identify who.
@@ -68,16 +69,16 @@ type Config struct {
 // Handler serves every path of the service. Its Shutdown and Streams are those of
 // /graphql.
 type Handler struct {
-	*graphqlHandler
+	*gqlhttp.Handler
 	root   http.Handler
 	config Config
 }
 
 // New returns a Handler.
 func New(config Config) *Handler {
-	h := &Handler{graphqlHandler: newGraphQLHandler(config), config: config}
+	h := &Handler{Handler: newGraphQL(config), config: config}
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", h.graphqlHandler)
+	mux.Handle("/graphql", h.Handler)
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -110,9 +111,9 @@ func cleanPaths(next http.Handler) http.Handler {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.root.ServeHTTP(w, r) }
 
-// newGraphQLHandler serves the schema with the service's errors, callers and rates.
-func newGraphQLHandler(config Config) *graphqlHandler {
-	return newGraphQL(graphqlConfig{
+// newGraphQL serves the schema with the service's errors, callers and rates.
+func newGraphQL(config Config) *gqlhttp.Handler {
+	return gqlhttp.New(gqlhttp.Config{
 		Schema:             config.Schema,
 		Presenter:          graph.Presenter(config.Log),
 		Recover:            graph.Recover,
@@ -134,7 +135,7 @@ func newGraphQLHandler(config Config) *graphqlHandler {
 	})
 }
 
-var codes = Codes{
+var codes = gqlhttp.Codes{
 	BadRequest:        graph.CodeBadRequest,
 	TooComplex:        graph.CodeQueryTooComplex,
 	Forbidden:         graph.CodeForbidden,

@@ -18,6 +18,7 @@ import (
 
 	"spoollock/auth"
 	"spoollock/floor"
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
@@ -48,8 +49,8 @@ type api struct {
 
 // The limits of requests are the defaults of the configuration.
 var (
-	requestLimits = httpapi.RequestLimits{Aliases: 15, Directives: 50}
-	streamLimits  = httpapi.StreamLimits{Subscriptions: 100, PerNetwork: 50, PerCaller: 50, OperationsPerSocket: 20, MessagesPerSecond: 1000}
+	requestLimits = gqlhttp.RequestLimits{Aliases: 15, Directives: 50}
+	streamLimits  = gqlhttp.StreamLimits{Subscriptions: 100, PerNetwork: 50, PerCaller: 50, OperationsPerSocket: 20, MessagesPerSecond: 1000}
 )
 
 // secret is what must never be in a log: a token.
@@ -84,7 +85,7 @@ func newBoundedAPI(
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
 		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
-		Streams: func() httpapi.StreamCounts { return handler.Streams() },
+		Streams: func() gqlhttp.StreamCounts { return handler.Streams() },
 	})
 	config := httpapi.Config{
 		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/cors"
 
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 )
 
@@ -48,7 +49,7 @@ func protect(next http.Handler, config Config) http.Handler {
 // which the protection lets through, and no browser asks before it sends one.
 func handshakes(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if IsHandshake(r) {
+		if gqlhttp.IsHandshake(r) {
 			post := *r
 			post.Method = http.MethodPost
 			if protection.Check(&post) != nil {
@@ -71,6 +72,6 @@ func ownHost(host string, allowed []string) bool {
 	return name == "localhost" || net.ParseIP(strings.Trim(name, "[]")) != nil || slices.Contains(allowed, name)
 }
 
-func forbidden(message string) *Refusal {
-	return &Refusal{Status: http.StatusForbidden, Code: graph.CodeForbidden, Message: message}
+func forbidden(message string) *gqlhttp.Refusal {
+	return &gqlhttp.Refusal{Status: http.StatusForbidden, Code: graph.CodeForbidden, Message: message}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"spoollock/gqlhttp"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/ratelimit"
@@ -260,7 +261,7 @@ func TestLockLimitInAnswers(t *testing.T) {
 // are not.
 func TestStreamsPerIdentity(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.PerCaller = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.PerCaller = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
 	open := func(credential string) *ws {
 		s := a.open(`{"type":"connection_init","payload":{"authorization":"Bearer ` + credential + `"}}`)
 		s.want(`{"type":"connection_ack"}`)

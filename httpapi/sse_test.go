@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"spoollock/gqlhttp"
 	"spoollock/httpapi"
 )
 
@@ -151,7 +152,7 @@ func TestEventsThatAreRefused(t *testing.T) {
 func TestEventsOutlastTheWriteTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: timeout / 5}), func(_ *httpapi.Config, server *httptest.Server) {
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: timeout / 5}), func(_ *httpapi.Config, server *httptest.Server) {
 		server.Config.WriteTimeout, server.Config.ReadTimeout = timeout, timeout
 	})
 	reader := bufio.NewReader(a.stream(`{"query":"subscription{hangs}"}`).Body)
@@ -170,7 +171,7 @@ func TestEventsOutlastTheWriteTimeout(t *testing.T) {
 // it.
 func TestEventsOfShortStreams(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: 50 * time.Microsecond}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: 50 * time.Microsecond}))
 	var clients sync.WaitGroup
 	for range 8 {
 		clients.Go(func() {
@@ -192,16 +193,16 @@ func TestEventsAreEndedByTheClient(t *testing.T) {
 	a := newStreamAPI(t)
 	response := a.stream(`{"query":"subscription{hangs}"}`)
 	<-a.trial.begun
-	if got, want := a.handler.Streams(), (httpapi.StreamCounts{EventStreams: 1, Subscriptions: 1}); got != want {
+	if got, want := a.handler.Streams(), (gqlhttp.StreamCounts{EventStreams: 1, Subscriptions: 1}); got != want {
 		t.Errorf("the counts are %+v", got)
 	}
 	_ = response.Body.Close()
-	a.waitFor("it is over", func() bool { return a.handler.Streams() == httpapi.StreamCounts{} && a.trial.running.Load() == 0 })
+	a.waitFor("it is over", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.running.Load() == 0 })
 }
 
 func TestEventsSlowReader(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Write: 500 * time.Millisecond}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Write: 500 * time.Millisecond}))
 	conn, err := net.Dial("tcp", a.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +214,7 @@ func TestEventsSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.waitFor("it runs", func() bool { return a.trial.pulled.Load() > 10 })
-	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == httpapi.StreamCounts{} })
+	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
 	if pulled := a.trial.pulled.Load(); pulled > 1000 {
 		t.Errorf("%d responses of 64 KB were made for nobody", pulled)
 	}
@@ -224,7 +225,7 @@ func TestEventsSlowReader(t *testing.T) {
 // is answered.
 func TestEventsAtShutdown(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: patience}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: patience}))
 	subscription := a.stream(`{"query":"subscription{hangs}"}`)
 	mutation := a.stream(`{"query":"mutation{touch}"}`)
 	<-a.trial.begun
@@ -250,7 +251,7 @@ func TestEventsAtShutdown(t *testing.T) {
 // The end of an answer is written, though the last deadline for a write is over.
 func TestEventsEndAfterSilence(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{KeepAlive: patience, Write: time.Second}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: patience, Write: time.Second}))
 	response := a.stream(`{"query":"subscription{hangs}"}`)
 	<-a.trial.begun
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // past the deadline

@@ -15,6 +15,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"spoollock/auth"
+	"spoollock/gqlhttp"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -186,7 +187,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 		server.Close()
 		counts := handler.Streams()
 		counts.Refused = 0
-		if counts != (httpapi.StreamCounts{}) || trial.running.Load() != 0 {
+		if counts != (gqlhttp.StreamCounts{}) || trial.running.Load() != 0 {
 			t.Errorf("left over are %+v and %d operations", counts, trial.running.Load())
 		}
 		if found := secret.FindString(log.String()); found != "" {
@@ -218,10 +219,10 @@ func (a *streamAPI) waitFor(what string, condition func() bool) {
 func (a *streamAPI) logged() int { return strings.Count(a.log.String(), "request failed") }
 
 // withTimes returns a change of the patience.
-func withTimes(times httpapi.StreamTimes) func(*httpapi.Config, *httptest.Server) {
+func withTimes(times gqlhttp.StreamTimes) func(*httpapi.Config, *httptest.Server) {
 	return func(c *httpapi.Config, _ *httptest.Server) { c.StreamTimes = times }
 }
 
-func withStreamLimits(change func(*httpapi.StreamLimits)) func(*httpapi.Config, *httptest.Server) {
+func withStreamLimits(change func(*gqlhttp.StreamLimits)) func(*httpapi.Config, *httptest.Server) {
 	return func(c *httpapi.Config, _ *httptest.Server) { change(&c.StreamLimits) }
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/graph/scalar"
 	"spoollock/httpapi"
@@ -21,7 +22,7 @@ const (
 	takeDocument = "mutation Take($input: TomarSpoolInput!) { tomarSpool(input: $input) { replayed } }\n"
 )
 
-func documents(t *testing.T, only bool) *httpapi.TrustedDocuments {
+func documents(t *testing.T, only bool) *gqlhttp.TrustedDocuments {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -31,7 +32,7 @@ func documents(t *testing.T, only bool) *httpapi.TrustedDocuments {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := httpapi.LoadTrustedDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
+	loaded, err := gqlhttp.LoadTrustedDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,16 +110,16 @@ func TestDocumentsThatAreNotLoaded(t *testing.T) {
 	t.Parallel()
 	schema := graph.NewSchema(nil, nil, nil).Schema()
 	dir := t.TempDir()
-	if _, err := httpapi.LoadTrustedDocuments(dir, true, schema, scalar.Check); err == nil {
+	if _, err := gqlhttp.LoadTrustedDocuments(dir, true, schema, scalar.Check); err == nil {
 		t.Error("a directory without documents is loaded")
 	}
-	if _, err := httpapi.LoadTrustedDocuments(filepath.Join(dir, "none"), true, schema, scalar.Check); err == nil {
+	if _, err := gqlhttp.LoadTrustedDocuments(filepath.Join(dir, "none"), true, schema, scalar.Check); err == nil {
 		t.Error("a directory that is not there is loaded")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "old.graphql"), []byte("{ noSuchField }"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := httpapi.LoadTrustedDocuments(dir, true, schema, scalar.Check)
+	_, err := gqlhttp.LoadTrustedDocuments(dir, true, schema, scalar.Check)
 	if err == nil || !strings.Contains(err.Error(), "old.graphql") {
 		t.Errorf("a document that is not of the schema gives %v", err)
 	}

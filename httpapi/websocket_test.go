@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"spoollock/auth/authtest"
+	"spoollock/gqlhttp"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -209,7 +210,7 @@ func TestWebSocketOperations(t *testing.T) {
 func TestWebSocketCloses(t *testing.T) {
 	t.Parallel()
 	const invalid = "Invalid message received"
-	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.OperationsPerSocket = 2 }))
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.OperationsPerSocket = 2 }))
 	for name, test := range map[string]struct {
 		messages []string // after the handshake
 		code     websocket.StatusCode
@@ -334,7 +335,7 @@ func TestWebSocketHandshakesThatAreRefused(t *testing.T) {
 
 func TestWebSocketInitTimeout(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Init: 2 * time.Second}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: 2 * time.Second}))
 	s := a.acknowledged()
 	a.open(`{"type":"ping"}`).wantClose(4408, "Connection initialisation timeout")
 	s.send(hello) // though it is older
@@ -361,7 +362,7 @@ func TestWebSocketPings(t *testing.T) {
 // A peer that says nothing any more, not even after a ping, is dead.
 func TestWebSocketDeadPeer(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Init: patience, KeepAlive: time.Second}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: patience, KeepAlive: time.Second}))
 	s := a.acknowledged(subscribe("1", "subscription{hangs}"))
 	s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`, `{"type":"ping"}`)
 	for {
@@ -372,14 +373,14 @@ func TestWebSocketDeadPeer(t *testing.T) {
 		t.Logf("meanwhile: %s", message)
 	}
 	a.waitFor("the socket is gone", func() bool {
-		return a.handler.Streams() == httpapi.StreamCounts{} && a.trial.running.Load() == 0
+		return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.running.Load() == 0
 	})
 }
 
 // A peer that says anything is alive.
 func TestWebSocketLivePeer(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Init: patience, KeepAlive: 5 * time.Second}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: patience, KeepAlive: 5 * time.Second}))
 	s := a.acknowledged()
 	for range 2 {
 		s.want(`{"type":"ping"}`)
@@ -422,7 +423,7 @@ func TestWebSocketComplete(t *testing.T) {
 // with it.
 func TestWebSocketCompleteAmidAWrite(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Write: patience}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Write: patience}))
 	s := a.acknowledged(subscribe("flood", "subscription{flood}"))
 	pulled := int64(0)
 	a.waitFor("a write is stuck, as nobody reads", func() bool {
@@ -474,7 +475,7 @@ func TestWebSocketRequestTimeout(t *testing.T) {
 
 func TestWebSocketMessageRate(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.MessagesPerSecond = 10 }))
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.MessagesPerSecond = 10 }))
 	t.Run("messages", func(t *testing.T) {
 		s := a.of(t).acknowledged()
 		for range 100 {
@@ -529,9 +530,9 @@ func TestStreamsPerAddress(t *testing.T) {
 	t.Parallel()
 	const limited = `{"message":"Too many are open, here, of this address or of this caller.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
 	const hangs = `{"query":"subscription{hangs}"}`
-	for name, change := range map[string]func(*httpapi.StreamLimits){
-		"of an address": func(l *httpapi.StreamLimits) { l.PerNetwork = 3 },
-		"in all":        func(l *httpapi.StreamLimits) { l.Subscriptions = 3 },
+	for name, change := range map[string]func(*gqlhttp.StreamLimits){
+		"of an address": func(l *gqlhttp.StreamLimits) { l.PerNetwork = 3 },
+		"in all":        func(l *gqlhttp.StreamLimits) { l.Subscriptions = 3 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -552,7 +553,7 @@ func TestStreamsPerAddress(t *testing.T) {
 			if _, response, err := a.dial(); err == nil || response.StatusCode != 429 || response.Header.Get("Retry-After") != "1" {
 				t.Errorf("a socket too many is answered %v, %v", response, err)
 			}
-			if got, want := a.handler.Streams(), (httpapi.StreamCounts{WebSockets: 3, EventStreams: 1, Subscriptions: 3, Refused: 3}); got != want {
+			if got, want := a.handler.Streams(), (gqlhttp.StreamCounts{WebSockets: 3, EventStreams: 1, Subscriptions: 3, Refused: 3}); got != want {
 				t.Errorf("the counts are %+v, want %+v", got, want)
 			}
 			// What has ended makes room.
@@ -568,7 +569,7 @@ func TestStreamsPerAddress(t *testing.T) {
 // Behind a trusted proxy, the address is that of the client behind it.
 func TestStreamsPerForwardedAddress(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.PerNetwork = 1 }), func(c *httpapi.Config, _ *httptest.Server) {
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.PerNetwork = 1 }), func(c *httpapi.Config, _ *httptest.Server) {
 		c.Addresses = httpapi.NewAddresses(400, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	})
 	for _, client := range []string{"198.51.100.7", "198.51.100.8"} {
@@ -584,10 +585,10 @@ func TestStreamsPerForwardedAddress(t *testing.T) {
 // A client that does not read holds what the network holds, and is cut off.
 func TestWebSocketSlowReader(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(httpapi.StreamTimes{Write: 500 * time.Millisecond}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Write: 500 * time.Millisecond}))
 	a.acknowledged(subscribe("1", "subscription{flood}"), subscribe("2", "subscription{flood}"))
 	a.waitFor("it runs", func() bool { return a.trial.pulled.Load() > 10 })
-	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == httpapi.StreamCounts{} })
+	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
 	if pulled := a.trial.pulled.Load(); pulled > 1000 {
 		t.Errorf("%d responses of 64 KB were made for nobody", pulled)
 	}
@@ -614,8 +615,8 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 // testAbusiveSockets has sockets of which some are acknowledged, by the init given, and
 // some do more, too.
 func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.Config, *httptest.Server), more ...string) {
-	a := newStreamAPI(t, withStreamLimits(func(l *httpapi.StreamLimits) { l.Subscriptions, l.PerNetwork = 1000, 1000 }),
-		withTimes(httpapi.StreamTimes{Init: 200 * time.Millisecond}), change)
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.Subscriptions, l.PerNetwork = 1000, 1000 }),
+		withTimes(gqlhttp.StreamTimes{Init: 200 * time.Millisecond}), change)
 	abuses := append([]string{
 		frame(`{"type":"connection_init","payload":"x"}`),
 		frame(initMessage) + frame(subscribe("1", "subscription{hangs}")) + frame(leaked),
@@ -645,7 +646,7 @@ func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.C
 			_ = conn.Close() // it is gone without a word
 		}
 	}
-	a.waitFor("all sockets are gone", func() bool { return a.handler.Streams() == httpapi.StreamCounts{} })
+	a.waitFor("all sockets are gone", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
 	if answer, err := io.ReadAll(conns[1]); !strings.Contains(string(answer), "connection_ack") {
 		t.Errorf("a good init is answered %q, %v", answer, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"spoollock/floor"
-	"spoollock/httpapi"
+	"spoollock/gqlhttp"
 	"spoollock/repository"
 )
 
@@ -21,7 +21,7 @@ type Sources struct {
 	Floor   func() floor.Status
 	Redis   func() repository.Stats
 	Retries func() int64 // of operations
-	Streams func() httpapi.StreamCounts
+	Streams func() gqlhttp.StreamCounts
 }
 
 // Metrics collects them. It is safe for concurrent use.

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 )
 
 // read makes parameters of a request.
-func (h *graphqlHandler) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
 	switch r.Method {
 	case http.MethodPost:
 		return h.readBody(w, r)
@@ -38,7 +38,7 @@ type parameters struct {
 	Extensions    map[string]any `json:"extensions"`
 }
 
-func (h *graphqlHandler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
 	if !isUTF8(r.Header.Get("Content-Type"), typeJSON) || r.Header.Get("Content-Encoding") != "" {
 		return nil, &Refusal{
 			Status:  http.StatusUnsupportedMediaType,

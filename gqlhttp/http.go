@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"net/http"
@@ -18,7 +18,7 @@ const (
 // it (https://graphql.github.io/graphql-over-http/draft/): POST with JSON, and
 // GET for queries. gqlgen's own transports miss a tenth of its audit and quote the
 // request in errors. An upgrade that is offered is not taken.
-func (h *graphqlHandler) serveRequest(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 	answerType, ok := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse)
 	if !ok {
 		h.refuse(w, typeJSON, &Refusal{

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 // statusOf is the status of a document that was not executed.
-func (h *graphqlHandler) statusOf(answerType string, errs gqlerror.List) int {
+func (h *Handler) statusOf(answerType string, errs gqlerror.List) int {
 	for _, err := range errs {
 		switch err.Extensions["code"] {
 		case h.config.Codes.BadRequest:

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func prefersEvents(r *http.Request) bool {
 // "distinct connections mode" of the graphql-sse protocol has it
 // (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
 // transport refuses is answered in JSON; errors in the document are events.
-func (h *graphqlHandler) serveEvents(w http.ResponseWriter, r *http.Request, caller Caller) {
+func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Caller) {
 	params, refused := h.read(w, r)
 	if refused != nil {
 		h.refuse(w, typeJSON, refused)
@@ -80,7 +80,7 @@ type events struct {
 // startEvents sends the headers. From then on, until stop, a comment is sent now and
 // then, so that no proxy takes the stream for dead and a dead client is noticed. The stream
 // ends when the caller is no longer the same.
-func (h *graphqlHandler) startEvents(
+func (h *Handler) startEvents(
 	ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, sameCaller func() bool,
 ) *events {
 	e := &events{cancel: cancel, timeout: h.config.StreamTimes.Write, w: w, control: http.NewResponseController(w)}

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"maps"
@@ -60,7 +60,7 @@ func notAllowed(message, methods string) *Refusal {
 }
 
 // refuse answers with a refusal. One without a code has that of a bad request.
-func (h *graphqlHandler) refuse(w http.ResponseWriter, answerType string, refused *Refusal) {
+func (h *Handler) refuse(w http.ResponseWriter, answerType string, refused *Refusal) {
 	if refused.Code == "" {
 		withCode := *refused
 		withCode.Code = h.config.Codes.BadRequest

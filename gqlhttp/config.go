@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"cmp"
@@ -12,8 +12,8 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
-// graphqlConfig configures a [graphqlHandler]. Only Schema is required.
-type graphqlConfig struct {
+// Config configures a [Handler]. Only Schema is required.
+type Config struct {
 	Schema graphql.ExecutableSchema
 
 	// Presenter makes what a client sees of an error. It defaults to
@@ -178,7 +178,7 @@ type StreamTimes struct {
 
 const defaultRequestTimeout = 10 * time.Second
 
-func (c graphqlConfig) withDefaults() graphqlConfig {
+func (c Config) withDefaults() Config {
 	c.Codes = c.Codes.withDefaults()
 	c.RequestLimits = c.RequestLimits.withDefaults()
 	c.StreamLimits = c.StreamLimits.withDefaults()

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const maxOverlap = 50_000
 // is in the cache of parsed documents and is not looked at again, but for what
 // depends on the variables.
 type sizeCheck struct {
-	config   graphqlConfig
+	config   Config
 	accepted graphql.Cache[*ast.QueryDocument]
 }
 

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"bufio"
@@ -63,7 +63,7 @@ func checkHandshake(r *http.Request) *Refusal {
 // serveWebSocket serves operations over a WebSocket. It returns when the socket is
 // closed and nothing of it runs any more. gqlgen's own transport never sends a close
 // code of the protocol, sets no bound, and can be made to keep sockets for good.
-func (h *graphqlHandler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	if refused := checkHandshake(r); refused != nil {
 		h.refuse(w, typeJSON, refused)
 		return
@@ -82,7 +82,7 @@ func (h *graphqlHandler) serveWebSocket(w http.ResponseWriter, r *http.Request) 
 	ctx, cut := context.WithCancel(r.Context())
 	defer cut()
 	s := &socket{
-		graphqlHandler: h, handshake: r.WithContext(ctx), network: key.network, cutOff: cut,
+		Handler: h, handshake: r.WithContext(ctx), network: key.network, cutOff: cut,
 		operations: map[string]*operation{}, authenticated: make(chan credential, 1),
 	}
 	raw := &rawConn{ResponseWriter: w}
@@ -117,7 +117,7 @@ func (r *rawConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // socket is one WebSocket. One goroutine reads, another one watches the time, and
 // each operation has one; each writes what it has to say.
 type socket struct {
-	*graphqlHandler
+	*Handler
 	conn      *websocket.Conn
 	handshake *http.Request
 	network   string

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"context"
@@ -105,7 +105,7 @@ const (
 	reasonSubscriptions = "SUBSCRIPTIONS"
 )
 
-func (h *graphqlHandler) tooManyOpen(reason string) *Refusal {
+func (h *Handler) tooManyOpen(reason string) *Refusal {
 	return &Refusal{
 		Status: http.StatusTooManyRequests, Code: h.config.Codes.RateLimited, RetryAfterSeconds: 1,
 		Message:    "Too many are open, here, of this address or of this caller.",
@@ -113,7 +113,7 @@ func (h *graphqlHandler) tooManyOpen(reason string) *Refusal {
 	}
 }
 
-func (h *graphqlHandler) shuttingDown() *Refusal {
+func (h *Handler) shuttingDown() *Refusal {
 	return &Refusal{
 		Status: http.StatusServiceUnavailable, Code: h.config.Codes.Unavailable, RetryAfterSeconds: 1,
 		Message:    "The service is shutting down.",
@@ -125,7 +125,7 @@ func (h *graphqlHandler) shuttingDown() *Refusal {
 // whether it was written; nothing is taken from the operation before. A response
 // without data is the last one. run reports whether the operation came to its end:
 // false where ctx ended it, or a response could not be written.
-func (h *graphqlHandler) run(ctx context.Context, operation *graphql.OperationContext, send func(*graphql.Response) bool) (ended bool) {
+func (h *Handler) run(ctx context.Context, operation *graphql.OperationContext, send func(*graphql.Response) bool) (ended bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			ended = send(h.panicked(ctx, value))

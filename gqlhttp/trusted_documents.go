@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type TrustedDocuments struct {
 // bytes, and its name without the ending. With only, no other document is run.
 //
 // An error names the file that is not a document of the schema. Literals are checked by
-// checkScalar, see [graphqlConfig]; it may be nil.
+// checkScalar, see [Config]; it may be nil.
 func LoadTrustedDocuments(
 	dir string, only bool, schema *ast.Schema, checkScalar func(name string, value any) error,
 ) (*TrustedDocuments, error) {

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"github.com/99designs/gqlgen/graphql"

@@ -1,4 +1,4 @@
-package httpapi
+package gqlhttp
 
 import (
 	"context"
@@ -17,20 +17,20 @@ import (
 // A front end has some dozens; a stranger can fill both.
 const documentCacheSize = 200
 
-// graphqlHandler serves GraphQL. It is safe for concurrent use.
-type graphqlHandler struct {
-	config  graphqlConfig // with its defaults
+// Handler serves GraphQL. It is safe for concurrent use.
+type Handler struct {
+	config  Config // with its defaults
 	exec    *executor.Executor
 	streams *streams
 }
 
-// newGraphQL returns a graphqlHandler.
-func newGraphQL(config graphqlConfig) *graphqlHandler {
+// New returns a Handler.
+func New(config Config) *Handler {
 	config = config.withDefaults()
-	return &graphqlHandler{config: config, exec: newExecutor(config), streams: newStreams(config.StreamLimits)}
+	return &Handler{config: config, exec: newExecutor(config), streams: newStreams(config.StreamLimits)}
 }
 
-func newExecutor(config graphqlConfig) *executor.Executor {
+func newExecutor(config Config) *executor.Executor {
 	exec := executor.New(config.Schema)
 	exec.SetErrorPresenter(config.Presenter)
 	exec.SetRecoverFunc(config.Recover)
@@ -55,10 +55,11 @@ func newExecutor(config graphqlConfig) *executor.Executor {
 }
 
 // ServeHTTP implements [http.Handler].
-func (h *graphqlHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
 	defer func() {
 		if value := recover(); value != nil {
-			write(w, typeJSON, http.StatusInternalServerError, h.panicked(r.Context(), value))
+			write(w, typeJSON, http.StatusInternalServerError, h.panicked(ctx, value))
 		}
 	}()
 	if IsHandshake(r) {
@@ -70,7 +71,7 @@ func (h *graphqlHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, typeJSON, refused)
 		return
 	}
-	r = r.WithContext(h.operationContext(r.Context(), caller))
+	r = r.WithContext(h.operationContext(ctx, caller))
 	if prefersEvents(r) {
 		h.serveEvents(w, r, caller)
 	} else {
@@ -79,12 +80,12 @@ func (h *graphqlHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // operationContext is the context of an operation of the caller.
-func (h *graphqlHandler) operationContext(ctx context.Context, caller Caller) context.Context {
+func (h *Handler) operationContext(ctx context.Context, caller Caller) context.Context {
 	return graphql.StartOperationTrace(h.config.WithCaller(ctx, caller))
 }
 
 // sameCaller reports whether the header still stands for the caller.
-func (h *graphqlHandler) sameCaller(r *http.Request, header http.Header, caller Caller) bool {
+func (h *Handler) sameCaller(r *http.Request, header http.Header, caller Caller) bool {
 	again, refused := h.config.Authenticate(r, header)
 	return refused == nil && again.Value == caller.Value
 }
@@ -93,14 +94,14 @@ func (h *graphqlHandler) sameCaller(r *http.Request, header http.Header, caller 
 // once, WebSockets when their queries and mutations under way are answered. It
 // returns when all are over. When ctx is done before, it cuts them off and returns
 // the cause; they may take a moment more. None begins from then on.
-func (h *graphqlHandler) Shutdown(ctx context.Context) error { return h.streams.shutdown(ctx) }
+func (h *Handler) Shutdown(ctx context.Context) error { return h.streams.shutdown(ctx) }
 
 // Streams counts the streams.
-func (h *graphqlHandler) Streams() StreamCounts { return h.streams.counts() }
+func (h *Handler) Streams() StreamCounts { return h.streams.counts() }
 
 // prepare makes an operation of a request. One that cannot be executed has a
 // response instead.
-func (h *graphqlHandler) prepare(ctx context.Context, params *graphql.RawParams) (operation *graphql.OperationContext, response *graphql.Response) {
+func (h *Handler) prepare(ctx context.Context, params *graphql.RawParams) (operation *graphql.OperationContext, response *graphql.Response) {
 	defer func() {
 		if value := recover(); value != nil {
 			response = h.panicked(ctx, value)
@@ -115,7 +116,7 @@ func (h *graphqlHandler) prepare(ctx context.Context, params *graphql.RawParams)
 }
 
 // execute answers a query or a mutation, within the time of a request.
-func (h *graphqlHandler) execute(ctx context.Context, operation *graphql.OperationContext) (response *graphql.Response) {
+func (h *Handler) execute(ctx context.Context, operation *graphql.OperationContext) (response *graphql.Response) {
 	defer func() {
 		if value := recover(); value != nil {
 			response = h.panicked(ctx, value)
@@ -137,6 +138,6 @@ func (h *graphqlHandler) execute(ctx context.Context, operation *graphql.Operati
 }
 
 // panicked makes a response of a panic.
-func (h *graphqlHandler) panicked(ctx context.Context, value any) *graphql.Response {
+func (h *Handler) panicked(ctx context.Context, value any) *graphql.Response {
 	return h.exec.DispatchError(ctx, gqlerror.List{gqlerror.WrapIfUnwrapped(h.config.Recover(ctx, value))})
 }
