@@ -571,8 +571,6 @@ func TestLimitsOfStreams(t *testing.T) {
 	for name, want := range map[string]string{
 		"MAX_SUBSCRIPTIONS":             "429",
 		"MAX_SUBSCRIPTIONS_PER_ADDRESS": "429",
-		"MAX_OPERATIONS_PER_SOCKET":     "Too many operations",
-		"MAX_MESSAGES_PER_SECOND":       "Too many messages",
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", name: "2"})
