@@ -4,8 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"spoollock/gqlhttp"
+	"spoollock/graph"
+	"spoollock/graph/scalar"
 )
 
 // The codes that a document or a request is refused with.
@@ -366,4 +372,27 @@ func requestAttacks() []attack {
 
 func TestHostileDocuments(t *testing.T) {
 	inEachMode(t, func(bool) []attack { return documentAttacks() })
+}
+
+const (
+	askDocument  = "query Ask($tag: ID!) { spoolLock(tagSpool: $tag) { ownerId } }\n"
+	takeDocument = "mutation Take($input: TomarSpoolInput!) { tomarSpool(input: $input) { replayed } }\n"
+)
+
+// documents are trusted ones, and perhaps the only ones that are run.
+func documents(t *testing.T, only bool) *gqlhttp.TrustedDocuments {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"ask.graphql": askDocument, "take.graphql": takeDocument, "README.md": "no document",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loaded, err := gqlhttp.LoadTrustedDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
 }

@@ -164,20 +164,6 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-func TestBodySize(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
-	const document = `{"query":"{lockLimits{batchSize}}"}`
-	padded := func(n int) string { return document + strings.Repeat(" ", n-len(document)) }
-	if status, body := a.send(http.MethodPost, "/graphql", "application/json", padded(65536)); status != http.StatusOK {
-		t.Errorf("at the limit, the answer is %d %s", status, body)
-	}
-	status, body := a.send(http.MethodPost, "/graphql", "application/json", padded(65537))
-	if status != http.StatusRequestEntityTooLarge || !strings.Contains(body, `"code":"BAD_REQUEST"`) {
-		t.Errorf("above the limit, the answer is %d %s", status, body)
-	}
-}
-
 // Fragments in fragments double with each step: a document of a thousand bytes
 // that comes to 2^30 fields is refused before anything goes through them.
 func TestFragmentBomb(t *testing.T) {

@@ -3,7 +3,6 @@ package httpapi_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -68,38 +67,6 @@ func TestAudit(t *testing.T) {
 	}, func(c *httpapi.Config) { c.Introspection = true }) // the audit asks for a type
 }
 
-func TestNegotiation(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
-	for accept, want := range map[string]string{
-		"":                                  jsonType,
-		"*/*":                               jsonType,
-		"application/*":                     jsonType,
-		"application/json":                  jsonType,
-		"APPLICATION/JSON; Charset=UTF-8":   jsonType,
-		"application/graphql-response+json": responseType,
-		"application/graphql-response+json,application/json;q=0.9":     responseType,
-		"application/json;q=0.9, application/graphql-response+json":    responseType,
-		"application/json, application/graphql-response+json":          jsonType,
-		"application/graphql-response+json, application/json":          responseType,
-		"application/graphql-response+json;q=0.1, */*;q=0.5":           jsonType,
-		"application/json;q=0, */*":                                    responseType,
-		"text/html, application/xhtml+xml, */*;q=0.8":                  jsonType,
-		"application/json;q=broken, application/graphql-response+json": responseType,
-	} {
-		response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json", "Accept", accept)
-		if got := response.Header.Get("Content-Type"); response.StatusCode != 200 || got != want || body != goodAnswer {
-			t.Errorf("Accept %q is answered %d %s %s", accept, response.StatusCode, got, body)
-		}
-	}
-	for _, accept := range []string{"text/html", "application/json;q=0", "application/json; charset=latin1", "multipart/mixed"} {
-		response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json", "Accept", accept)
-		if response.StatusCode != http.StatusNotAcceptable || !strings.Contains(body, `"code":"BAD_REQUEST"`) {
-			t.Errorf("Accept %q is answered %d %s", accept, response.StatusCode, body)
-		}
-	}
-}
-
 // A document that is refused is told apart from an operation that failed by the
 // status of the newer media type, and has no data in either.
 func TestStatusOfWhatWasNotExecuted(t *testing.T) {
@@ -124,105 +91,6 @@ func TestStatusOfWhatWasNotExecuted(t *testing.T) {
 	for _, accept := range []string{"application/json", "application/graphql-response+json"} {
 		if response, answer := a.do(http.MethodPost, "/graphql", failing, "Content-Type", "application/json", "Accept", accept); response.StatusCode != 200 || !strings.Contains(answer, `"data":{"spool":null}`) {
 			t.Errorf("an operation that failed is answered %d %s", response.StatusCode, answer)
-		}
-	}
-}
-
-// What is no GraphQL request is refused with a status of its own and a code, and is
-// not quoted.
-func TestRequestsThatAreRefused(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
-	const token = "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"
-	post := func(body string, headers ...string) func() (*http.Response, string) {
-		return func() (*http.Response, string) {
-			if headers == nil {
-				headers = []string{"Content-Type", "application/json"}
-			}
-			return a.do(http.MethodPost, "/graphql", body, headers...)
-		}
-	}
-	method := func(method, query string) func() (*http.Response, string) {
-		return func() (*http.Response, string) {
-			return a.do(method, "/graphql"+query, good, "Content-Type", "application/json")
-		}
-	}
-	tests := map[string]struct {
-		send   func() (*http.Response, string)
-		status int
-	}{
-		"no body":                {post(""), 400},
-		"no JSON":                {post(token), 400},
-		"an array":               {post("[" + good + "]"), 400},
-		"a text":                 {post(`"` + token + `"`), 400},
-		"null":                   {post("null"), 400},
-		"no query":               {post(`{"variables":{"a":"` + token + `"}}`), 400},
-		"query null":             {post(`{"query":null}`), 400},
-		"query a number":         {post(`{"query":7}`), 400},
-		"operationName a list":   {post(`{"query":"{a}","operationName":["` + token + `"]}`), 400},
-		"variables a text":       {post(`{"query":"{a}","variables":"` + token + `"}`), 400},
-		"variables a list":       {post(`{"query":"{a}","variables":[1]}`), 400},
-		"extensions a number":    {post(`{"query":"{a}","extensions":1}`), 400},
-		"trailing bytes":         {post(good + "x"), 400},
-		"two values":             {post(good + good), 400},
-		"a name twice":           {post(`{"query":"{a}","query":"{lockLimits{batchSize}}"}`), 400},
-		"a variable twice":       {post(`{"query":"{a}","variables":{"a":1,"a":2}}`), 400},
-		"broken UTF-8":           {post("{\"query\":\"{a}\xff\"}"), 400},
-		"half a surrogate":       {post(`{"query":"{a} \ud800"}`), 400},
-		"a comment":              {post(`{"query":"{a}" /* ` + token + ` */}`), 400},
-		"a cut body":             {post(good[:20]), 400},
-		"nested beyond all":      {post(`{"query":"{a}","variables":{"a":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}}`), 400},
-		"a body too large":       {post(`{"query":"` + strings.Repeat(" ", 70000) + `"}`), 413},
-		"no type":                {post(good, "Accept", "*/*"), 415},
-		"a form":                 {post("query="+token, "Content-Type", "application/x-www-form-urlencoded"), 415},
-		"text":                   {post(good, "Content-Type", "text/plain"), 415},
-		"graphql":                {post("{a}", "Content-Type", "application/graphql"), 415},
-		"a multipart form":       {post("--x", "Content-Type", "multipart/form-data; boundary=x"), 415},
-		"Latin-1":                {post(good, "Content-Type", "application/json; charset=iso-8859-1"), 415},
-		"packed":                 {post(good, "Content-Type", "application/json", "Content-Encoding", "gzip"), 415},
-		"PUT":                    {method(http.MethodPut, ""), 405},
-		"DELETE":                 {method(http.MethodDelete, ""), 405},
-		"PATCH":                  {method(http.MethodPatch, ""), 405},
-		"OPTIONS":                {method(http.MethodOptions, ""), 405},
-		"GET without a query":    {method(http.MethodGet, ""), 400},
-		"GET, a query twice":     {method(http.MethodGet, "?query={a}&query={b}"), 400},
-		"GET, broken escapes":    {method(http.MethodGet, "?query=%zz"), 400},
-		"GET, broken UTF-8":      {method(http.MethodGet, "?query=%ff"), 400},
-		"GET, variables no JSON": {method(http.MethodGet, "?query={a}&variables="+token), 400},
-		"GET, a mutation": {method(http.MethodGet, "?query="+url.QueryEscape(
-			`mutation{tomarSpool(input:{tagSpool:"MK-1",workerId:93,workerNombre:"x"}){lockToken}}`)), 405},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			response, body := test.send()
-			if response.StatusCode != test.status || !strings.HasPrefix(body, `{"errors":[{"message":"`) || strings.Contains(body, "8b6f5a1e") {
-				t.Fatalf("the answer is %d %s", response.StatusCode, body)
-			}
-			if test.status != 200 && !strings.Contains(body, `"extensions":{"code":"BAD_REQUEST"}`) {
-				t.Fatalf("the answer is %s", body)
-			}
-			if allow := response.Header.Get("Allow"); (test.status == 405) != (allow != "") {
-				t.Fatalf("Allow is %q", allow)
-			}
-			if response.Header.Get("Content-Type") != jsonType || response.Header.Get("Cache-Control") != "no-store" {
-				t.Fatalf("the headers are %v", response.Header)
-			}
-		})
-	}
-	if _, body := a.post(`{spool(tagSpool:"MK-1"){version}}`, nil); body != `{"data":{"spool":{"version":0}}}` {
-		t.Fatalf("something was changed: %s", body)
-	}
-}
-
-// An upgrade is an offer: the request is answered without it.
-func TestUpgradesAreNotTaken(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
-	for _, upgrade := range []string{"h2c", "websocket", "x"} {
-		response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json",
-			"Connection", "Upgrade", "Upgrade", upgrade)
-		if response.StatusCode != 200 || body != goodAnswer {
-			t.Errorf("Upgrade: %s is answered %d %s", upgrade, response.StatusCode, body)
 		}
 	}
 }
@@ -308,32 +176,6 @@ func TestPersistedQueries(t *testing.T) {
 	response, body := a.do(http.MethodPost, "/graphql", `{"query":"{__typename}","extensions":`+extensions+`}`, "Content-Type", "application/json")
 	if response.StatusCode != 400 || !strings.Contains(body, "BAD_REQUEST") {
 		t.Fatalf("another query with the hash is answered %d %s", response.StatusCode, body)
-	}
-}
-
-// A stranger who persists queries without end has the oldest forgotten.
-func TestPersistedQueriesAreBounded(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
-	persisted := func(i int, whole bool) string {
-		query, field := fmt.Sprintf("{a%d:__typename}", i), ""
-		if whole {
-			field = fmt.Sprintf(`"query":%q,`, query)
-		}
-		_, body := a.do(http.MethodPost, "/graphql",
-			`{`+field+`"extensions":{"persistedQuery":{"version":1,"sha256Hash":"`+hash(query)+`"}}}`, "Content-Type", "application/json")
-		return body
-	}
-	for i := range 201 {
-		if body := persisted(i, true); !strings.Contains(body, `"data"`) {
-			t.Fatalf("a query is answered %s", body)
-		}
-	}
-	if body := persisted(0, false); !strings.Contains(body, "PERSISTED_QUERY_NOT_FOUND") {
-		t.Errorf("the oldest is answered %s", body)
-	}
-	if body := persisted(200, false); body != `{"data":{"a200":"Query"}}` {
-		t.Errorf("the youngest is answered %s", body)
 	}
 }
 
@@ -431,4 +273,9 @@ func TestSchemaAsServed(t *testing.T) {
 	if served != string(want) {
 		t.Fatalf("the schema served is not %s, write it anew with UPDATE_GOLDEN=true", golden)
 	}
+}
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }

@@ -1,0 +1,223 @@
+package gqlhttp_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"spoollock/gqlhttp"
+)
+
+// answering is a schema each of whose operations is answered by a function.
+type answering struct {
+	counter
+
+	answer func(ctx context.Context) *graphql.Response
+}
+
+func newAnswering(sdl string, answer func(ctx context.Context) *graphql.Response) *answering {
+	return &answering{counter{schema: gqlparser.MustLoadSchema(&ast.Source{Input: sdl})}, answer}
+}
+
+// Exec implements [graphql.ExecutableSchema].
+func (a *answering) Exec(ctx context.Context) graphql.ResponseHandler {
+	return graphql.OneShot(a.answer(ctx))
+}
+
+const textSDL = `type Query { text: String! } type Mutation { text: String! }`
+
+func text(s string) *graphql.Response {
+	data, err := json.Marshal(map[string]string{"text": s})
+	if err != nil {
+		panic(err)
+	}
+	return &graphql.Response{Data: data}
+}
+
+// A Config of nothing but a schema has bounds.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	t.Run("operations", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, gqlhttp.Config{}).dial(initMessage)
+		for i := range 51 {
+			s.send(subscribe(i, "subscription{counts}"))
+		}
+		s.wantClose(4429, "Too many operations")
+	})
+	t.Run("messages", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, gqlhttp.Config{}).dial(initMessage)
+		for range 200 { // within two seconds
+			if s.trySend(`{"type":"pong"}`) != nil {
+				break
+			}
+		}
+		s.wantClose(4429, "Too many messages")
+	})
+	t.Run("answers", func(t *testing.T) {
+		t.Parallel()
+		a := serve(t, gqlhttp.Config{Schema: newAnswering(textSDL, func(context.Context) *graphql.Response {
+			return text(strings.Repeat("x", 1<<20))
+		})})
+		want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":1048576,"limitName":"answerBytes"}`, 1<<20+len(`{"text":""}`))
+		if _, body := a.post(`{"query":"{text}"}`); !strings.Contains(body, want) || strings.Contains(body, "data") {
+			t.Errorf("a query is answered %.300s", body)
+		}
+		if _, body := a.post(`{"query":"mutation{text}"}`); !strings.HasPrefix(body, `{"data":{"text":"xxx`) {
+			t.Errorf("a mutation is answered %.300s", body)
+		}
+	})
+	t.Run("documents", func(t *testing.T) {
+		t.Parallel()
+		a := serve(t, gqlhttp.Config{})
+		for name, test := range map[string]struct{ within, beyond string }{
+			"tokens":     {"", "{" + strings.Repeat("count ", 1000) + "}"},
+			"rootFields": {"{" + strings.Repeat("count ", 5) + "}", "{" + strings.Repeat("count ", 6) + "}"},
+			"aliases":    {"{count}", "{a:count}"},
+			"directives": {"{count}", "{count@skip(if:false)}"},
+		} {
+			if _, body := a.post(fmt.Sprintf(`{"query":%q}`, test.within)); strings.Contains(body, "QUERY_TOO_COMPLEX") {
+				t.Errorf("within %s, the answer is %s", name, body)
+			}
+			if _, body := a.post(fmt.Sprintf(`{"query":%q}`, test.beyond)); !strings.Contains(body, `"limitName":"`+name+`"`) {
+				t.Errorf("beyond %s, the answer is %s", name, body)
+			}
+		}
+	})
+}
+
+// Without hooks, a panic and a timeout have the codes of the configuration.
+func TestErrorsWithoutHooks(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		config gqlhttp.Config
+		status int
+		want   string
+	}{
+		"a panic": {
+			gqlhttp.Config{Schema: newAnswering(textSDL, func(context.Context) *graphql.Response { panic("a trial of panics") })},
+			500, `{"errors":[{"message":"internal system error","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`,
+		},
+		"a timeout": {
+			gqlhttp.Config{Schema: newAnswering(textSDL, func(context.Context) *graphql.Response { return text("late") }), RequestTimeout: time.Nanosecond},
+			200, `{"errors":[{"message":"The request was not executed in time.","extensions":{"code":"SERVICE_UNAVAILABLE"}}]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if response, body := serve(t, test.config).post(`{"query":"{text}"}`); response.StatusCode != test.status || body != test.want {
+				t.Errorf("the answer is %d %s", response.StatusCode, body)
+			}
+		})
+	}
+}
+
+// The hooks make the errors and their codes.
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	errLate := errors.New("late")
+	config := gqlhttp.Config{
+		Schema:         newAnswering(textSDL, func(context.Context) *graphql.Response { return text("late") }),
+		RequestTimeout: time.Nanosecond,
+		NotExecuted:    func(cause error) error { return errors.Join(errLate, cause) },
+		Presenter: func(_ context.Context, err error) *gqlerror.Error {
+			if !errors.Is(err, errLate) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the error is %v", err)
+			}
+			return &gqlerror.Error{Message: "presented"}
+		},
+		TrackRefusals: func(ctx context.Context) (context.Context, func() (int, bool)) {
+			return ctx, func() (int, bool) { return 7, true }
+		},
+		Codes: gqlhttp.Codes{BadRequest: "BAD"},
+	}
+	a := serve(t, config)
+	response, body := a.post(`{"query":"{text}"}`)
+	if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "7" || body != `{"errors":[{"message":"presented"}]}` {
+		t.Errorf("the answer is %d %v %s", response.StatusCode, response.Header, body)
+	}
+	if _, body := a.post(`{}`); body != `{"errors":[{"message":"The query is missing.","extensions":{"code":"BAD"}}]}` {
+		t.Errorf("a bad request is answered %s", body)
+	}
+}
+
+// callerKey is where the tests' contexts have the caller.
+type callerKey struct{}
+
+// A caller is who Authenticate says, by the header of a request or the payload of an
+// init, and its operations know it.
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	a := serve(t, gqlhttp.Config{
+		Schema: newAnswering(textSDL, func(ctx context.Context) *graphql.Response {
+			return text(ctx.Value(callerKey{}).(string))
+		}),
+		Authenticate: func(r *http.Request, header http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+			switch name := header.Get("Name") + r.Header.Get("Suffix"); name {
+			case "":
+				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: 401, Code: "WHO", Message: "Who?", Header: http.Header{"www-authenticate": {"Name"}}}
+			case "bob":
+				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: 403, Code: "NO", Message: "No.", RetryAfterSeconds: 9, Extensions: map[string]any{"why": 1}}
+			default:
+				return gqlhttp.Caller{Value: name}, nil
+			}
+		},
+		WithCaller: func(ctx context.Context, caller gqlhttp.Caller) context.Context {
+			return context.WithValue(ctx, callerKey{}, caller.Value)
+		},
+	})
+	const query = `{"query":"{text}"}`
+	if response, body := a.post(query, "Name", "ana"); response.StatusCode != 200 || body != `{"data":{"text":"ana"}}` {
+		t.Errorf("ana is answered %d %s", response.StatusCode, body)
+	}
+	for _, accept := range []string{"application/json", "text/event-stream"} {
+		response, body := a.post(query, "Accept", accept)
+		if response.StatusCode != 401 || response.Header.Get("WWW-Authenticate") != "Name" || body != `{"errors":[{"message":"Who?","extensions":{"code":"WHO"}}]}` {
+			t.Errorf("an anonymous caller is answered %d %v %s", response.StatusCode, response.Header, body)
+		}
+		response, body = a.post(query, "Accept", accept, "Name", "bob")
+		if response.StatusCode != 403 || response.Header.Get("Retry-After") != "9" || body != `{"errors":[{"message":"No.","extensions":{"code":"NO","retryAfterSeconds":9,"why":1}}]}` {
+			t.Errorf("bob is answered %d %v %s", response.StatusCode, response.Header, body)
+		}
+	}
+	s := a.dial(`{"type":"connection_init","payload":{"name":"ana","other":1}}`, subscribe(1, "{text}"))
+	s.want(`{"type":"next","id":"1","payload":{"data":{"text":"ana"}}}`)
+	a.dial(initMessage).wantClose(4401, "Unauthorized")
+	a.dial(`{"type":"connection_init","payload":{"name":"bob"}}`).wantClose(4403, "Forbidden")
+}
+
+// Streams end when the caller expires, or is another than before.
+func TestCallersThatEnd(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]gqlhttp.Config{
+		"expired": {Authenticate: func(*http.Request, http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+			return gqlhttp.Caller{Expires: time.Now().Add(200 * time.Millisecond)}, nil
+		}},
+		"another": {
+			StreamTimes: gqlhttp.StreamTimes{KeepAlive: 200 * time.Millisecond},
+			Authenticate: func(*http.Request, http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+				return gqlhttp.Caller{Value: time.Now()}, nil
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := serve(t, config)
+			a.dial(initMessage).wantClose(4403, "Credential has ended")
+			if _, body := a.post(`{"query":"subscription{counts}"}`, "Accept", "text/event-stream"); strings.Contains(body, "complete") {
+				t.Errorf("the stream ends with %s", body)
+			}
+		})
+	}
+}
