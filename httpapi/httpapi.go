@@ -1,5 +1,3 @@
-// Package httpapi serves the lock service over HTTP: GraphQL, the playground,
-// and what an operator asks of a process.
 package httpapi
 
 import (
@@ -88,8 +86,25 @@ func New(config Config) *Handler {
 		mux.Handle("GET /playground", web.Playground())
 		mux.Handle("GET /playground/", web.Playground())
 	}
-	h.root = protect(config.Addresses.Handler(cleanPaths(mux)), config)
+	h.root = cleanPaths(mux)
+	h.root = config.Addresses.Handler(h.root)
+	h.root = ownOrigins(h.root, config.AllowedOrigins)
+	h.root = ownHosts(h.root, config.AllowedHosts)
+	h.root = securityHeaders(h.root)
 	return h
+}
+
+// securityHeaders tells browsers to frame, sniff and load nothing. The pages that need
+// more say so themselves.
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // cleanPaths answers 404 where the mux would redirect to the clean path: the redirect
