@@ -164,9 +164,9 @@ type StreamLimits struct {
 
 // The defaults of StreamTimes.
 const (
-	DefaultInit      = 3 * time.Second
-	DefaultKeepAlive = 12 * time.Second
-	DefaultWrite     = 10 * time.Second
+	DefaultInitTimeout  = 3 * time.Second
+	DefaultKeepAlive    = 12 * time.Second
+	DefaultWriteTimeout = 10 * time.Second
 )
 
 // StreamTimes are the timeouts of streams. A field that is zero is the default.
@@ -209,7 +209,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.NotExecuted == nil {
-		c.NotExecuted = func(error) error { return coded(c.Codes.Unavailable, "The request was not executed in time.") }
+		c.NotExecuted = func(error) error { return codedError(c.Codes.Unavailable, "The request was not executed in time.") }
 	}
 	if c.TrustedDocuments == nil {
 		c.TrustedDocuments = &TrustedDocuments{}
@@ -251,9 +251,9 @@ func (l StreamLimits) withDefaults() StreamLimits {
 
 func (t StreamTimes) withDefaults() StreamTimes {
 	return StreamTimes{
-		Init:      cmp.Or(t.Init, DefaultInit),
+		Init:      cmp.Or(t.Init, DefaultInitTimeout),
 		KeepAlive: cmp.Or(t.KeepAlive, DefaultKeepAlive),
-		Write:     cmp.Or(t.Write, DefaultWrite),
+		Write:     cmp.Or(t.Write, DefaultWriteTimeout),
 	}
 }
 
@@ -265,7 +265,7 @@ func remoteIP(r *http.Request) string {
 	return host
 }
 
-func coded(code, message string) *gqlerror.Error {
+func codedError(code, message string) *gqlerror.Error {
 	err := gqlerror.Errorf("%s", message)
 	errcode.Set(err, code)
 	return err

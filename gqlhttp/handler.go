@@ -50,7 +50,7 @@ func newExecutor(config Config) *executor.Executor {
 	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
 	exec.Use(extension.Introspection{})
 	exec.SetDisableSuggestion(!config.Introspection)
-	exec.SetDefaultRulesFn(func() *rules.Rules { return validation(config.Introspection, config.CheckScalar) })
+	exec.SetDefaultRulesFn(func() *rules.Rules { return validationRules(config.Introspection, config.CheckScalar) })
 	return exec
 }
 
@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	defer func() {
 		if value := recover(); value != nil {
-			write(w, typeJSON, http.StatusInternalServerError, h.panicked(ctx, value))
+			writeResponse(w, typeJSON, http.StatusInternalServerError, h.panicked(ctx, value))
 		}
 	}()
 	if IsHandshake(r) {

@@ -27,7 +27,7 @@ func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	params, refused := h.read(w, r)
+	params, refused := h.readRequest(w, r)
 	if refused != nil {
 		h.refuse(w, answerType, refused)
 		return
@@ -35,7 +35,7 @@ func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 	params.Headers = r.Header
 	operation, response := h.prepare(r.Context(), params)
 	if response != nil {
-		write(w, answerType, h.statusOf(answerType, response.Errors), response)
+		writeResponse(w, answerType, h.statusOf(answerType, response.Errors), response)
 		return
 	}
 	switch kind := operation.Operation.Operation; {
@@ -56,6 +56,6 @@ func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 			status = http.StatusTooManyRequests
 			w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		}
-		write(w, answerType, status, response)
+		writeResponse(w, answerType, status, response)
 	}
 }

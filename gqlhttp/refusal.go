@@ -39,7 +39,7 @@ func (r *Refusal) write(w http.ResponseWriter, answerType string) {
 	if r.RetryAfterSeconds != 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(r.RetryAfterSeconds))
 	}
-	write(w, answerType, r.Status, &graphql.Response{Errors: r.errors()})
+	writeResponse(w, answerType, r.Status, &graphql.Response{Errors: r.errors()})
 }
 
 func (r *Refusal) errors() gqlerror.List {

@@ -16,8 +16,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// read makes parameters of a request.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
+// readRequest makes parameters of a request.
+func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
 	switch r.Method {
 	case http.MethodPost:
 		return h.readBody(w, r)
@@ -60,7 +60,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Raw
 	if !decode(body, &p) {
 		return nil, badRequest("The body must be one JSON object of query or documentId, operationName, variables and extensions, without a name that stands twice.")
 	}
-	return p.raw()
+	return p.rawParams()
 }
 
 // readQuery reads what a GET carries.
@@ -91,10 +91,10 @@ func readQuery(query string) (*graphql.RawParams, *Refusal) {
 			return nil, badRequest("The " + name + " must be a JSON object, without a name that stands twice.")
 		}
 	}
-	return p.raw()
+	return p.rawParams()
 }
 
-func (p parameters) raw() (*graphql.RawParams, *Refusal) {
+func (p parameters) rawParams() (*graphql.RawParams, *Refusal) {
 	raw := &graphql.RawParams{Variables: p.Variables, Extensions: p.Extensions}
 	if p.OperationName != nil {
 		raw.OperationName = *p.OperationName

@@ -36,12 +36,12 @@ const maxErrors = 5
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// write writes an answer.
-func write(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
+// writeResponse writes an answer.
+func writeResponse(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
 	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
 	defer buffers.Put(buffer)
 	buffer.Reset()
-	encode(buffer, response)
+	encodeResponse(buffer, response)
 	header := w.Header()
 	header.Set("Content-Type", answerType+"; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
@@ -50,9 +50,9 @@ func write(w http.ResponseWriter, answerType string, status int, response *graph
 	_, _ = w.Write(buffer.Bytes())
 }
 
-// encode encodes a response. The data is JSON already and is not touched again;
+// encodeResponse encodes a response. The data is JSON already and is not touched again;
 // where nothing was executed, there is none.
-func encode(buffer *bytes.Buffer, response *graphql.Response) {
+func encodeResponse(buffer *bytes.Buffer, response *graphql.Response) {
 	buffer.WriteByte('{')
 	if len(response.Errors) > 0 {
 		buffer.WriteString(`"errors":`)

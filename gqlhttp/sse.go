@@ -26,7 +26,7 @@ func prefersEvents(r *http.Request) bool {
 // (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
 // transport refuses is answered in JSON; errors in the document are events.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Caller) {
-	params, refused := h.read(w, r)
+	params, refused := h.readRequest(w, r)
 	if refused != nil {
 		h.refuse(w, typeJSON, refused)
 		return
@@ -35,7 +35,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Cal
 	operation, response := h.prepare(r.Context(), params)
 	if response != nil {
 		if status := h.statusOf(typeJSON, response.Errors); status != http.StatusOK {
-			write(w, typeJSON, status, response)
+			writeResponse(w, typeJSON, status, response)
 			return
 		}
 	}
@@ -56,11 +56,11 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Cal
 		defer h.streams.subscriptions.leave(key)
 		defer h.streams.atEnd(cancel)()
 	}
-	h.streams.events.Add(1)
-	defer h.streams.events.Add(-1)
+	h.streams.eventStreams.Add(1)
+	defer h.streams.eventStreams.Add(-1)
 	events := h.startEvents(ctx, cancel, w, func() bool { return h.sameCaller(r, r.Header, caller) })
 	defer events.stop()
-	if response != nil && events.next(response) || response == nil && h.run(ctx, operation, events.next) {
+	if response != nil && events.next(response) || response == nil && h.runOperation(ctx, operation, events.next) {
 		events.stop() // so that the end is the last that is said
 		events.write("event: complete\ndata:\n\n")
 	}
@@ -122,7 +122,7 @@ func (e *events) next(response *graphql.Response) bool {
 	defer buffers.Put(buffer)
 	buffer.Reset()
 	buffer.WriteString("event: next\ndata: ")
-	encode(buffer, response)
+	encodeResponse(buffer, response)
 	buffer.WriteString("\n\n")
 	return e.write(buffer.String())
 }

@@ -25,7 +25,7 @@ type StreamCounts struct {
 // streams counts and bounds what is open, and ends it.
 type streams struct {
 	sockets, subscriptions *quota
-	events, refused        atomic.Int64
+	eventStreams, refused  atomic.Int64
 
 	// Their ends are the two steps of a shutdown: from the first on nothing begins and
 	// subscriptions end, at the second everything is cut off.
@@ -84,7 +84,7 @@ func (s *streams) shutdown(ctx context.Context) error {
 func (s *streams) counts() StreamCounts {
 	return StreamCounts{
 		WebSockets:    s.sockets.count(),
-		EventStreams:  int(s.events.Load()),
+		EventStreams:  int(s.eventStreams.Load()),
 		Subscriptions: s.subscriptions.count(),
 		Refused:       int(s.refused.Load()),
 	}
@@ -121,11 +121,11 @@ func (h *Handler) shuttingDown() *Refusal {
 	}
 }
 
-// run carries an operation out. Each response is handed to send, which reports
+// runOperation carries an operation out. Each response is handed to send, which reports
 // whether it was written; nothing is taken from the operation before. A response
-// without data is the last one. run reports whether the operation came to its end:
+// without data is the last one. runOperation reports whether the operation came to its end:
 // false where ctx ended it, or a response could not be written.
-func (h *Handler) run(ctx context.Context, operation *graphql.OperationContext, send func(*graphql.Response) bool) (ended bool) {
+func (h *Handler) runOperation(ctx context.Context, operation *graphql.OperationContext, send func(*graphql.Response) bool) (ended bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			ended = send(h.panicked(ctx, value))

@@ -46,7 +46,7 @@ func LoadTrustedDocuments(
 		if err != nil {
 			return nil, fmt.Errorf("read trusted documents: %w", err)
 		}
-		if _, errs := gqlparser.LoadQueryWithRules(schema, string(text), validation(true, checkScalar)); errs != nil {
+		if _, errs := gqlparser.LoadQueryWithRules(schema, string(text), validationRules(true, checkScalar)); errs != nil {
 			return nil, fmt.Errorf("trusted document %s: %w", file.Name(), errs)
 		}
 		d.texts[name] = string(text)
@@ -85,14 +85,14 @@ func (t trusted) MutateOperationParameters(_ context.Context, params *graphql.Ra
 	if id, given := params.Extensions[documentID].(string); given {
 		text, ok := t.documents.texts[id]
 		if !ok {
-			return coded(t.codes.PersistedNotFound, "There is no document with this documentId.")
+			return codedError(t.codes.PersistedNotFound, "There is no document with this documentId.")
 		}
 		params.Query = text
 		return nil
 	}
 	// Without a query, an automatic persisted one is asked for: see Get.
 	if _, known := t.documents.texts[identifier(params.Query)]; t.documents.only && params.Query != "" && !known {
-		return coded(t.codes.Forbidden, "Only trusted documents are run here.")
+		return codedError(t.codes.Forbidden, "Only trusted documents are run here.")
 	}
 	return nil
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
-// validation returns a fresh set of rules, because gqlgen changes it. Without
+// validationRules returns a fresh set of rules, because gqlgen changes it. Without
 // introspection, no rule suggests a name either. checkScalar may be nil.
-func validation(introspection bool, checkScalar func(name string, value any) error) *rules.Rules {
+func validationRules(introspection bool, checkScalar func(name string, value any) error) *rules.Rules {
 	set := rules.NewDefaultRules()
 	// gqlgen puts @defer into every schema; its answers would not be what a client of
 	// this endpoint can read.

@@ -184,15 +184,15 @@ func (s *socket) watch(ctx context.Context) {
 	defer initialised.Stop()
 	alive := time.NewTicker(s.config.StreamTimes.KeepAlive)
 	defer alive.Stop()
-	var shown credential
+	var current credential
 	var expired <-chan time.Time
 	pinged := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case shown = <-s.authenticated:
-			if expires := shown.caller.Expires; !expires.IsZero() {
+		case current = <-s.authenticated:
+			if expires := current.caller.Expires; !expires.IsZero() {
 				timer := time.NewTimer(time.Until(expires))
 				defer timer.Stop()
 				expired = timer.C
@@ -211,7 +211,7 @@ func (s *socket) watch(ctx context.Context) {
 				s.close(closeInitTimeout, "Connection initialisation timeout")
 			}
 		case <-alive.C:
-			if shown.header != nil && !s.stillStands(shown) {
+			if current.header != nil && !s.stillValid(current) {
 				s.end()
 			}
 			switch {
@@ -226,8 +226,8 @@ func (s *socket) watch(ctx context.Context) {
 	}
 }
 
-// stillStands reports whether a credential stands for the same caller as it did.
-func (s *socket) stillStands(c credential) bool { return s.sameCaller(s.handshake, c.header, c.caller) }
+// stillValid reports whether a credential stands for the same caller as it did.
+func (s *socket) stillValid(c credential) bool { return s.sameCaller(s.handshake, c.header, c.caller) }
 
 // end closes the socket because its credential has ended: standard clients come back, with
 // another one.

@@ -49,7 +49,7 @@ func (s *socket) handle(ctx context.Context, text []byte) bool {
 		if m.ID == "" || !object || !decode(m.Payload, &p) {
 			return false
 		}
-		params, refused := p.raw()
+		params, refused := p.rawParams()
 		if refused != nil {
 			return false
 		}
@@ -98,7 +98,7 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 		s.close(closeUnauthorized, "Unauthorized")
 		return
 	}
-	if !s.stillStands(s.credential) {
+	if !s.stillValid(s.credential) {
 		s.end()
 		return
 	}
@@ -126,7 +126,7 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 		defer leave()
 		if response != nil {
 			respond(response)
-		} else if s.run(ctx, prepared, respond) && s.forget(id, o) {
+		} else if s.runOperation(ctx, prepared, respond) && s.forget(id, o) {
 			s.send(ctx, "complete", id, nil)
 		}
 	}()
@@ -181,7 +181,7 @@ func (s *socket) respond(ctx context.Context, id string, o *operation, response 
 	s.mu.Lock()
 	wanted := s.operations[id] == o
 	s.mu.Unlock()
-	return wanted && s.send(ctx, "next", id, func(b *bytes.Buffer) { encode(b, response) })
+	return wanted && s.send(ctx, "next", id, func(b *bytes.Buffer) { encodeResponse(b, response) })
 }
 
 // send writes a message of an operation.
