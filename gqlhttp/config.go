@@ -35,8 +35,8 @@ type Config struct {
 	// given name, or is out of its range. Variables of every type are checked before
 	// anything is executed, and the error goes to Presenter with the path of the
 	// variable. Literals are checked by the validation, as far as gqlparser does not: of
-	// Int, and of the schema's own scalars. A number is a [json.Number], or an int64
-	// where it is the default of a variable.
+	// Int, and of the schema's own scalars. A number is a json.Number, or in the default
+	// of a variable an int64 or float64.
 	//
 	// Null is not checked, but for a variable of the type Boolean: gqlgen panics at a
 	// condition of @skip or @include that is null, which a nullable variable with a
@@ -67,8 +67,8 @@ type Config struct {
 	// then 429, with Retry-After.
 	TrackRefusals func(ctx context.Context) (tracked context.Context, refused func() (seconds int, all bool))
 
-	// NotExecuted makes the error of a request whose RequestTimeout was over, or whose
-	// client was gone, before anything was executed. It defaults to one with the code
+	// NotExecuted makes the error of a request if RequestTimeout was over, or the client
+	// was gone, before anything was executed. It defaults to one with the code
 	// Codes.Unavailable.
 	NotExecuted func(cause error) error
 

@@ -18,7 +18,7 @@ import (
 	"spoollock/gqlhttp"
 )
 
-// answering is a schema each of whose operations is answered by a function.
+// answering is a schema with a function that answers every operation.
 type answering struct {
 	counter
 

@@ -67,7 +67,7 @@
 //	4403  Credential has ended               when the caller expires, is refused later, or changes
 //	4406  Subprotocol not acceptable         if graphql-transport-ws is not offered
 //	4408  Connection initialisation timeout  without a connection_init within StreamTimes.Init
-//	4409  Subscriber already exists          for a subscribe whose id is in use
+//	4409  Subscriber already exists          for a subscribe with an id that is in use
 //	4429  Too many initialisation requests   for a second connection_init
 //	4429  Too many operations                beyond StreamLimits.OperationsPerSocket
 //	4429  Too many messages                  beyond StreamLimits.MessagesPerSecond

@@ -109,7 +109,7 @@ func (h *Handler) startEvents(
 	return e
 }
 
-// stop ends the comments, as a write after the handler has returned would crash
+// stop ends the comments, because a write after the handler has returned would crash
 // the process, and gives the server time to end the answer.
 func (e *events) stop() {
 	e.cancel()
@@ -127,8 +127,8 @@ func (e *events) next(response *graphql.Response) bool {
 	return e.write(buffer.String())
 }
 
-// write has a deadline of its own, as the server's is meant for one answer, not
-// for a stream. It reports false when the client is gone, or has not read for
+// write has a deadline of its own, because the server's is meant for one answer, not
+// a stream. It reports false when the client is gone, or has not read for
 // that long; the stream is over then.
 func (e *events) write(text string) bool {
 	e.mu.Lock()

@@ -63,7 +63,7 @@ func identifier(text string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// documentID is the extension in which a request's documentId travels, as gqlgen
+// documentID is the extension in which a request's documentId travels, because gqlgen
 // has no other place for it.
 const documentID = "documentId"
 

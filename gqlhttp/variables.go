@@ -7,7 +7,7 @@ import (
 )
 
 // checkVariables returns an error for the first variable of an operation that holds
-// a value which is not of its scalar. It is called before anything is executed, as
+// a value which is not of its scalar. It is called before anything is executed, because
 // the resolvers' arguments are read one after the other: a root field would be done
 // before the variable of the next is found wrong. What gqlparser checks by itself is
 // taken for granted: what is missing, unknown, or a list or an object in a wrong place.

@@ -43,7 +43,7 @@ func hasToken(header []string, token string) bool {
 	return false
 }
 
-// checkHandshake refuses what the WebSocket library would, whose text quotes the
+// checkHandshake refuses what the WebSocket library would, because its text quotes the
 // request.
 func checkHandshake(r *http.Request) *Refusal {
 	if r.Header.Get("Sec-WebSocket-Version") != "13" {

@@ -202,7 +202,7 @@ func (s *socket) send(ctx context.Context, kind, id string, payload func(*bytes.
 
 // write writes one message, and cuts the socket off if it is not taken in time.
 func (s *socket) write(ctx context.Context, text []byte) bool {
-	// An operation that ends must not take the socket with it, as a context that is
+	// An operation that ends must not take the socket with it, which a context that is
 	// done in the middle of a write would.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.StreamTimes.Write)
 	defer cancel()

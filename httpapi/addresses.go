@@ -24,8 +24,8 @@ type Addresses struct {
 	full map[netip.Addr]bool // had more than they may have, and still have any
 }
 
-// NewAddresses allows most, at least 1, at a time. What proxies say of whom they
-// forward for is believed.
+// NewAddresses allows most, at least 1, at a time. The proxies are trusted: the client
+// address that they forward is believed.
 func NewAddresses(most int, proxies []netip.Prefix) *Addresses {
 	return &Addresses{most: most, proxies: proxies, open: map[netip.Addr]int{}, full: map[netip.Addr]bool{}}
 }
@@ -64,8 +64,8 @@ var tooManyRequests = &gqlhttp.Refusal{
 	Extensions: map[string]any{"reason": "CONCURRENT_REQUESTS"},
 }
 
-// forwarded returns for whom a trusted proxy forwarded the request: the last
-// address of X-Forwarded-For that is not such a proxy's itself, as whatever stands
+// forwarded returns the client that a trusted proxy forwarded the request for: the last
+// address of X-Forwarded-For that is not such a proxy's itself, because what stands
 // before it may be made up.
 func (a *Addresses) forwarded(r *http.Request) (client netip.Addr, ok bool) {
 	proxy, ok := addressOf(r.RemoteAddr)
