@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"spoollock/auth/authtest"
+	"spoollock/gqlhttp/gqlhttptest"
 	"spoollock/lock"
 )
 
@@ -277,15 +278,15 @@ func TestHostileInits(t *testing.T) {
 		b.badHandshakes(t, before)
 		// What else stands in the payload is of no matter.
 		s := b.socket(t, "/graphql")
-		s.send(`{"type":"connection_init","payload":{` + hundred + `"authorization":` + bearer + `,"x-api-key":[]}}`)
-		s.want(`{"type":"connection_ack"}`)
-		s.send(initMessage)
-		s.wantClose(4429, "Too many initialisation requests")
+		s.Send(`{"type":"connection_init","payload":{` + hundred + `"authorization":` + bearer + `,"x-api-key":[]}}`)
+		s.Want(`{"type":"connection_ack"}`)
+		s.Send(gqlhttptest.InitMessage)
+		s.WantClose(4429, "Too many initialisation requests")
 	})
 }
 
 // socket opens a WebSocket with the headers given as names and values.
-func (b *abuse) socket(t *testing.T, path string, headers ...string) *ws {
+func (b *abuse) socket(t *testing.T, path string, headers ...string) *gqlhttptest.Socket {
 	t.Helper()
 	options := &websocket.DialOptions{HTTPHeader: http.Header{}, Subprotocols: []string{"graphql-transport-ws"}}
 	for i := 0; i < len(headers); i += 2 {
@@ -296,7 +297,7 @@ func (b *abuse) socket(t *testing.T, path string, headers ...string) *ws {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	return &ws{a: &streamAPI{api: &api{t: t}}, conn: conn}
+	return &gqlhttptest.Socket{T: t, Conn: conn}
 }
 
 // initialises opens a socket, which must end so, with nothing done and nothing said.
@@ -304,7 +305,7 @@ func (b *abuse) initialises(t *testing.T, end, payload string, before map[string
 	t.Helper()
 	logged := len(b.log.String())
 	s := b.socket(t, "/graphql")
-	_ = s.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"connection_init","payload":`+payload+`}`)) // it may be cut off
+	_ = s.Conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"connection_init","payload":`+payload+`}`)) // it may be cut off
 	b.wantEnd(t, s, end, before, logged)
 }
 
@@ -324,18 +325,18 @@ func (b *abuse) badHandshakes(t *testing.T, before map[string]kept) {
 	} {
 		logged := len(b.log.String())
 		s := b.socket(t, test.path, test.headers...)
-		s.send(initMessage)
+		s.Send(gqlhttptest.InitMessage)
 		b.wantEnd(t, s, "4401 Unauthorized", before, logged)
 	}
 }
 
 // wantEnd sends a take on the socket, which must end so all the same; empty: in whatever
 // way.
-func (b *abuse) wantEnd(t *testing.T, s *ws, end string, before map[string]kept, logged int) {
+func (b *abuse) wantEnd(t *testing.T, s *gqlhttptest.Socket, end string, before map[string]kept, logged int) {
 	t.Helper()
 	// The socket may be closed before.
-	_ = s.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"subscribe","id":"1","payload":`+hostileTake+`}`))
-	message, err := s.read()
+	_ = s.Conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"subscribe","id":"1","payload":`+hostileTake+`}`))
+	message, err := s.Read()
 	if err == nil {
 		t.Fatalf("before the end comes %.300s", message)
 	}
@@ -343,7 +344,7 @@ func (b *abuse) wantEnd(t *testing.T, s *ws, end string, before map[string]kept,
 	if end != "" && (!strings.HasPrefix(end, code) || !strings.Contains(err.Error(), end[len(code):])) {
 		t.Errorf("it ends with %v, want %s", err, end)
 	}
-	_ = s.conn.CloseNow()
+	_ = s.Conn.CloseNow()
 	a := attack{status: http.StatusOK}
 	if end == "4401 Unauthorized" {
 		a = attack{front: "fresh", status: http.StatusUnauthorized}

@@ -21,6 +21,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"spoollock/auth"
+	"spoollock/gqlhttp/gqlhttptest"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
@@ -230,12 +231,12 @@ func (a *api) transports(root *ast.Definition) map[string]func(t *testing.T, cre
 			t.Helper()
 			s := (&streamAPI{api: &api{t: t, server: a.server}}).open(fmt.Sprintf(`{"type":"connection_init","payload":{"authorization":"Bearer %s"}}`, credential))
 			if credential == "none" { // not even let in
-				s.wantClose(4403, "Forbidden")
+				s.WantClose(4403, "Forbidden")
 				return graph.CodeForbidden
 			}
-			s.want(`{"type":"connection_ack"}`)
-			s.send(subscribe("1", document))
-			text, err := s.read()
+			s.Want(`{"type":"connection_ack"}`)
+			s.Send(gqlhttptest.Subscribe("1", document))
+			text, err := s.Read()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,8 +290,8 @@ func TestStrangers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.send(`{"type":"connection_init"}`)
-			s.wantClose(4401, "Unauthorized")
+			s.Send(`{"type":"connection_init"}`)
+			s.WantClose(4401, "Unauthorized")
 		})
 	}
 	for name, headers := range map[string][]string{
@@ -305,16 +306,16 @@ func TestStrangers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.send(`{"type":"connection_init","payload":{"other":"thing"}}`)
-		s.want(`{"type":"connection_ack"}`)
+		s.Send(`{"type":"connection_init","payload":{"other":"thing"}}`)
+		s.Want(`{"type":"connection_ack"}`)
 	}
 	for _, payload := range []string{`{"Authorization":"Bearer worker"}`, `{"x-api-key":"worker"}`} {
 		s, _, err := (&streamAPI{api: a}).dial("Authorization", "Bearer wrong")
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.send(`{"type":"connection_init","payload":` + payload + `}`)
-		s.want(`{"type":"connection_ack"}`) // the payload counts
+		s.Send(`{"type":"connection_init","payload":` + payload + `}`)
+		s.Want(`{"type":"connection_ack"}`) // the payload counts
 	}
 }
 
@@ -328,7 +329,7 @@ func TestCredentialsThatEnd(t *testing.T) {
 		}
 	})
 	s := a.acknowledged()
-	s.wantClose(websocket.StatusCode(4403), "Credential has ended")
+	s.WantClose(websocket.StatusCode(4403), "Credential has ended")
 	response := a.stream(`{"query":"subscription{hangs}"}`)
 	text, err := attack{}.readAll(response.Body)
 	if err != nil || strings.Contains(string(text), "complete") || strings.Count(string(text), "event: next") != 1 {
@@ -350,13 +351,13 @@ func TestCredentialsThatAreWithdrawn(t *testing.T) {
 		}
 	})
 	idle, busy := a.acknowledged(), a.acknowledged(hello)
-	busy.want(helped, `{"type":"complete","id":"1"}`)
+	busy.Want(helped, `{"type":"complete","id":"1"}`)
 	response := a.stream(`{"query":"subscription{hangs}"}`)
 	withdrawn.Store(true)
-	busy.send(strings.Replace(hello, `"1"`, `"2"`, 1))
-	for _, s := range []*ws{busy, idle} {
+	busy.Send(strings.Replace(hello, `"1"`, `"2"`, 1))
+	for _, s := range []*gqlhttptest.Socket{busy, idle} {
 		for {
-			text, err := s.read()
+			text, err := s.Read()
 			if err == nil && text == `{"type":"ping"}` {
 				continue
 			}

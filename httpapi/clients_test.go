@@ -23,7 +23,7 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	needClients(t)
 	a := newStreamAPI(t)
-	close(a.trial.release)
+	close(a.trial.Release)
 	done := make(chan error, 1)
 	got := runClients(t, "clients.mjs", func() {
 		go func() { done <- a.handler.Shutdown(t.Context()) }()

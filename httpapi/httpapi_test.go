@@ -465,8 +465,8 @@ func TestVariablesAreCheckedBeforeAStreamDoesAnything(t *testing.T) {
 		t.Errorf("by events, the answer is %s", body)
 	}
 	socket := (&streamAPI{api: a}).acknowledged(`{"id":"a","type":"subscribe","payload":` + payload + `}`)
-	socket.want(`{"type":"error","id":"a","payload":` + refused + `}`)
-	_ = socket.conn.CloseNow()
+	socket.Want(`{"type":"error","id":"a","payload":` + refused + `}`)
+	_ = socket.Conn.CloseNow()
 	a.want(`{spool(tagSpool:"MK-1"){version}}`, nil, 200, `{"data":{"spool":{"version":0}}}`)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/gqlhttp"
+	"spoollock/gqlhttp/gqlhttptest"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/ratelimit"
@@ -102,12 +103,12 @@ func floodByConnections(a *api, n int) (all asked) {
 func floodByWebSocket(a *api, n int) (all asked) {
 	a.t.Helper()
 	s := (&streamAPI{api: a}).open(`{"type":"connection_init","payload":{"authorization":"Bearer worker"}}`)
-	s.want(`{"type":"connection_ack"}`)
+	s.Want(`{"type":"connection_ack"}`)
 	for i := range n {
-		s.send(subscribe(fmt.Sprint(i), "mutation{"+taking(i)+"}"))
+		s.Send(gqlhttptest.Subscribe(fmt.Sprint(i), "mutation{"+taking(i)+"}"))
 	}
 	for range 2 * n { // each has an answer, and an end
-		text, err := s.read()
+		text, err := s.Read()
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -262,19 +263,19 @@ func TestLockLimitInAnswers(t *testing.T) {
 func TestStreamsPerIdentity(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.PerCaller = 2 }), func(c *httpapi.Config, _ *httptest.Server) { c.Identify = crew.identify })
-	open := func(credential string) *ws {
+	open := func(credential string) *gqlhttptest.Socket {
 		s := a.open(`{"type":"connection_init","payload":{"authorization":"Bearer ` + credential + `"}}`)
-		s.want(`{"type":"connection_ack"}`)
+		s.Want(`{"type":"connection_ack"}`)
 		return s
 	}
 	first, second := open("worker"), open("worker")
-	first.send(subscribe("1", "subscription{hangs}"))
-	first.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	first.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+	first.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	stream := a.stream(`{"query":"subscription{hangs}"}`)
-	a.waitFor("two run", func() bool { return a.trial.running.Load() == 2 })
-	second.send(subscribe("1", "subscription{hangs}"))
-	text, err := second.read()
+	a.waitFor("two run", func() bool { return a.trial.Running.Load() == 2 })
+	second.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+	text, err := second.Read()
 	var message struct {
 		Type    string
 		Payload []struct{ Extensions map[string]any }
@@ -287,12 +288,12 @@ func TestStreamsPerIdentity(t *testing.T) {
 		t.Errorf("a stream too many is answered %d %s", response.StatusCode, body)
 	}
 	other := open("other")
-	other.send(subscribe("1", "subscription{hangs}"))
-	other.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	other.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+	other.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 	_ = stream.Body.Close()
 	a.waitFor("there is room", func() bool { return a.handler.Streams().Subscriptions == 2 })
-	second.send(subscribe("2", "subscription{hangs}"))
-	second.want(`{"type":"next","id":"2","payload":{"data":{"hangs":0}}}`)
+	second.Send(gqlhttptest.Subscribe("2", "subscription{hangs}"))
+	second.Want(`{"type":"next","id":"2","payload":{"data":{"hangs":0}}}`)
 }
 
 // What a batch that is sent again has already, and what others have, takes no room.

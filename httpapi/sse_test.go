@@ -48,7 +48,7 @@ func TestEvents(t *testing.T) {
 	t.Parallel()
 	masking := `{"errors":[{"message":"Something went wrong on the server. Its log has the details under UUID.","extensions":{"code":"INTERNAL_SERVER_ERROR","errorId":"UUID"}}]}`
 	a := newStreamAPI(t)
-	close(a.trial.release)
+	close(a.trial.Release)
 	for document, want := range map[string]string{
 		`{hello}`:                   event(`{"data":{"hello":"world"}}`),
 		`mutation{touch}`:           event(`{"data":{"touch":"done"}}`),
@@ -192,12 +192,12 @@ func TestEventsAreEndedByTheClient(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t)
 	response := a.stream(`{"query":"subscription{hangs}"}`)
-	<-a.trial.begun
+	<-a.trial.Begun
 	if got, want := a.handler.Streams(), (gqlhttp.StreamCounts{EventStreams: 1, Subscriptions: 1}); got != want {
 		t.Errorf("the counts are %+v", got)
 	}
 	_ = response.Body.Close()
-	a.waitFor("it is over", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.running.Load() == 0 })
+	a.waitFor("it is over", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.Running.Load() == 0 })
 }
 
 func TestEventsSlowReader(t *testing.T) {
@@ -213,9 +213,9 @@ func TestEventsSlowReader(t *testing.T) {
 		"Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
 		t.Fatal(err)
 	}
-	a.waitFor("it runs", func() bool { return a.trial.pulled.Load() > 10 })
+	a.waitFor("it runs", func() bool { return a.trial.Pulled.Load() > 10 })
 	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
-	if pulled := a.trial.pulled.Load(); pulled > 1000 {
+	if pulled := a.trial.Pulled.Load(); pulled > 1000 {
 		t.Errorf("%d responses of 64 KB were made for nobody", pulled)
 	}
 }
@@ -228,8 +228,8 @@ func TestEventsAtShutdown(t *testing.T) {
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: patience}))
 	subscription := a.stream(`{"query":"subscription{hangs}"}`)
 	mutation := a.stream(`{"query":"mutation{touch}"}`)
-	<-a.trial.begun
-	<-a.trial.begun
+	<-a.trial.Begun
+	<-a.trial.Begun
 	done := make(chan error, 1)
 	go func() { done <- a.handler.Shutdown(t.Context()) }()
 	if body, err := io.ReadAll(subscription.Body); err != nil || string(body) != comment+event(`{"data":{"hangs":0}}`) {
@@ -239,7 +239,7 @@ func TestEventsAtShutdown(t *testing.T) {
 	if response.StatusCode != 503 || !strings.Contains(body, `"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryAfterSeconds":1,"retryable":true`) {
 		t.Errorf("another stream is answered %d %s", response.StatusCode, body)
 	}
-	close(a.trial.release)
+	close(a.trial.Release)
 	if body, err := io.ReadAll(mutation.Body); err != nil || string(body) != comment+event(`{"data":{"touch":"done"}}`)+completed {
 		t.Errorf("the mutation ends with %s, %v", body, err)
 	}
@@ -253,7 +253,7 @@ func TestEventsEndAfterSilence(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: patience, Write: time.Second}))
 	response := a.stream(`{"query":"subscription{hangs}"}`)
-	<-a.trial.begun
+	<-a.trial.Begun
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // past the deadline
 	defer cancel()
 	<-ctx.Done()

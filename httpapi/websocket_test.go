@@ -1,11 +1,9 @@
 package httpapi_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +19,7 @@ import (
 
 	"spoollock/auth/authtest"
 	"spoollock/gqlhttp"
+	"spoollock/gqlhttp/gqlhttptest"
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
@@ -32,111 +31,38 @@ const (
 	helped = `{"type":"next","id":"1","payload":{"data":{"hello":"world"}}}`
 )
 
-// subscribe is the message that begins an operation.
-func subscribe(id, document string) string {
-	return fmt.Sprintf(`{"type":"subscribe","id":%q,"payload":{"query":%q}}`, id, document)
-}
-
-// ws is a client's end of a WebSocket.
-type ws struct {
-	a    *streamAPI
-	conn *websocket.Conn
-}
-
 // dial opens a WebSocket with the headers given as names and values.
-func (a *streamAPI) dial(headers ...string) (*ws, *http.Response, error) {
+func (a *streamAPI) dial(headers ...string) (*gqlhttptest.Socket, *http.Response, error) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
-	defer cancel()
-	options := &websocket.DialOptions{HTTPHeader: http.Header{}, Subprotocols: []string{"graphql-transport-ws"}}
-	for i := 0; i < len(headers); i += 2 {
-		switch headers[i] {
-		case "Host":
-			options.Host = headers[i+1]
-		case "Sec-WebSocket-Protocol":
-			options.Subprotocols = strings.Fields(headers[i+1])
-		default:
-			options.HTTPHeader.Set(headers[i], headers[i+1])
-		}
+	s, response, err := gqlhttptest.Dial(a.t, a.server.URL+"/graphql", headers...)
+	if err == nil {
+		s.Mask = masked
 	}
-	conn, response, err := websocket.Dial(ctx, a.server.URL+"/graphql", options)
-	if err != nil {
-		return nil, response, err
-	}
-	conn.SetReadLimit(1 << 20)
-	a.t.Cleanup(func() { _ = conn.CloseNow() })
-	return &ws{a: a, conn: conn}, response, nil
+	return s, response, err
 }
 
 // open opens a WebSocket and sends messages.
-func (a *streamAPI) open(messages ...string) *ws {
+func (a *streamAPI) open(messages ...string) *gqlhttptest.Socket {
 	a.t.Helper()
 	s, _, err := a.dial()
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	for _, message := range messages {
-		s.send(message)
+		s.Send(message)
 	}
 	return s
 }
-
-const initMessage = `{"type":"connection_init"}`
 
 // acknowledged opens a WebSocket that is acknowledged.
-func (a *streamAPI) acknowledged(messages ...string) *ws {
+func (a *streamAPI) acknowledged(messages ...string) *gqlhttptest.Socket {
 	a.t.Helper()
-	s := a.open(initMessage)
-	s.want(`{"type":"connection_ack"}`)
+	s := a.open(gqlhttptest.InitMessage)
+	s.Want(`{"type":"connection_ack"}`)
 	for _, message := range messages {
-		s.send(message)
+		s.Send(message)
 	}
 	return s
-}
-
-func (s *ws) write(kind websocket.MessageType, message string) {
-	s.a.t.Helper()
-	ctx, cancel := context.WithTimeout(s.a.t.Context(), patience)
-	defer cancel()
-	if err := s.conn.Write(ctx, kind, []byte(message)); err != nil {
-		s.a.t.Fatal(err)
-	}
-}
-
-func (s *ws) send(message string) { s.a.t.Helper(); s.write(websocket.MessageText, message) }
-
-func (s *ws) read() (string, error) {
-	ctx, cancel := context.WithTimeout(s.a.t.Context(), patience)
-	defer cancel()
-	_, text, err := s.conn.Read(ctx)
-	return string(text), err
-}
-
-// want reads messages and compares them.
-func (s *ws) want(messages ...string) {
-	s.a.t.Helper()
-	for _, want := range messages {
-		if got, err := s.read(); err != nil || masked(got) != want {
-			s.a.t.Fatalf("the message is %s, %v, want %s", masked(got), err, want)
-		}
-	}
-}
-
-// wantClose reads to the close.
-func (s *ws) wantClose(code websocket.StatusCode, reason string) {
-	s.a.t.Helper()
-	for {
-		message, err := s.read()
-		if err == nil {
-			s.a.t.Logf("before the close: %s", message)
-			continue
-		}
-		var closed websocket.CloseError
-		if !errors.As(err, &closed) || closed.Code != code || closed.Reason != reason {
-			s.a.t.Fatalf("it ends with %v, want %d %s", err, code, reason)
-		}
-		return
-	}
 }
 
 func TestWebSocketOperations(t *testing.T) {
@@ -185,7 +111,7 @@ func TestWebSocketOperations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newStreamAPI(t)
-			close(a.trial.release)
+			close(a.trial.Release)
 			s := a.acknowledged(`{"id":"a","type":"subscribe","payload":` + test.payload + `}`)
 			for _, want := range test.want {
 				kind, payload, _ := strings.Cut(want, " ")
@@ -193,11 +119,11 @@ func TestWebSocketOperations(t *testing.T) {
 				if payload != "" {
 					message += `,"payload":` + payload
 				}
-				s.want(message + "}")
+				s.Want(message + "}")
 			}
 			// Nothing follows, and the id is free.
-			s.send(strings.ReplaceAll(hello, `"1"`, `"a"`))
-			s.want(strings.ReplaceAll(helped, `"1"`, `"a"`), `{"type":"complete","id":"a"}`)
+			s.Send(strings.ReplaceAll(hello, `"1"`, `"a"`))
+			s.Want(strings.ReplaceAll(helped, `"1"`, `"a"`), `{"type":"complete","id":"a"}`)
 			if got := a.logged(); got != test.logged {
 				t.Errorf("%d errors are logged, want %d:\n%s", got, test.logged, a.log)
 			}
@@ -221,7 +147,7 @@ func TestWebSocketCloses(t *testing.T) {
 		"no object":                    {[]string{`["` + leaked + `"]`}, 4400, invalid},
 		"broken UTF-8":                 {[]string{"{\"type\":\"ping\",\"payload\":{\"a\":\"\xff\"}}"}, 4400, invalid},
 		"a name twice":                 {[]string{`{"type":"ping","type":"pong"}`}, 4400, invalid},
-		"two messages in one":          {[]string{initMessage + initMessage}, 4400, invalid},
+		"two messages in one":          {[]string{gqlhttptest.InitMessage + gqlhttptest.InitMessage}, 4400, invalid},
 		"no type":                      {[]string{`{"id":"` + leaked + `"}`}, 4400, invalid},
 		"a type that is no text":       {[]string{`{"type":7}`}, 4400, invalid},
 		"an unknown type":              {[]string{`{"type":"` + leaked + `"}`}, 4400, invalid},
@@ -232,34 +158,34 @@ func TestWebSocketCloses(t *testing.T) {
 		"ping with a number":           {[]string{`{"type":"ping","payload":1}`}, 4400, invalid},
 		"pong with a text":             {[]string{`{"type":"pong","payload":"` + leaked + `"}`}, 4400, invalid},
 		"complete without an id":       {[]string{`{"type":"complete"}`}, 4400, invalid},
-		"subscribe without an id":      {[]string{initMessage, `{"type":"subscribe","payload":{"query":"{hello}"}}`}, 4400, invalid},
-		"subscribe, id a number":       {[]string{initMessage, `{"type":"subscribe","id":1,"payload":{"query":"{hello}"}}`}, 4400, invalid},
-		"subscribe without payload":    {[]string{initMessage, `{"type":"subscribe","id":"1"}`}, 4400, invalid},
-		"subscribe with null":          {[]string{initMessage, `{"type":"subscribe","id":"1","payload":null}`}, 4400, invalid},
-		"subscribe, no query":          {[]string{initMessage, `{"type":"subscribe","id":"1","payload":{"variables":{"t":"` + leaked + `"}}}`}, 4400, invalid},
-		"subscribe, query a number":    {[]string{initMessage, `{"type":"subscribe","id":"1","payload":{"query":1}}`}, 4400, invalid},
-		"subscribe, variables a text":  {[]string{initMessage, `{"type":"subscribe","id":"1","payload":{"query":"{hello}","variables":"` + leaked + `"}}`}, 4400, invalid},
-		"subscribe, extensions a list": {[]string{initMessage, `{"type":"subscribe","id":"1","payload":{"query":"{hello}","extensions":[]}}`}, 4400, invalid},
+		"subscribe without an id":      {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","payload":{"query":"{hello}"}}`}, 4400, invalid},
+		"subscribe, id a number":       {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":1,"payload":{"query":"{hello}"}}`}, 4400, invalid},
+		"subscribe without payload":    {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1"}`}, 4400, invalid},
+		"subscribe with null":          {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1","payload":null}`}, 4400, invalid},
+		"subscribe, no query":          {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1","payload":{"variables":{"t":"` + leaked + `"}}}`}, 4400, invalid},
+		"subscribe, query a number":    {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1","payload":{"query":1}}`}, 4400, invalid},
+		"subscribe, variables a text":  {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1","payload":{"query":"{hello}","variables":"` + leaked + `"}}`}, 4400, invalid},
+		"subscribe, extensions a list": {[]string{gqlhttptest.InitMessage, `{"type":"subscribe","id":"1","payload":{"query":"{hello}","extensions":[]}}`}, 4400, invalid},
 		"subscribe before init":        {[]string{hello}, 4401, "Unauthorized"},
-		"init twice":                   {[]string{initMessage, initMessage}, 4429, "Too many initialisation requests"},
+		"init twice":                   {[]string{gqlhttptest.InitMessage, gqlhttptest.InitMessage}, 4429, "Too many initialisation requests"},
 		"an id that is in use": {
-			[]string{initMessage, subscribe(leaked, "subscription{hangs}"), subscribe(leaked, "{hello}")}, 4409, "Subscriber already exists",
+			[]string{gqlhttptest.InitMessage, gqlhttptest.Subscribe(leaked, "subscription{hangs}"), gqlhttptest.Subscribe(leaked, "{hello}")}, 4409, "Subscriber already exists",
 		},
 		"too many operations": {
-			[]string{initMessage, subscribe("1", "subscription{hangs}"), subscribe("2", "subscription{hangs}"), subscribe("3", "{hello}")}, 4429, "Too many operations",
+			[]string{gqlhttptest.InitMessage, gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "subscription{hangs}"), gqlhttptest.Subscribe("3", "{hello}")}, 4429, "Too many operations",
 		},
 		"too large a message": {[]string{`{"type":"ping","payload":{"a":"` + strings.Repeat("x", 70000) + `"}}`}, 1009, "read limited at 65537 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a.of(t).open(test.messages...).wantClose(test.code, test.reason)
+			a.of(t).open(test.messages...).WantClose(test.code, test.reason)
 		})
 	}
 	t.Run("binary", func(t *testing.T) {
 		s := a.of(t).open()
-		s.write(websocket.MessageBinary, initMessage)
-		s.wantClose(4400, invalid)
+		s.Write(websocket.MessageBinary, gqlhttptest.InitMessage)
+		s.WantClose(4400, invalid)
 	})
-	a.waitFor("all is over", func() bool { return a.handler.Streams().WebSockets == 0 && a.trial.running.Load() == 0 })
+	a.waitFor("all is over", func() bool { return a.handler.Streams().WebSockets == 0 && a.trial.Running.Load() == 0 })
 	if got := a.logged(); got != 0 {
 		t.Errorf("%d errors are logged:\n%s", got, a.log)
 	}
@@ -273,14 +199,14 @@ func TestWebSocketSubprotocol(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.wantClose(4406, "Subprotocol not acceptable")
+		s.WantClose(4406, "Subprotocol not acceptable")
 	}
 	s, _, err := a.dial("Sec-WebSocket-Protocol", "graphql-ws graphql-transport-ws")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.send(initMessage)
-	s.want(`{"type":"connection_ack"}`)
+	s.Send(gqlhttptest.InitMessage)
+	s.Want(`{"type":"connection_ack"}`)
 }
 
 // What is asked for in a wrong way is refused before the handshake, in JSON.
@@ -307,8 +233,8 @@ func TestWebSocketHandshakesThatAreRefused(t *testing.T) {
 		s, response, err := a.dial(test.headers...)
 		switch {
 		case test.status == 0 && err == nil:
-			s.send(initMessage)
-			s.want(`{"type":"connection_ack"}`)
+			s.Send(gqlhttptest.InitMessage)
+			s.Want(`{"type":"connection_ack"}`)
 		case test.status == 0 || err == nil || response.StatusCode != test.status:
 			t.Errorf("%s is answered %v, %v", name, response, err)
 		}
@@ -337,23 +263,23 @@ func TestWebSocketInitTimeout(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: 2 * time.Second}))
 	s := a.acknowledged()
-	a.open(`{"type":"ping"}`).wantClose(4408, "Connection initialisation timeout")
-	s.send(hello) // though it is older
-	s.want(helped)
+	a.open(`{"type":"ping"}`).WantClose(4408, "Connection initialisation timeout")
+	s.Send(hello) // though it is older
+	s.Want(helped)
 }
 
 func TestWebSocketPings(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t)
-	s := a.open(`{"type":"ping"}`, `{"type":"ping","payload":null}`, `{"type":"ping","payload":{"at": [1, "é"]}}`, `{"type":"pong","payload":{}}`, initMessage)
-	s.want(`{"type":"pong"}`, `{"type":"pong"}`, `{"type":"pong","payload":{"at": [1, "é"]}}`, `{"type":"connection_ack"}`)
+	s := a.open(`{"type":"ping"}`, `{"type":"ping","payload":null}`, `{"type":"ping","payload":{"at": [1, "é"]}}`, `{"type":"pong","payload":{}}`, gqlhttptest.InitMessage)
+	s.Want(`{"type":"pong"}`, `{"type":"pong"}`, `{"type":"pong","payload":{"at": [1, "é"]}}`, `{"type":"connection_ack"}`)
 	// Those of WebSocket itself, too.
 	done := make(chan error, 1)
-	go func() { done <- s.conn.Ping(t.Context()) }()
-	s.send(subscribe("1", "subscription{hangs}"))
-	s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
-	s.send(`{"type":"complete","id":"1"}`)
-	go func() { _, _ = s.read() }()
+	go func() { done <- s.Conn.Ping(t.Context()) }()
+	s.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+	s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	s.Send(`{"type":"complete","id":"1"}`)
+	go func() { _, _ = s.Read() }()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -363,17 +289,17 @@ func TestWebSocketPings(t *testing.T) {
 func TestWebSocketDeadPeer(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: patience, KeepAlive: time.Second}))
-	s := a.acknowledged(subscribe("1", "subscription{hangs}"))
-	s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`, `{"type":"ping"}`)
+	s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+	s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`, `{"type":"ping"}`)
 	for {
-		message, err := s.read()
+		message, err := s.Read()
 		if err != nil {
 			break
 		}
 		t.Logf("meanwhile: %s", message)
 	}
 	a.waitFor("the socket is gone", func() bool {
-		return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.running.Load() == 0
+		return a.handler.Streams() == gqlhttp.StreamCounts{} && a.trial.Running.Load() == 0
 	})
 }
 
@@ -383,9 +309,9 @@ func TestWebSocketLivePeer(t *testing.T) {
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Init: patience, KeepAlive: 5 * time.Second}))
 	s := a.acknowledged()
 	for range 2 {
-		s.want(`{"type":"ping"}`)
-		s.send(hello)
-		s.want(helped, `{"type":"complete","id":"1"}`)
+		s.Want(`{"type":"ping"}`)
+		s.Send(hello)
+		s.Want(helped, `{"type":"complete","id":"1"}`)
 	}
 }
 
@@ -396,27 +322,27 @@ func TestWebSocketComplete(t *testing.T) {
 	a := newStreamAPI(t)
 	s := a.acknowledged()
 	for _, document := range []string{"subscription{hangs}", "{slow}", "mutation{touch}"} {
-		s.send(subscribe("1", document))
+		s.Send(gqlhttptest.Subscribe("1", document))
 		if document == "subscription{hangs}" {
-			s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+			s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 		}
-		<-a.trial.begun
-		s.send(`{"type":"complete","id":"1"}`)
-		s.send(hello)
-		s.want(helped, `{"type":"complete","id":"1"}`)
-		a.waitFor("it is over", func() bool { return a.trial.running.Load() == 0 })
+		<-a.trial.Begun
+		s.Send(`{"type":"complete","id":"1"}`)
+		s.Send(hello)
+		s.Want(helped, `{"type":"complete","id":"1"}`)
+		a.waitFor("it is over", func() bool { return a.trial.Running.Load() == 0 })
 	}
-	s.send(`{"type":"complete","id":"none"}`)
+	s.Send(`{"type":"complete","id":"none"}`)
 	// One that comes to its end all the same says nothing.
-	s.send(subscribe("1", "{stubborn}"))
-	<-a.trial.begun
-	s.send(`{"type":"complete","id":"1"}`)
-	s.send(`{"type":"ping"}`)
-	s.want(`{"type":"pong"}`)
-	close(a.trial.release)
-	a.waitFor("it is over", func() bool { return a.trial.running.Load() == 0 })
-	s.send(hello)
-	s.want(helped, `{"type":"complete","id":"1"}`)
+	s.Send(gqlhttptest.Subscribe("1", "{stubborn}"))
+	<-a.trial.Begun
+	s.Send(`{"type":"complete","id":"1"}`)
+	s.Send(`{"type":"ping"}`)
+	s.Want(`{"type":"pong"}`)
+	close(a.trial.Release)
+	a.waitFor("it is over", func() bool { return a.trial.Running.Load() == 0 })
+	s.Send(hello)
+	s.Want(helped, `{"type":"complete","id":"1"}`)
 }
 
 // An operation that is ended in the middle of a write does not take the socket
@@ -424,18 +350,18 @@ func TestWebSocketComplete(t *testing.T) {
 func TestWebSocketCompleteAmidAWrite(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Write: patience}))
-	s := a.acknowledged(subscribe("flood", "subscription{flood}"))
+	s := a.acknowledged(gqlhttptest.Subscribe("flood", "subscription{flood}"))
 	pulled := int64(0)
 	a.waitFor("a write is stuck, as nobody reads", func() bool {
 		before := pulled
-		pulled = a.trial.pulled.Load()
+		pulled = a.trial.Pulled.Load()
 		time.Sleep(20 * time.Millisecond)
 		return pulled > 10 && pulled == before
 	})
-	s.send(`{"type":"complete","id":"flood"}`)
-	s.send(hello)
+	s.Send(`{"type":"complete","id":"flood"}`)
+	s.Send(hello)
 	for {
-		message, err := s.read()
+		message, err := s.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -449,23 +375,23 @@ func TestWebSocketCompleteAmidAWrite(t *testing.T) {
 func TestWebSocketNeighbours(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t)
-	s := a.acknowledged(subscribe("slow", "{slow}"), subscribe("bad", "{nothing}"))
-	if got, err := s.read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"bad"`) {
+	s := a.acknowledged(gqlhttptest.Subscribe("slow", "{slow}"), gqlhttptest.Subscribe("bad", "{nothing}"))
+	if got, err := s.Read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"bad"`) {
 		t.Fatalf("the message is %s, %v", got, err)
 	}
-	s.send(hello)
-	s.want(helped, `{"type":"complete","id":"1"}`)
-	close(a.trial.release)
-	s.want(`{"type":"next","id":"slow","payload":{"data":{"slow":"done"}}}`, `{"type":"complete","id":"slow"}`)
+	s.Send(hello)
+	s.Want(helped, `{"type":"complete","id":"1"}`)
+	close(a.trial.Release)
+	s.Want(`{"type":"next","id":"slow","payload":{"data":{"slow":"done"}}}`, `{"type":"complete","id":"slow"}`)
 }
 
 // A query or mutation has the time of a request.
 func TestWebSocketRequestTimeout(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, func(c *httpapi.Config, _ *httptest.Server) { c.RequestTimeout = 50 * time.Millisecond })
-	s := a.acknowledged(subscribe("1", "subscription{hangs}"), subscribe("2", "{slow}"))
-	s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
-	if got, err := s.read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"2"`) || !strings.Contains(got, `"outcome":"NOT_APPLIED"`) {
+	s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "{slow}"))
+	s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	if got, err := s.Read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"2"`) || !strings.Contains(got, `"outcome":"NOT_APPLIED"`) {
 		t.Fatalf("the message is %s, %v", got, err)
 	}
 	if got := a.handler.Streams().Subscriptions; got != 1 {
@@ -479,11 +405,11 @@ func TestWebSocketMessageRate(t *testing.T) {
 	t.Run("messages", func(t *testing.T) {
 		s := a.of(t).acknowledged()
 		for range 100 {
-			if s.conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"pong"}`)) != nil {
+			if s.Conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"pong"}`)) != nil {
 				break
 			}
 		}
-		s.wantClose(4429, "Too many messages")
+		s.WantClose(4429, "Too many messages")
 	})
 	t.Run("frames", func(t *testing.T) {
 		conn, err := net.Dial("tcp", a.server.Listener.Addr().String())
@@ -492,7 +418,7 @@ func TestWebSocketMessageRate(t *testing.T) {
 		}
 		defer conn.Close() //nolint:errcheck // the test is over
 		_ = conn.SetDeadline(time.Now().Add(patience))
-		handshake(t, conn)
+		gqlhttptest.Handshake(t, conn)
 		if _, err := conn.Write(bytesOf("\x89\x80mask", 100)); err != nil { // an empty ping
 			t.Fatal(err)
 		}
@@ -512,20 +438,6 @@ func TestWebSocketMessageRate(t *testing.T) {
 
 func bytesOf(text string, times int) []byte { return []byte(strings.Repeat(text, times)) }
 
-// handshake opens a WebSocket on a bare connection.
-func handshake(t *testing.T, conn net.Conn) {
-	t.Helper()
-	_, err := fmt.Fprint(conn, "GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("the handshake is answered %v, %v", response, err)
-	}
-}
-
 func TestStreamsPerAddress(t *testing.T) {
 	t.Parallel()
 	const limited = `{"message":"Too many are open, here, of this address or of this caller.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
@@ -537,18 +449,18 @@ func TestStreamsPerAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newStreamAPI(t, withStreamLimits(change))
-			s := a.acknowledged(subscribe("1", "subscription{hangs}"), subscribe("2", "subscription{hangs}"))
-			a.waitFor("two run", func() bool { return a.trial.running.Load() == 2 })
+			s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "subscription{hangs}"))
+			a.waitFor("two run", func() bool { return a.trial.Running.Load() == 2 })
 			stream := a.stream(hangs)
-			a.waitFor("three run", func() bool { return a.trial.running.Load() == 3 })
-			other := a.acknowledged(subscribe("x", "subscription{hangs}"))
-			other.want(`{"type":"error","id":"x","payload":[` + limited + `]}`)
+			a.waitFor("three run", func() bool { return a.trial.Running.Load() == 3 })
+			other := a.acknowledged(gqlhttptest.Subscribe("x", "subscription{hangs}"))
+			other.Want(`{"type":"error","id":"x","payload":[` + limited + `]}`)
 			response, body := a.do(http.MethodPost, "/graphql", hangs, "Content-Type", "application/json", "Accept", "text/event-stream")
 			if response.StatusCode != 429 || response.Header.Get("Retry-After") != "1" || body != `{"errors":[`+limited+`]}` {
 				t.Errorf("a stream too many is answered %d %s", response.StatusCode, body)
 			}
-			other.send(hello) // the socket lives, and queries are served
-			other.want(helped, `{"type":"complete","id":"1"}`)
+			other.Send(hello) // the socket lives, and queries are served
+			other.Want(helped, `{"type":"complete","id":"1"}`)
 			a.open()
 			if _, response, err := a.dial(); err == nil || response.StatusCode != 429 || response.Header.Get("Retry-After") != "1" {
 				t.Errorf("a socket too many is answered %v, %v", response, err)
@@ -557,11 +469,11 @@ func TestStreamsPerAddress(t *testing.T) {
 				t.Errorf("the counts are %+v, want %+v", got, want)
 			}
 			// What has ended makes room.
-			s.send(`{"type":"complete","id":"1"}`)
+			s.Send(`{"type":"complete","id":"1"}`)
 			_ = stream.Body.Close()
 			a.waitFor("one runs", func() bool { return a.handler.Streams().Subscriptions == 1 })
-			other.send(subscribe("y", "subscription{hangs}"))
-			other.want(`{"type":"next","id":"y","payload":{"data":{"hangs":0}}}`)
+			other.Send(gqlhttptest.Subscribe("y", "subscription{hangs}"))
+			other.Want(`{"type":"next","id":"y","payload":{"data":{"hangs":0}}}`)
 		})
 	}
 }
@@ -586,10 +498,10 @@ func TestStreamsPerForwardedAddress(t *testing.T) {
 func TestWebSocketSlowReader(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{Write: 500 * time.Millisecond}))
-	a.acknowledged(subscribe("1", "subscription{flood}"), subscribe("2", "subscription{flood}"))
-	a.waitFor("it runs", func() bool { return a.trial.pulled.Load() > 10 })
+	a.acknowledged(gqlhttptest.Subscribe("1", "subscription{flood}"), gqlhttptest.Subscribe("2", "subscription{flood}"))
+	a.waitFor("it runs", func() bool { return a.trial.Pulled.Load() > 10 })
 	a.waitFor("it is cut off", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
-	if pulled := a.trial.pulled.Load(); pulled > 1000 {
+	if pulled := a.trial.Pulled.Load(); pulled > 1000 {
 		t.Errorf("%d responses of 64 KB were made for nobody", pulled)
 	}
 }
@@ -597,7 +509,9 @@ func TestWebSocketSlowReader(t *testing.T) {
 // Nothing of an abusive socket stays: no descriptor and no goroutine. It runs
 // alone, as it counts those of the process.
 func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see above
-	t.Run("none", func(t *testing.T) { testAbusiveSockets(t, initMessage, func(*httpapi.Config, *httptest.Server) {}) })
+	t.Run("none", func(t *testing.T) {
+		testAbusiveSockets(t, gqlhttptest.InitMessage, func(*httpapi.Config, *httptest.Server) {})
+	})
 	t.Run("jwt", func(t *testing.T) {
 		provider := authtest.New(t)
 		token := provider.Token(known("93", lock.RoleWorker))
@@ -606,8 +520,8 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 		}
 		knowing := func(c *httpapi.Config, _ *httptest.Server) { c.Identify = provider.JWT(t).Identify }
 		testAbusiveSockets(t, initWith(token), knowing,
-			frame(initMessage)+frame(subscribe("1", "subscription{hangs}")),
-			frame(initWith(token+"x"))+frame(initWith(token))+frame(subscribe("1", "mutation{touch}")),
+			frame(gqlhttptest.InitMessage)+frame(gqlhttptest.Subscribe("1", "subscription{hangs}")),
+			frame(initWith(token+"x"))+frame(initWith(token))+frame(gqlhttptest.Subscribe("1", "mutation{touch}")),
 		)
 	})
 }
@@ -619,9 +533,9 @@ func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.C
 		withTimes(gqlhttp.StreamTimes{Init: 200 * time.Millisecond}), change)
 	abuses := append([]string{
 		frame(`{"type":"connection_init","payload":"x"}`),
-		frame(initMessage) + frame(subscribe("1", "subscription{hangs}")) + frame(leaked),
+		frame(initMessage) + frame(gqlhttptest.Subscribe("1", "subscription{hangs}")) + frame(leaked),
 		frame(initMessage)[:9],
-		frame(initMessage) + frame(subscribe("1", "{slow}")) + "\x88\x80mask",
+		frame(initMessage) + frame(gqlhttptest.Subscribe("1", "{slow}")) + "\x88\x80mask",
 		"\x81\x02{}", // not masked
 		"",
 	}, more...)
@@ -638,7 +552,7 @@ func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.C
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
-		handshake(t, conn)
+		gqlhttptest.Handshake(t, conn)
 		if _, err := conn.Write([]byte(abuses[i%len(abuses)])); err != nil {
 			t.Fatal(err)
 		}
@@ -654,10 +568,10 @@ func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.C
 		_ = conn.Close()
 	}
 	a.waitFor("goroutines and descriptors return", func() bool {
-		return runtime.NumGoroutine() <= goroutines && descriptors() <= open && a.trial.running.Load() == 0
+		return runtime.NumGoroutine() <= goroutines && descriptors() <= open && a.trial.Running.Load() == 0
 	})
-	for len(a.trial.begun) > 0 {
-		if field := <-a.trial.begun; field == "touch" {
+	for len(a.trial.Begun) > 0 {
+		if field := <-a.trial.Begun; field == "touch" {
 			t.Error("a mutation was begun behind an init that was refused")
 		}
 	}
@@ -672,24 +586,24 @@ func frame(text string) string {
 func TestWebSocketShutdown(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t)
-	s := a.acknowledged(subscribe("1", "subscription{hangs}"), subscribe("2", "mutation{touch}"))
-	s.want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
-	<-a.trial.begun
-	<-a.trial.begun
+	s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "mutation{touch}"))
+	s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
+	<-a.trial.Begun
+	<-a.trial.Begun
 	idle, silent := a.acknowledged(), a.open()
 	done := make(chan error, 1)
 	go func() { done <- a.handler.Shutdown(t.Context()) }()
-	idle.wantClose(1001, "Shutting down")
-	silent.wantClose(1001, "Shutting down")
+	idle.WantClose(1001, "Shutting down")
+	silent.WantClose(1001, "Shutting down")
 	if _, response, err := a.dial(); err == nil || response.StatusCode != 503 {
 		t.Errorf("another socket is answered %v, %v", response, err)
 	}
-	s.send(hello) // too late, so another process answers it
-	s.send(`{"type":"ping","payload":{"to":"be sure that it was read"}}`)
-	s.want(`{"type":"pong","payload":{"to":"be sure that it was read"}}`)
-	close(a.trial.release)
-	s.want(`{"type":"next","id":"2","payload":{"data":{"touch":"done"}}}`, `{"type":"complete","id":"2"}`)
-	if message, err := s.read(); websocket.CloseStatus(err) != 1001 {
+	s.Send(hello) // too late, so another process answers it
+	s.Send(`{"type":"ping","payload":{"to":"be sure that it was read"}}`)
+	s.Want(`{"type":"pong","payload":{"to":"be sure that it was read"}}`)
+	close(a.trial.Release)
+	s.Want(`{"type":"next","id":"2","payload":{"data":{"touch":"done"}}}`, `{"type":"complete","id":"2"}`)
+	if message, err := s.Read(); websocket.CloseStatus(err) != 1001 {
 		t.Errorf("it ends with %s, %v", message, err)
 	}
 	if err := <-done; err != nil {
@@ -701,20 +615,20 @@ func TestWebSocketShutdown(t *testing.T) {
 func TestWebSocketShutdownIsBounded(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t)
-	a.open(initMessage) // it never reads
+	a.open(gqlhttptest.InitMessage) // it never reads
 	if err := a.handler.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	a = newStreamAPI(t)
-	s := a.acknowledged(subscribe("1", "{slow}"))
-	<-a.trial.begun
+	s := a.acknowledged(gqlhttptest.Subscribe("1", "{slow}"))
+	<-a.trial.Begun
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := a.handler.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("the shutdown ends with %v", err)
 	}
 	for {
-		message, err := s.read()
+		message, err := s.Read()
 		if err != nil {
 			break
 		}
@@ -722,5 +636,5 @@ func TestWebSocketShutdownIsBounded(t *testing.T) {
 			t.Errorf("what is cut off says %s", message)
 		}
 	}
-	a.waitFor("nothing runs", func() bool { return a.trial.running.Load() == 0 })
+	a.waitFor("nothing runs", func() bool { return a.trial.Running.Load() == 0 })
 }
