@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/coder/websocket"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"spoollock/gqlhttp"
+	"spoollock/gqlhttp/gqlhttptest"
 )
 
 // answering is a schema with a function that answers every operation.
@@ -49,21 +51,21 @@ func TestDefaults(t *testing.T) {
 	t.Parallel()
 	t.Run("operations", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, gqlhttp.Config{}).dial(initMessage)
+		s := serve(t, gqlhttp.Config{}).open(gqlhttptest.InitMessage)
 		for i := range 51 {
-			s.send(subscribe(i, "subscription{counts}"))
+			s.Send(gqlhttptest.Subscribe(fmt.Sprint(i), "subscription{counts}"))
 		}
-		s.wantClose(4429, "Too many operations")
+		s.WantClose(4429, "Too many operations")
 	})
 	t.Run("messages", func(t *testing.T) {
 		t.Parallel()
-		s := serve(t, gqlhttp.Config{}).dial(initMessage)
+		s := serve(t, gqlhttp.Config{}).open(gqlhttptest.InitMessage)
 		for range 200 { // within two seconds
-			if s.trySend(`{"type":"pong"}`) != nil {
+			if s.Conn.Write(t.Context(), websocket.MessageText, []byte(`{"type":"pong"}`)) != nil {
 				break
 			}
 		}
-		s.wantClose(4429, "Too many messages")
+		s.WantClose(4429, "Too many messages")
 	})
 	t.Run("answers", func(t *testing.T) {
 		t.Parallel()
@@ -191,10 +193,10 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("bob is answered %d %v %s", response.StatusCode, response.Header, body)
 		}
 	}
-	s := a.dial(`{"type":"connection_init","payload":{"name":"ana","other":1}}`, subscribe(1, "{text}"))
-	s.want(`{"type":"next","id":"1","payload":{"data":{"text":"ana"}}}`)
-	a.dial(initMessage).wantClose(4401, "Unauthorized")
-	a.dial(`{"type":"connection_init","payload":{"name":"bob"}}`).wantClose(4403, "Forbidden")
+	s := a.open(`{"type":"connection_init","payload":{"name":"ana","other":1}}`, gqlhttptest.Subscribe("1", "{text}"))
+	s.Want(`{"type":"connection_ack"}`, `{"type":"next","id":"1","payload":{"data":{"text":"ana"}}}`)
+	a.open(gqlhttptest.InitMessage).WantClose(4401, "Unauthorized")
+	a.open(`{"type":"connection_init","payload":{"name":"bob"}}`).WantClose(4403, "Forbidden")
 }
 
 // Streams end when the caller expires, or is another than before.
@@ -214,7 +216,7 @@ func TestCallersThatEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := serve(t, config)
-			a.dial(initMessage).wantClose(4403, "Credential has ended")
+			a.open(gqlhttptest.InitMessage).WantClose(4403, "Credential has ended")
 			if _, body := a.post(`{"query":"subscription{counts}"}`, "Accept", "text/event-stream"); strings.Contains(body, "complete") {
 				t.Errorf("the stream ends with %s", body)
 			}

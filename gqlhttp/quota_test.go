@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"spoollock/gqlhttp"
+	"spoollock/gqlhttp/gqlhttptest"
 )
 
 // Subscriptions are counted by the network and by the caller that the hooks name, and
@@ -55,6 +56,46 @@ func TestQuotas(t *testing.T) {
 			} else {
 				_ = again.Body.Close()
 			}
+		})
+	}
+}
+
+func TestStreamsPerAddress(t *testing.T) {
+	t.Parallel()
+	const limited = `{"message":"Too many are open, here, of this address or of this caller.","extensions":{"code":"RATE_LIMITED","reason":"SUBSCRIPTIONS","retryAfterSeconds":1}}`
+	const hangs = `{"query":"subscription{hangs}"}`
+	for name, change := range map[string]func(*gqlhttp.StreamLimits){
+		"of an address": func(l *gqlhttp.StreamLimits) { l.PerNetwork = 3 },
+		"in all":        func(l *gqlhttp.StreamLimits) { l.Subscriptions = 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := serveTrial(t, withStreamLimits(change))
+			s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "subscription{hangs}"))
+			a.waitFor("two run", func() bool { return a.trial.Running.Load() == 2 })
+			stream := a.stream(hangs)
+			a.waitFor("three run", func() bool { return a.trial.Running.Load() == 3 })
+			other := a.acknowledged(gqlhttptest.Subscribe("x", "subscription{hangs}"))
+			other.Want(`{"type":"error","id":"x","payload":[` + limited + `]}`)
+			response, body := a.do(http.MethodPost, "/graphql", hangs, "Content-Type", "application/json", "Accept", "text/event-stream")
+			if response.StatusCode != 429 || response.Header.Get("Retry-After") != "1" || body != `{"errors":[`+limited+`]}` {
+				t.Errorf("a stream too many is answered %d %s", response.StatusCode, body)
+			}
+			other.Send(hello) // the socket lives, and queries are served
+			other.Want(helped, `{"type":"complete","id":"1"}`)
+			a.open()
+			if _, response, err := a.dial(); err == nil || response.StatusCode != 429 || response.Header.Get("Retry-After") != "1" {
+				t.Errorf("a socket too many is answered %v, %v", response, err)
+			}
+			if got, want := a.handler.Streams(), (gqlhttp.StreamCounts{WebSockets: 3, EventStreams: 1, Subscriptions: 3, Refused: 3}); got != want {
+				t.Errorf("the counts are %+v, want %+v", got, want)
+			}
+			// What has ended makes room.
+			s.Send(`{"type":"complete","id":"1"}`)
+			_ = stream.Body.Close()
+			a.waitFor("one runs", func() bool { return a.handler.Streams().Subscriptions == 1 })
+			other.Send(gqlhttptest.Subscribe("y", "subscription{hangs}"))
+			other.Want(`{"type":"next","id":"y","payload":{"data":{"hangs":0}}}`)
 		})
 	}
 }

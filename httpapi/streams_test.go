@@ -66,13 +66,6 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	return a
 }
 
-// of returns the server for a subtest.
-func (a *streamAPI) of(t *testing.T) *streamAPI {
-	sub := *a
-	sub.api = &api{t: t, server: a.server, config: a.config, client: a.client, log: a.log}
-	return &sub
-}
-
 func (a *streamAPI) waitFor(what string, condition func() bool) {
 	a.t.Helper()
 	deadline := time.Now().Add(patience)
