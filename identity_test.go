@@ -51,7 +51,7 @@ const (
 func newCredential(t *testing.T, file string) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := makeKey([]string{"new", "-file", file, "-namespace", "acme", "-name", "Acme Pipes"}, &out, io.Discard); err != nil {
+	if err := auth.KeysCommand([]string{"new", "-file", file, "-namespace", "acme", "-name", "Acme Pipes"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(out.String())
@@ -116,14 +116,6 @@ func TestIdentity(t *testing.T) {
 			}
 		})
 	}
-	for name, args := range map[string][]string{
-		"no file": {"new", "-namespace", "acme", "-name", "x"}, "a dot": {"new", "-file", keysFile, "-namespace", "a.b", "-name", "x"},
-		"no days": {"new", "-file", keysFile, "-namespace", "b", "-name", "x", "-days", "0"}, "words": {"new", "now"},
-	} {
-		if err := makeKey(args, io.Discard, io.Discard); err == nil {
-			t.Errorf("%s: a key is made", name)
-		}
-	}
 }
 
 var (
@@ -149,7 +141,7 @@ func makeKeys(t *testing.T, document, file string) map[string]string {
 			args = append(args, strings.Trim(arg, `"`))
 		}
 		var out bytes.Buffer
-		if err := makeKey(args, &out, io.Discard); err != nil {
+		if err := auth.KeysCommand(args, &out, io.Discard); err != nil {
 			t.Fatalf("%s: %v", command[0], err)
 		}
 		credentials[command[1]] = strings.TrimSpace(out.String())

@@ -41,7 +41,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	var err error
 	if len(os.Args) > 1 && os.Args[1] == "keys" {
-		err = makeKey(os.Args[2:], os.Stdout, os.Stderr)
+		err = auth.KeysCommand(os.Args[2:], os.Stdout, os.Stderr)
 	} else {
 		err = run(ctx, os.Args[1:], os.LookupEnv, os.Stderr)
 	}

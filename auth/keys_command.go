@@ -1,4 +1,4 @@
-package main
+package auth
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"spoollock/auth"
 	"spoollock/lock"
 )
 
@@ -25,8 +24,10 @@ take the other's place.
   -days       after how many days the key ends, 1 to 3650; 365 if it is left out
 `
 
-// makeKey is the command keys. Only the credential goes to out.
-func makeKey(args []string, out, help io.Writer) error {
+// KeysCommand is the command "spoollock keys", called with what follows that word. It
+// makes a key and adds it to a file. The credential goes to stdout, alone, and
+// everything else to help.
+func KeysCommand(args []string, stdout, help io.Writer) error {
 	flags := flag.NewFlagSet("keys", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	file, namespace, name := flags.String("file", "", ""), flags.String("namespace", "", ""), flags.String("name", "", "")
@@ -42,14 +43,14 @@ func makeKey(args []string, out, help io.Writer) error {
 	case err != nil, flags.NArg() > 0, *file == "", *days < 1, *days > 3650:
 		return errors.New("the arguments are not understood; spoollock keys shows the usage")
 	}
-	credential, err := auth.NewKey(*file, auth.Key{
+	credential, err := NewKey(*file, Key{
 		Namespace: *namespace, Name: *name, Scopes: []lock.Role{lock.Role(*scope)},
 		Expires: time.Now().AddDate(0, 0, *days).UTC().Truncate(time.Second),
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(out, credential); err != nil {
+	if _, err := fmt.Fprintln(stdout, credential); err != nil {
 		return err
 	}
 	_, err = io.WriteString(help, "This is shown once. Send it as Authorization: Bearer …, or as X-API-Key.\n")
