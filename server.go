@@ -285,12 +285,12 @@ func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger
 		if tokens == nil {
 			return keys.Identify, nil
 		}
-		return auth.Either(tokens, keys), nil
+		return auth.TokensOrKeys(tokens, keys), nil
 	}
 	if tokens != nil {
 		return tokens, nil
 	}
-	return auth.Anybody(unknown(dev)), nil
+	return auth.Static(unknown(dev)), nil
 }
 
 // unknown is the caller of whom nobody knows who it is: any worker, and in a trial an

@@ -332,7 +332,7 @@ func TestPlaygroundWithACredential(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	file := filepath.Join(t.TempDir(), "keys.json")
-	credential, err := auth.NewKey(file, auth.Key{
+	credential, err := auth.AddKey(file, auth.Key{
 		Namespace: "boss", Name: "Boss", Scopes: []lock.Role{lock.RoleAdmin}, Expires: time.Now().Add(time.Hour),
 	})
 	if err != nil {

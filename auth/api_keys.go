@@ -225,9 +225,9 @@ func (k *Key) check() error {
 	return err
 }
 
-// NewKey makes a key and adds it to the file, which it makes if there is none. It returns
+// AddKey makes a key and adds it to the file, which it makes if there is none. It returns
 // the credential, which cannot be had again. Of two at the same time, one may be lost.
-func NewKey(file string, key Key) (credential string, err error) {
+func AddKey(file string, key Key) (credential string, err error) {
 	keys, err := readKeys(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err

@@ -22,7 +22,7 @@ func acme(expires time.Duration) auth.Key {
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
-	first := must(auth.NewKey(file, acme(time.Hour)))
+	first := must(auth.AddKey(file, acme(time.Hour)))
 	log := redistest.NewLog(t)
 	keys := must(auth.LoadKeys(file, log.Logger()))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -46,7 +46,7 @@ func TestKeys(t *testing.T) {
 	}
 
 	// The next key is known without a restart, beside the first one.
-	second := must(auth.NewKey(file, acme(time.Hour)))
+	second := must(auth.AddKey(file, acme(time.Hour)))
 	for _, err := keys.Identify(ctx, second); err != nil; _, err = keys.Identify(ctx, second) {
 		if ctx.Err() != nil {
 			t.Fatalf("the next key is not known: %v", err)
@@ -56,7 +56,7 @@ func TestKeys(t *testing.T) {
 	if _, err := keys.Identify(ctx, first); err != nil {
 		t.Errorf("beside the next key, the first one is refused: %v", err)
 	}
-	if _, err := auth.NewKey(file, acme(time.Hour)); err == nil {
+	if _, err := auth.AddKey(file, acme(time.Hour)); err == nil {
 		t.Error("a third key lives beside two")
 	}
 
@@ -75,7 +75,7 @@ func TestKeys(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	third := must(auth.NewKey(file, acme(time.Hour)))
+	third := must(auth.AddKey(file, acme(time.Hour)))
 	for _, err := keys.Identify(ctx, first); err == nil; _, err = keys.Identify(ctx, first) {
 		if ctx.Err() != nil {
 			t.Fatal("a key that was taken out is good")
@@ -90,9 +90,9 @@ func TestKeys(t *testing.T) {
 func TestKeysThatHaveEnded(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
-	ended := must(auth.NewKey(file, acme(-time.Second)))
-	must(auth.NewKey(file, acme(-time.Second)))
-	live := must(auth.NewKey(file, acme(time.Hour)))
+	ended := must(auth.AddKey(file, acme(-time.Second)))
+	must(auth.AddKey(file, acme(-time.Second)))
+	live := must(auth.AddKey(file, acme(time.Hour)))
 	keys := must(auth.LoadKeys(file, quiet))
 	if _, err := keys.Identify(t.Context(), ended); !errors.Is(err, auth.ErrRefused) || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("a key that has ended: %v", err)
@@ -145,13 +145,13 @@ func TestFilesOfKeysThatAreRefused(t *testing.T) {
 }
 
 // A token is for nobody who has a key, nor for a partner's worker.
-func TestEither(t *testing.T) {
+func TestTokensOrKeys(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
-	key := must(auth.NewKey(file, acme(time.Hour)))
+	key := must(auth.AddKey(file, acme(time.Hour)))
 	keys := must(auth.LoadKeys(file, quiet))
 	either := func(token lock.WorkerID) auth.Identify {
-		return auth.Either(auth.Anybody(lock.Caller{Worker: lock.Worker{ID: token}}), keys)
+		return auth.TokensOrKeys(auth.Static(lock.Caller{Worker: lock.Worker{ID: token}}), keys)
 	}
 	for _, credential := range []string{"a.b.c", "", "a"} {
 		if identity, err := either("93")(t.Context(), credential); err != nil || identity.Worker.ID != "93" {
@@ -174,7 +174,7 @@ func TestEither(t *testing.T) {
 func TestKeysThatCouldNotBeRead(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
-	credential := must(auth.NewKey(file, acme(time.Hour)))
+	credential := must(auth.AddKey(file, acme(time.Hour)))
 	log := redistest.NewLog(t)
 	keys := must(auth.LoadKeys(file, log.Logger()))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

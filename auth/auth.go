@@ -29,20 +29,20 @@ var errNone = fmt.Errorf("%w: none is shown", ErrRefused)
 // [ErrRefused].
 type Identify func(ctx context.Context, credential string) (Identity, error)
 
-// Anybody takes everybody for the caller, whatever they show.
-func Anybody(caller lock.Caller) Identify {
+// Static answers the same caller for every credential, and for none.
+func Static(caller lock.Caller) Identify {
 	return func(context.Context, string) (Identity, error) { return Identity{Caller: caller}, nil }
 }
 
-// Either tells a JSON Web Token, which has two dots, from a key, which has one. A token
-// stands for nobody whose worker id is that of a key, or of a partner's worker: it would
-// have that one's locks, and the partner its.
-func Either(token Identify, keys *Keys) Identify {
+// TokensOrKeys accepts both: a credential with one dot is a key, and any other one is a
+// JSON Web Token, which has two. A token is refused if its worker id is that of a key, or
+// of a partner's worker: token and key would share their locks.
+func TokensOrKeys(tokens Identify, keys *Keys) Identify {
 	return func(ctx context.Context, credential string) (Identity, error) {
 		if strings.Count(credential, ".") == 1 {
 			return keys.Identify(ctx, credential)
 		}
-		identity, err := token(ctx, credential)
+		identity, err := tokens(ctx, credential)
 		if err == nil && keys.claims(identity.Worker.ID) {
 			return Identity{}, fmt.Errorf("%w: the worker id %s belongs to a key", ErrRefused, identity.Worker.ID)
 		}

@@ -43,7 +43,7 @@ func KeysCommand(args []string, stdout, help io.Writer) error {
 	case err != nil, flags.NArg() > 0, *file == "", *days < 1, *days > 3650:
 		return errors.New("the arguments are not understood; spoollock keys shows the usage")
 	}
-	credential, err := NewKey(*file, Key{
+	credential, err := AddKey(*file, Key{
 		Namespace: *namespace, Name: *name, Scopes: []lock.Role{lock.Role(*scope)},
 		Expires: time.Now().AddDate(0, 0, *days).UTC().Truncate(time.Second),
 	})

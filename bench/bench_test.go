@@ -216,7 +216,7 @@ func (b *bench) evalshaMicroseconds() float64 {
 // JSON handler, behind gqlgen's stock transport, and over GraphQL as it is served.
 func TestLayers(t *testing.T) {
 	b := newBench(t)
-	api := b.serve(auth.Anybody(lock.Caller{Role: lock.RoleWorker}))
+	api := b.serve(auth.Static(lock.Caller{Role: lock.RoleWorker}))
 	stock := httptest.NewServer(stockHandler(b.service))
 	t.Cleanup(stock.Close)
 	plain := httptest.NewServer(plainHandler(b.service))

@@ -32,7 +32,7 @@ func TestIdentity(t *testing.T) {
 	for i := range people {
 		id := fmt.Sprint("w", i)
 		tokens = append(tokens, provider.Token(lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(id), Name: "MR(93)"}, Role: lock.RoleWorker}))
-		secrets = append(secrets, must[string](b)(auth.NewKey(file, auth.Key{
+		secrets = append(secrets, must[string](b)(auth.AddKey(file, auth.Key{
 			Namespace: id, Name: "MR(93)", Scopes: []lock.Role{lock.RoleWorker}, Expires: time.Now().Add(time.Hour),
 		})))
 	}
@@ -42,7 +42,7 @@ func TestIdentity(t *testing.T) {
 		url         string
 		credentials []string // of the callers in turn; none: nobody knows who calls
 	}{
-		{"none", b.serve(auth.Anybody(lock.Caller{Role: lock.RoleWorker})).URL, nil},
+		{"none", b.serve(auth.Static(lock.Caller{Role: lock.RoleWorker})).URL, nil},
 		{"jwt", b.serve(provider.JWT(t).Identify).URL, tokens},
 		{"keys", b.serve(keys.Identify).URL, secrets},
 	}

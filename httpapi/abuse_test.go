@@ -97,7 +97,7 @@ func newAbuse(t *testing.T, known bool) *abuse {
 	server := redistest.Start(t)
 	b := &abuse{fronts: map[string]string{}, redis: server.Client()}
 	t.Cleanup(func() { _ = b.redis.Close() })
-	identify, admin := auth.Anybody(lock.Caller{Role: lock.RoleWorker}), auth.Anybody(attacker)
+	identify, admin := auth.Static(lock.Caller{Role: lock.RoleWorker}), auth.Static(attacker)
 	if known {
 		b.provider = authtest.New(t)
 		b.credential = b.provider.Token(attacker)

@@ -92,7 +92,7 @@ func newBoundedAPI(
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
 		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
-		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}), AuthMode: "none",
+		Identify: auth.Static(lock.Caller{Role: lock.RoleWorker}), AuthMode: "none",
 	}
 	for _, change := range change {
 		change(&config)

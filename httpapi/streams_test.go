@@ -35,7 +35,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe:  func(string, string, time.Duration) {},
-		Identify: auth.Anybody(lock.Caller{Role: lock.RoleWorker}),
+		Identify: auth.Static(lock.Caller{Role: lock.RoleWorker}),
 	}
 	server := httptest.NewUnstartedServer(nil)
 	for _, change := range change {
