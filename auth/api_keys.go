@@ -48,12 +48,12 @@ type Key struct {
 	Expires time.Time `json:"expires"`
 }
 
-// maxLive is the most keys of a namespace that have not ended: the one in use, and the
+// maxLiveKeys is the most keys of a namespace that have not ended: the one in use, and the
 // next.
-const maxLive = 2
+const maxLiveKeys = 2
 
-// keysInterval is the least time between two looks whether the file has changed.
-const keysInterval = time.Second
+// checkInterval is the least time between two checks whether the file has changed.
+const checkInterval = time.Second
 
 // Keys says who calls by the keys in a file. A change of the file counts within a second;
 // one that cannot be read does not, and is said in the log.
@@ -61,12 +61,12 @@ type Keys struct {
 	file string
 	log  *slog.Logger
 
-	mu     sync.Mutex
-	looked time.Time
-	seen   fs.FileInfo // of the keys in byID
-	broken bool        // it could not be read at the last look, as the log has said
-	byID   map[string]Key
-	owners map[lock.WorkerID]bool // the namespaces
+	mu         sync.Mutex
+	checked    time.Time   // when the file was checked last
+	loaded     fs.FileInfo // of the file that byID was read from
+	unreadable bool        // the last check could not read the file, and the log says so
+	byID       map[string]Key
+	namespaces map[lock.WorkerID]bool
 }
 
 // LoadKeys reads the file, which has the JSON object {"keys": […]} of [Key].
@@ -87,51 +87,52 @@ func (k *Keys) load() error {
 	if err != nil {
 		return err
 	}
-	k.seen, k.byID, k.owners = info, map[string]Key{}, map[lock.WorkerID]bool{}
+	k.loaded, k.byID, k.namespaces = info, map[string]Key{}, map[lock.WorkerID]bool{}
 	for _, key := range keys {
 		k.byID[key.ID] = key
-		k.owners[lock.WorkerID(key.Namespace)] = true
+		k.namespaces[lock.WorkerID(key.Namespace)] = true
 	}
 	return nil
 }
 
-// look loads the file anew if it has changed, or could not be read before.
-func (k *Keys) look(now time.Time) {
-	if now.Sub(k.looked) < keysInterval {
+// reloadIfChanged loads the file again if it has changed or could not be read before. It
+// is called with the lock held.
+func (k *Keys) reloadIfChanged(now time.Time) {
+	if now.Sub(k.checked) < checkInterval {
 		return
 	}
-	k.looked = now
+	k.checked = now
 	info, err := os.Stat(k.file)
-	if err == nil && !k.broken && os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime()) && info.Size() == k.seen.Size() {
+	if err == nil && !k.unreadable && os.SameFile(info, k.loaded) && info.ModTime().Equal(k.loaded.ModTime()) && info.Size() == k.loaded.Size() {
 		return
 	}
 	err = k.load()
 	if err == nil {
 		k.log.Info("the file of keys was read", "keys", len(k.byID))
-	} else if !k.broken {
+	} else if !k.unreadable {
 		k.log.Error("the file of keys cannot be read, the keys are as they were", "error", err)
 	}
-	k.broken = err != nil
+	k.unreadable = err != nil
 }
 
-// claims reports whether the worker has a key, or is one of a partner's.
-func (k *Keys) claims(worker lock.WorkerID) bool {
+// owns reports whether the worker id is that of a key or of a partner's worker.
+func (k *Keys) owns(worker lock.WorkerID) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.look(time.Now())
+	k.reloadIfChanged(time.Now())
 	namespace, _, _ := strings.Cut(string(worker), ".")
-	return k.owners[lock.WorkerID(namespace)]
+	return k.namespaces[lock.WorkerID(namespace)]
 }
 
 // Identify implements [Identify].
 func (k *Keys) Identify(_ context.Context, credential string) (Identity, error) {
 	if credential == "" {
-		return Identity{}, errNone
+		return Identity{}, errNoCredential
 	}
 	id, secret, _ := strings.Cut(credential, ".")
 	now := time.Now()
 	k.mu.Lock()
-	k.look(now)
+	k.reloadIfChanged(now)
 	key, known := k.byID[id]
 	k.mu.Unlock()
 	sum := sha256.Sum256([]byte(secret))
@@ -146,12 +147,12 @@ func (k *Keys) Identify(_ context.Context, credential string) (Identity, error) 
 	}
 	identity := Identity{Expires: key.Expires}
 	identity.Worker = lock.Worker{ID: lock.WorkerID(key.Namespace), Name: key.Name}
-	identity.Role = highest(key.Scopes)
+	identity.Role = highestRole(key.Scopes)
 	return identity, nil
 }
 
-// highest is the role that includes the others.
-func highest(roles []lock.Role) (highest lock.Role) {
+// highestRole is the role that includes the others; empty if there is none.
+func highestRole(roles []lock.Role) (highest lock.Role) {
 	for _, role := range roles {
 		if highest == "" || role.Includes(highest) {
 			highest = role
@@ -192,8 +193,8 @@ func checkKeys(keys []Key) error {
 		if time.Now().Before(key.Expires) {
 			live[key.Namespace]++
 		}
-		if live[key.Namespace] > maxLive {
-			return fmt.Errorf("the namespace %s has more than %d keys that have not ended", key.Namespace, maxLive)
+		if live[key.Namespace] > maxLiveKeys {
+			return fmt.Errorf("the namespace %s has more than %d keys that have not ended", key.Namespace, maxLiveKeys)
 		}
 	}
 	return nil
@@ -249,15 +250,16 @@ func AddKey(file string, key Key) (credential string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := replace(file, append(encoded, '\n')); err != nil {
+	if err := writeAtomically(file, append(encoded, '\n')); err != nil {
 		return "", err
 	}
 	return key.ID + "." + text, nil
 }
 
-// replace writes the file in one step: who reads it has all of it, or what was there. A
-// new one is for its owner alone; one that there was stays whose it was.
-func replace(file string, content []byte) error {
+// writeAtomically writes the file in one step: a reader sees the old content or the new
+// one. A file that exists keeps its owner and mode; a new one is readable by its owner
+// alone.
+func writeAtomically(file string, content []byte) error {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		file = target
 	}

@@ -23,7 +23,7 @@ type Identity struct {
 // why, for the log alone.
 var ErrRefused = errors.New("the credential is refused")
 
-var errNone = fmt.Errorf("%w: none is shown", ErrRefused)
+var errNoCredential = fmt.Errorf("%w: none is shown", ErrRefused)
 
 // Identify says whom a credential stands for; an empty one is none. It fails with
 // [ErrRefused].
@@ -43,7 +43,7 @@ func TokensOrKeys(tokens Identify, keys *Keys) Identify {
 			return keys.Identify(ctx, credential)
 		}
 		identity, err := tokens(ctx, credential)
-		if err == nil && keys.claims(identity.Worker.ID) {
+		if err == nil && keys.owns(identity.Worker.ID) {
 			return Identity{}, fmt.Errorf("%w: the worker id %s belongs to a key", ErrRefused, identity.Worker.ID)
 		}
 		return identity, err

@@ -76,7 +76,7 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	if config.RefreshUnknown == 0 {
 		config.RefreshUnknown = 10 * time.Second
 	}
-	fetched, err := keysOf(ctx, config, log)
+	fetched, err := loadKeySet(ctx, config, log)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,8 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	}, nil
 }
 
-func keysOf(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfunc.Keyfunc, error) {
+// loadKeySet reads the issuer's keys from a file, or has them fetched from a URL.
+func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfunc.Keyfunc, error) {
 	if !strings.Contains(config.Keys, "://") {
 		text, err := os.ReadFile(config.Keys)
 		if err != nil {
@@ -132,7 +133,7 @@ func keysOf(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfunc.Ke
 // Identify implements [Identify].
 func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error) {
 	if credential == "" {
-		return Identity{}, errNone
+		return Identity{}, errNoCredential
 	}
 	if len(credential) > maxCredential {
 		return Identity{}, fmt.Errorf("%w: it has more than %d bytes", ErrRefused, maxCredential)
@@ -155,7 +156,7 @@ func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error)
 
 func (j *JWT) verify(ctx context.Context, credential string) (identity Identity, err error) {
 	claims := jwt.MapClaims{}
-	if _, err := j.parser.ParseWithClaims(credential, claims, j.key(ctx)); err != nil {
+	if _, err := j.parser.ParseWithClaims(credential, claims, j.keyFunc(ctx)); err != nil {
 		return identity, err
 	}
 	expires, err := claims.GetExpirationTime()
@@ -163,7 +164,7 @@ func (j *JWT) verify(ctx context.Context, credential string) (identity Identity,
 		return identity, err
 	}
 	identity.Expires = expires.Add(leeway)
-	id, err := j.text(claims, j.config.WorkerIDClaim)
+	id, err := j.textClaim(claims, j.config.WorkerIDClaim)
 	if err != nil {
 		return identity, err
 	}
@@ -171,8 +172,8 @@ func (j *JWT) verify(ctx context.Context, credential string) (identity Identity,
 		return identity, fmt.Errorf("the claim %s: %w", j.config.WorkerIDClaim, err)
 	}
 	identity.Worker.Name = id
-	if claim(claims, j.config.NameClaim) != nil {
-		name, err := j.text(claims, j.config.NameClaim)
+	if claimAt(claims, j.config.NameClaim) != nil {
+		name, err := j.textClaim(claims, j.config.NameClaim)
 		if err != nil {
 			return identity, err
 		}
@@ -180,13 +181,14 @@ func (j *JWT) verify(ctx context.Context, credential string) (identity Identity,
 			return identity, fmt.Errorf("the claim %s: %w", j.config.NameClaim, err)
 		}
 	}
-	identity.Role, err = j.role(claims)
+	identity.Role, err = j.roleClaim(claims)
 	return identity, err
 }
 
-// key finds the key that a token names. Without a name, the library would try them all. One
-// caller's haste is no reason to break off a fetch that all need.
-func (j *JWT) key(ctx context.Context) jwt.Keyfunc {
+// keyFunc finds the key that a token names. Without a name, the library would try them
+// all. A fetch of keys goes on if the caller that needed it goes away, because others need
+// it too.
+func (j *JWT) keyFunc(ctx context.Context) jwt.Keyfunc {
 	keys := j.keys.KeyfuncCtx(context.WithoutCancel(ctx))
 	return func(token *jwt.Token) (any, error) {
 		if kid, ok := token.Header["kid"].(string); !ok || kid == "" {
@@ -203,9 +205,9 @@ func (j *JWT) key(ctx context.Context) jwt.Keyfunc {
 	}
 }
 
-// role is the highest of the claim's roles; empty: none of them is one of ours.
-func (j *JWT) role(claims jwt.MapClaims) (lock.Role, error) {
-	value := claim(claims, j.config.RolesClaim)
+// roleClaim is the highest role of the claim; empty if it names none of ours.
+func (j *JWT) roleClaim(claims jwt.MapClaims) (lock.Role, error) {
+	value := claimAt(claims, j.config.RolesClaim)
 	if value == nil {
 		return "", nil
 	}
@@ -220,19 +222,21 @@ func (j *JWT) role(claims jwt.MapClaims) (lock.Role, error) {
 			roles = append(roles, role)
 		}
 	}
-	return highest(roles), nil
+	return highestRole(roles), nil
 }
 
-func (j *JWT) text(claims jwt.MapClaims, path string) (string, error) {
-	text, ok := claim(claims, path).(string)
+// textClaim is the claim that the path leads to, which must be a text.
+func (j *JWT) textClaim(claims jwt.MapClaims, path string) (string, error) {
+	text, ok := claimAt(claims, path).(string)
 	if !ok {
 		return "", fmt.Errorf("the claim %s is missing, or no text", path)
 	}
 	return text, nil
 }
 
-// claim is what the path leads to; nil: nothing. A name of dots wins over what is nested.
-func claim(claims map[string]any, path string) any {
+// claimAt is the claim that the path leads to, or nil. A claim whose name has the dots in
+// it wins over a nested one.
+func claimAt(claims map[string]any, path string) any {
 	if value, ok := claims[path]; ok {
 		return value
 	}
