@@ -13,48 +13,6 @@ import (
 	"spoollock/lock"
 )
 
-// Source is what a view is kept from: the store, and the feed on which the store
-// says what changes.
-type Source interface {
-	// Read asks the store about spools. What it answers reaches View.Apply, too.
-	Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool]
-
-	// Listen follows the feed on a connection of its own: it calls subscribed once
-	// nothing will be missed, then heard with each message. It returns when ctx is
-	// done, when the connection fails, or when nothing was heard for a few beats.
-	Listen(ctx context.Context, subscribed func(), heard func(Message)) error
-
-	// Beat sends a beat through the feed, with the store's time.
-	Beat(ctx context.Context, id string) error
-
-	// Scan goes through all locks, in parts and no order, without holding up the
-	// store. Each lock that is there from beginning to end is found at least once, if
-	// its tag can be shown, and unless the store moves it from one of its servers to
-	// another meanwhile.
-	Scan(ctx context.Context, found func([]Found) error) error
-}
-
-// Message is what the feed carries: a beat, or the state of a spool.
-type Message struct {
-	Beat string    // the id of a beat; empty: the message is about a spool
-	At   time.Time // on the store's clock
-
-	// Spool is as it stands after the change that Spool.Change numbers.
-	Spool lock.Spool
-}
-
-// Found is a lock as its key alone tells it.
-type Found struct {
-	// Tag is canonical, or, if Foreign is set, whatever stands in the key.
-	Tag     lock.Tag
-	Foreign bool
-
-	Owner       lock.WorkerID
-	Fingerprint uint64        // as [lock.Spool] has it
-	ExpiresAt   time.Time     // zero: never
-	Remaining   time.Duration // meaningless where ExpiresAt is zero
-}
-
 const (
 	beatInterval = time.Second
 
