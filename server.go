@@ -227,7 +227,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		return nil
 	})
 	group.Go(func() error {
-		floor.Keep(serving, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
+		floor.Run(serving, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
 		return nil
 	})
 	group.Go(func() error {

@@ -70,7 +70,7 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: interval, Timeout: 5 * time.Second}, log.Logger())
+		floor.Run(ctx, view, store, floor.Config{RebuildInterval: interval, Timeout: 5 * time.Second}, log.Logger())
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -490,7 +490,7 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log)
+		floor.Run(ctx, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log)
 	}()
 	defer func() {
 		cancel()
@@ -554,7 +554,7 @@ func TestRefusedView(t *testing.T) {
 			kept := make(chan struct{})
 			go func() {
 				defer close(kept)
-				floor.Keep(keeping, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log.Logger())
+				floor.Run(keeping, view, store, floor.Config{RebuildInterval: seldom, Timeout: 5 * time.Second}, log.Logger())
 			}()
 			defer func() {
 				cancel()

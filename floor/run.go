@@ -35,7 +35,7 @@ const (
 	maxAsked = 200
 )
 
-// Config configures [Keep]. Every field is required.
+// Config configures [Run]. Every field is required.
 type Config struct {
 	// RebuildInterval is the time between two rebuilds that nothing asked for.
 	RebuildInterval time.Duration
@@ -44,8 +44,8 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Keep keeps view true until ctx is done.
-func Keep(ctx context.Context, view *View, source Source, config Config, log *slog.Logger) {
+// Run keeps view up to date with source until ctx is done.
+func Run(ctx context.Context, view *View, source Source, config Config, log *slog.Logger) {
 	k := &keeper{
 		view: view, source: source, config: config, log: log,
 		wanted: make(chan struct{}, 1), poked: make(chan struct{}, 1),

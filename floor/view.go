@@ -30,7 +30,7 @@ const (
 )
 
 // View is one process's knowledge of all locks. The zero value is not usable. It is
-// safe for concurrent use; [Keep] keeps it true.
+// safe for concurrent use; [Run] keeps it up to date.
 type View struct {
 	mu     sync.RWMutex
 	held   btree.Map[lock.Tag, *entry]

@@ -6,7 +6,7 @@ import (
 	"spoollock/lock"
 )
 
-// What Keep does to a view.
+// What Run does to a view.
 
 // heard takes in a message about a spool, and reports whether the feed left out
 // one before it.

@@ -101,7 +101,7 @@ func newBoundedAPI(
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: operationTimeout}, logger)
+		floor.Run(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: operationTimeout}, logger)
 	}()
 	handler = httpapi.New(config)
 	a := &api{t: t, server: httptest.NewServer(handler), config: config, log: log}

@@ -30,7 +30,7 @@ func keepUntilLive(t *testing.T, url string) {
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		floor.Keep(ctx, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: time.Second}, redistest.NewLog(t).Logger())
+		floor.Run(ctx, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: time.Second}, redistest.NewLog(t).Logger())
 	}()
 	for !view.Status().Live {
 		if ctx.Err() != nil {
