@@ -16,8 +16,9 @@ import (
 const (
 	beatInterval = time.Second
 
-	// deafness is how long beats are sent in vain until the feed is connected anew.
-	deafness = 5 * time.Second
+	// beatTimeout is how long a beat may take to come back before the feed is connected
+	// again.
+	beatTimeout = 5 * time.Second
 
 	// The pause before the feed is connected anew is firstPause, twice as long after
 	// each further failure up to maxPause, and up to as much longer.
@@ -27,12 +28,12 @@ const (
 	// rebuildPause is the least time between two rebuilds that gaps ask for.
 	rebuildPause = time.Second
 
-	// askPause is the time between two looks for what is due, and up to askPause
-	// longer: processes that look together would all ask.
-	askPause = 20 * time.Millisecond
+	// dueCheckPause is the time between two checks for expired locks; a check is delayed by
+	// up to as much more, so that processes do not all ask at the same time.
+	dueCheckPause = 20 * time.Millisecond
 
-	// maxAsked is the most spools that the store is asked about at once.
-	maxAsked = 200
+	// maxReadTags is the most spools of one read.
+	maxReadTags = 200
 )
 
 // Config configures [Run]. Every field is required.
@@ -46,154 +47,156 @@ type Config struct {
 
 // Run keeps view up to date with source until ctx is done.
 func Run(ctx context.Context, view *View, source Source, config Config, log *slog.Logger) {
-	k := &keeper{
+	r := &runner{
 		view: view, source: source, config: config, log: log,
-		wanted: make(chan struct{}, 1), poked: make(chan struct{}, 1),
-		id: uuid.NewString(), sent: map[string]time.Time{},
+		rebuildRequests: make(chan struct{}, 1), beatRequests: make(chan struct{}, 1),
+		id: uuid.NewString(), unreturned: map[string]time.Time{},
 	}
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){k.listen, k.beat, k.rebuild, k.ask} {
+	for _, loop := range []func(context.Context){r.runFeed, r.runBeats, r.runRebuilds, r.readDueLocks} {
 		loops.Go(func() { loop(ctx) })
 	}
 	loops.Wait()
 	view.stop()
 }
 
-type keeper struct {
+type runner struct {
 	view   *View
 	source Source
 	config Config
 	log    *slog.Logger
 
-	wanted chan struct{} // holds one wish for a rebuild
-	poked  chan struct{} // holds one wish for a beat
+	rebuildRequests chan struct{} // holds at most one
+	beatRequests    chan struct{} // holds at most one
 
-	mu     sync.Mutex
-	id     string               // of this process, which its beats begin with
-	sent   map[string]time.Time // the beats that have not come back
-	missed bool                 // the view was said to be without the feed
-	lived  bool                 // and had had it
-	cut    context.CancelFunc   // ends the connection of the feed
+	mu           sync.Mutex
+	id           string               // of this process, which its beats begin with
+	unreturned   map[string]time.Time // the beats that have not come back
+	saidNotLive  bool                 // the log says last that the feed is cut or not connected
+	wasConnected bool                 // the feed had been connected before that
+	cut          context.CancelFunc   // ends the connection of the feed
 }
 
-// listen keeps the feed connected.
-func (k *keeper) listen(ctx context.Context) {
-	pause, said := firstPause, false // what keeps it from being connected
-	connected := false               // it was, once
+// runFeed keeps the feed connected.
+func (r *runner) runFeed(ctx context.Context) {
+	pause, warned := firstPause, false // warned that it is not connected
+	connected := false                 // it was, once
 	for ctx.Err() == nil {
 		connection, cut := context.WithCancel(ctx)
-		k.mu.Lock()
-		k.cut = cut
-		k.mu.Unlock()
-		err := k.source.Listen(connection, func() {
-			pause, said, connected = firstPause, false, true
-			k.subscribed()
-		}, k.heard)
+		r.mu.Lock()
+		r.cut = cut
+		r.mu.Unlock()
+		err := r.source.Listen(connection, func() {
+			pause, warned, connected = firstPause, false, true
+			r.subscribed()
+		}, r.receive)
 		cut()
-		k.view.disconnected()
+		r.view.disconnected()
 		if ctx.Err() != nil {
 			return
 		}
-		if !said {
+		if !warned {
 			if connected {
-				k.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
+				r.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
 			} else {
-				k.log.Warn("the feed of the floor cannot be connected, its view is built when it can", "error", err)
+				r.log.Warn("the feed of the floor cannot be connected, its view is built when it can", "error", err)
 			}
-			said = true
-			k.mu.Lock()
-			k.missed, k.lived = true, connected
-			k.mu.Unlock()
+			warned = true
+			r.mu.Lock()
+			r.saidNotLive, r.wasConnected = true, connected
+			r.mu.Unlock()
 		}
-		wait(ctx, pause+jitter(pause))
+		sleep(ctx, pause+jitter(pause))
 		pause = min(2*pause, maxPause)
 	}
 }
 
-func (k *keeper) subscribed() {
-	k.mu.Lock()
-	clear(k.sent) // what went out before is not to be expected here
-	k.mu.Unlock()
-	k.view.subscribed()
-	wish(k.wanted)
-	wish(k.poked)
+// subscribed begins a connection of the feed.
+func (r *runner) subscribed() {
+	r.mu.Lock()
+	clear(r.unreturned) // a beat that was sent before does not come back here
+	r.mu.Unlock()
+	r.view.subscribed()
+	request(r.rebuildRequests)
+	request(r.beatRequests)
 }
 
-func (k *keeper) heard(message Message) {
+// receive takes in a message of the feed.
+func (r *runner) receive(message Message) {
 	if message.Beat == "" {
-		if gap := k.view.heard(message); gap {
-			wish(k.wanted)
+		if gap := r.view.applyMessage(message); gap {
+			request(r.rebuildRequests)
 		}
 		return
 	}
-	k.mu.Lock()
-	sent, own := k.sent[message.Beat]
-	delete(k.sent, message.Beat)
-	k.mu.Unlock()
+	r.mu.Lock()
+	sent, own := r.unreturned[message.Beat]
+	delete(r.unreturned, message.Beat)
+	r.mu.Unlock()
 	if !own {
 		return
 	}
-	k.view.beatBack(sent, message.At)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.missed && k.view.Status().Live {
-		if k.lived {
-			k.log.Info("the view of the floor is live again")
+	r.view.beatReturned(sent, message.At)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.saidNotLive && r.view.Status().Live {
+		if r.wasConnected {
+			r.log.Info("the view of the floor is live again")
 		} else {
-			k.log.Info("the view of the floor is live")
+			r.log.Info("the view of the floor is live")
 		}
-		k.missed = false
+		r.saidNotLive = false
 	}
 }
 
-// wish puts a wish where there is none yet.
-func wish(wishes chan<- struct{}) {
+// request leaves a request, unless one is waiting.
+func request(requests chan<- struct{}) {
 	select {
-	case wishes <- struct{}{}:
+	case requests <- struct{}{}:
 	default:
 	}
 }
 
-// beat sends beats, and ends a connection on which none come back.
-func (k *keeper) beat(ctx context.Context) {
+// runBeats sends beats, and ends a connection on which none come back.
+func (r *runner) runBeats(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
-		id := k.id + ":" + strconv.Itoa(n)
-		k.mu.Lock()
-		k.sent[id] = time.Now()
-		k.mu.Unlock()
-		sending, cancel := context.WithTimeout(ctx, k.config.Timeout)
-		err := k.source.Beat(sending, id)
+		id := r.id + ":" + strconv.Itoa(n)
+		r.mu.Lock()
+		r.unreturned[id] = time.Now()
+		r.mu.Unlock()
+		sending, cancel := context.WithTimeout(ctx, r.config.Timeout)
+		err := r.source.Beat(sending, id)
 		cancel()
-		k.mu.Lock()
+		r.mu.Lock()
 		if err != nil {
-			delete(k.sent, id)
+			delete(r.unreturned, id)
 		}
-		for id, sent := range k.sent {
-			if time.Since(sent) > deafness {
+		for id, sent := range r.unreturned {
+			if time.Since(sent) > beatTimeout {
 				// A beat went out and did not come back: this feed is not the store's.
-				delete(k.sent, id)
-				k.cut()
+				delete(r.unreturned, id)
+				r.cut()
 			}
 		}
-		k.mu.Unlock()
-		k.view.look()
+		r.mu.Unlock()
+		r.view.tick()
 		select {
 		case <-ctx.Done():
-		case <-k.poked:
+		case <-r.beatRequests:
 		case <-time.After(beatInterval):
 		}
 	}
 }
 
-// rebuild rebuilds the view when it is wanted, and from time to time.
-func (k *keeper) rebuild(ctx context.Context) {
-	said := false                     // what keeps it from being completed
-	pause := k.config.RebuildInterval // until the next one that nothing asks for
+// runRebuilds rebuilds the view on request, and from time to time.
+func (r *runner) runRebuilds(ctx context.Context) {
+	warned := false                   // that it was not completed
+	pause := r.config.RebuildInterval // until the next one that nothing asks for
 	for {
 		regular := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-		case <-k.wanted:
+		case <-r.rebuildRequests:
 		case <-regular.C:
 		}
 		regular.Stop()
@@ -201,81 +204,82 @@ func (k *keeper) rebuild(ctx context.Context) {
 			return
 		}
 		begun := time.Now()
-		before, err := k.rebuildOnce(ctx)
+		before, err := r.rebuildOnce(ctx)
 		took := time.Since(begun)
 		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			if before.connected && !said {
-				k.log.Warn("the floor's view could not be rebuilt, it is tried again", "error", err)
-				said = true
+			if before.connected && !warned {
+				r.log.Warn("the floor's view could not be rebuilt, it is tried again", "error", err)
+				warned = true
 			}
-			wait(ctx, rebuildPause)
-			wish(k.wanted)
+			sleep(ctx, rebuildPause)
+			request(r.rebuildRequests)
 			continue
 		}
-		said = false
-		if k.view.rebuiltIn(took, before) {
-			wait(ctx, min(rebuildPause, k.config.RebuildInterval/4))
+		warned = false
+		if r.view.finishRebuild(took, before) {
+			sleep(ctx, min(rebuildPause, r.config.RebuildInterval/4))
 		}
-		pause = k.pause(time.Since(begun), took)
+		pause = r.untilNextRebuild(time.Since(begun), took)
 	}
 }
 
-// pause is how long to wait after a rebuild. What another program does right behind one
-// is found at the end of the next, and that is to be within the interval.
-func (k *keeper) pause(since, took time.Duration) time.Duration {
-	interval := k.config.RebuildInterval
+// untilNextRebuild is how long to wait after a rebuild that began since ago. What another
+// program does right after a rebuild has read it is found at the end of the next one, which
+// is to be within the interval.
+func (r *runner) untilNextRebuild(since, took time.Duration) time.Duration {
+	interval := r.config.RebuildInterval
 	most := interval - interval/10 - since - took
 	return max(0, most-jitter(interval/4)) // not all processes at once
 }
 
 // rebuildOnce returns how the view was when it began.
-func (k *keeper) rebuildOnce(ctx context.Context) (rebuild, error) {
-	begun := k.view.beginRebuild()
-	err := k.source.Scan(ctx, func(found []Found) error {
-		return k.read(ctx, k.view.compare(found))
+func (r *runner) rebuildOnce(ctx context.Context) (rebuildStart, error) {
+	begun := r.view.beginRebuild()
+	err := r.source.Scan(ctx, func(found []Found) error {
+		return r.readSpools(ctx, r.view.compare(found))
 	})
 	if err != nil {
 		return begun, err
 	}
 	for after, done := lock.Tag(""), false; !done; {
-		var unseen []lock.Tag
-		unseen, after, done = k.view.unseen(begun.generation, after)
-		if err := k.read(ctx, unseen); err != nil {
+		var tags []lock.Tag
+		tags, after, done = r.view.unconfirmed(begun.generation, after)
+		if err := r.readSpools(ctx, tags); err != nil {
 			return begun, err
 		}
 	}
 	return begun, nil
 }
 
-// ask asks the store about locks that are due to lapse.
-func (k *keeper) ask(ctx context.Context) {
+// readDueLocks asks the store about locks that have expired by this process's clock.
+func (r *runner) readDueLocks(ctx context.Context) {
 	for ctx.Err() == nil {
-		if tags := k.view.dueNow(maxAsked); len(tags) == 0 || k.read(ctx, tags) != nil {
-			wait(ctx, askPause+jitter(askPause))
+		if tags := r.view.takeDue(maxReadTags); len(tags) == 0 || r.readSpools(ctx, tags) != nil {
+			sleep(ctx, dueCheckPause+jitter(dueCheckPause))
 		}
 	}
 }
 
-// read has the store asked about spools, and returns the first trouble with the
-// store. What is wrong with a single spool is left for another time.
-func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
+// readSpools reads spools from the store into the view. It fails when the store is
+// unavailable; a spool that cannot be read is logged and skipped.
+func (r *runner) readSpools(ctx context.Context, tags []lock.Tag) error {
 	for len(tags) > 0 {
-		part := tags[:min(len(tags), maxAsked)]
+		part := tags[:min(len(tags), maxReadTags)]
 		tags = tags[len(part):]
-		before := k.view.known(part)
-		reading, cancel := context.WithTimeout(ctx, k.config.Timeout)
-		results := k.source.Read(reading, part)
+		before := r.view.viewed(part)
+		reading, cancel := context.WithTimeout(ctx, r.config.Timeout)
+		results := r.source.Read(reading, part)
 		cancel()
-		k.view.settle(before, results)
+		r.view.reconcile(before, results)
 		for i, result := range results {
 			if lock.IsUnavailable(result.Err) {
 				return result.Err
 			}
 			if result.Err != nil {
-				k.log.Error("a spool cannot be read", "tag", part[i], "error", result.Err)
+				r.log.Error("a spool cannot be read", "tag", part[i], "error", result.Err)
 			}
 		}
 	}
@@ -285,7 +289,7 @@ func (k *keeper) read(ctx context.Context, tags []lock.Tag) error {
 // jitter is a random time below most, so that processes do not act together.
 func jitter(most time.Duration) time.Duration { return rand.N(most) } //nolint:gosec // no secret
 
-func wait(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

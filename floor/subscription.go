@@ -11,8 +11,8 @@ const (
 	// heartbeat is the longest that a subscriber hears nothing.
 	heartbeat = 3 * time.Second
 
-	// maxPart is the most spools of one message.
-	maxPart = 500
+	// maxUpdateSpools is the most spools of one [Update].
+	maxUpdateSpools = 500
 )
 
 // Update is one message to a subscriber. One that follows them keeps a set of
@@ -39,13 +39,13 @@ type Subscription struct {
 	view   *View
 	filter Filter
 
-	begun    bool
-	epoch    int64    // of the view when the last snapshot began
-	place    int64    // in the log: what is before it has been told
-	snapshot bool     // under way
-	from     lock.Tag // where its next part begins
-	stale    bool     // was said last
-	told     time.Time
+	begun         bool
+	epoch         int64    // of the view when the last snapshot began
+	position      int64    // in the log: the changes before it have been sent
+	inSnapshot    bool     // a snapshot is under way
+	snapshotAfter lock.Tag // the last tag that the snapshot has sent
+	saidStale     bool     // in the last update
+	lastUpdate    time.Time
 }
 
 // Subscribe begins to follow the view, through the filter. The subscription is to
@@ -68,12 +68,12 @@ func (s *Subscription) Close() {
 // at most a tenth of a second, and after three seconds without any an empty one.
 // It returns ctx's error when that is done.
 func (s *Subscription) Next(ctx context.Context) (Update, error) {
-	timer := time.NewTimer(time.Until(s.told.Add(heartbeat)))
+	timer := time.NewTimer(time.Until(s.lastUpdate.Add(heartbeat)))
 	defer timer.Stop()
 	for due := false; ; {
 		update, worth, wake := s.collect()
 		if worth || due {
-			s.told = time.Now()
+			s.lastUpdate = time.Now()
 			return update, ctx.Err()
 		}
 		select {
@@ -94,52 +94,52 @@ func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{
 	defer v.mu.RUnlock()
 	now := time.Now()
 	update = Update{Stale: !v.isLive(now), AsOf: v.asOf}
-	tooSlow := v.head-s.place > logLength
+	tooSlow := v.head-s.position > logLength
 	if !s.begun || s.epoch != v.epoch || tooSlow {
 		if s.begun && tooSlow {
 			v.counters.snapshots.Add(1)
 		}
-		s.begun, s.epoch, s.place, s.snapshot, s.from = true, v.epoch, v.head, true, ""
+		s.begun, s.epoch, s.position, s.inSnapshot, s.snapshotAfter = true, v.epoch, v.head, true, ""
 		update.Snapshot = true
 	}
-	worth = update.Snapshot || s.snapshot || update.Stale != s.stale
-	if s.snapshot {
-		s.part(&update, now)
+	worth = update.Snapshot || s.inSnapshot || update.Stale != s.saidStale
+	if s.inSnapshot {
+		s.addSnapshotPart(&update, now)
 	}
-	for !s.snapshot && s.place < v.head && len(update.Changed)+len(update.Gone) == 0 {
-		s.changes(&update, now)
+	for !s.inSnapshot && s.position < v.head && len(update.Changed)+len(update.Gone) == 0 {
+		s.addChanges(&update, now)
 	}
 	worth = worth || len(update.Changed)+len(update.Gone) > 0
-	s.stale = update.Stale
+	s.saidStale = update.Stale
 	if worth {
 		v.counters.messages.Add(1)
 	}
 	return update, worth, v.wake
 }
 
-// part adds the next part of the snapshot.
-func (s *Subscription) part(update *Update, now time.Time) {
-	s.view.each(s.filter, s.from, func(e *entry) bool {
-		if update.More = len(update.Changed) == maxPart; update.More {
+// addSnapshotPart adds the next part of the snapshot.
+func (s *Subscription) addSnapshotPart(update *Update, now time.Time) {
+	s.view.each(s.filter, s.snapshotAfter, func(e *entry) bool {
+		if update.More = len(update.Changed) == maxUpdateSpools; update.More {
 			return false
 		}
 		update.Changed = append(update.Changed, e.spool(now))
 		return true
 	})
-	s.snapshot = update.More
+	s.inSnapshot = update.More
 	if update.More {
-		s.from = update.Changed[maxPart-1].Tag
+		s.snapshotAfter = update.Changed[maxUpdateSpools-1].Tag
 	}
 }
 
-// changes adds the present state of what the log says has changed.
-func (s *Subscription) changes(update *Update, now time.Time) {
+// addChanges adds the present state of what the log says has changed.
+func (s *Subscription) addChanges(update *Update, now time.Time) {
 	v := s.view
-	end := min(v.head, s.place+maxPart)
+	end := min(v.head, s.position+maxUpdateSpools)
 	matched := map[lock.Tag]bool{} // until now
 	var tags []lock.Tag
-	for ; s.place < end; s.place++ {
-		c := v.log[s.place%logLength]
+	for ; s.position < end; s.position++ {
+		c := v.log[s.position%logLength]
 		before, seen := matched[c.tag]
 		if !seen {
 			tags = append(tags, c.tag)
@@ -168,6 +168,6 @@ func (s *Subscription) changes(update *Update, now time.Time) {
 }
 
 func (e *entry) spool(now time.Time) lock.Spool {
-	l := e.at(now)
+	l := e.lockAt(now)
 	return lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l}
 }

@@ -21,7 +21,7 @@ type client struct {
 
 func (c *client) take(t *testing.T, update Update) {
 	t.Helper()
-	if len(update.Changed) > maxPart || update.More && !c.building && !update.Snapshot {
+	if len(update.Changed) > maxUpdateSpools || update.More && !c.building && !update.Snapshot {
 		t.Fatalf("a message has %d spools, more %t, snapshot %t", len(update.Changed), update.More, update.Snapshot)
 	}
 	if update.Snapshot {
@@ -129,9 +129,9 @@ func (w *world) held(f Filter) map[lock.Tag]string {
 
 // live makes the view live, as a feed and a rebuild would.
 func (v *View) makeLive() {
-	v.beatBack(time.Now().Add(time.Hour), time.Now()) // for longer than any test
+	v.beatReturned(time.Now().Add(time.Hour), time.Now()) // for longer than any test
 	v.subscribed()
-	v.rebuiltIn(0, v.beginRebuild())
+	v.finishRebuild(0, v.beginRebuild())
 }
 
 // Whatever the order in which a view learns, whatever it misses until a rebuild,
@@ -220,7 +220,7 @@ func converge(t *testing.T, seed uint64) {
 	}
 }
 
-// rebuild does what a keeper does, with this world as the store. Between what it asks
+// rebuild does what Run does, with this world as the store. Between what it asks
 // and what it does with the answer, it calls meanwhile.
 func (w *world) rebuild(v *View, meanwhile func()) {
 	ask := func(tags []lock.Tag) {
@@ -244,7 +244,7 @@ func (w *world) rebuild(v *View, meanwhile func()) {
 	}
 	meanwhile()
 	ask(v.compare(found))
-	unseen, _, _ := v.unseen(generation, "")
+	unseen, _, _ := v.unconfirmed(generation, "")
 	ask(unseen)
 }
 
@@ -290,7 +290,7 @@ func TestLateAnswerIsNoLook(t *testing.T) {
 	v.compare(nil) // it was released while nobody listened
 	e, _ := v.held.Get("A")
 	v.Apply(lock.Spool{Tag: "A", Version: 5, Change: 1, Lock: &e.lock})
-	if tags, _, _ := v.unseen(begun.generation, ""); len(tags) != 1 {
+	if tags, _, _ := v.unconfirmed(begun.generation, ""); len(tags) != 1 {
 		t.Fatalf("the store is asked about %v", tags)
 	}
 }
@@ -304,8 +304,8 @@ func TestMessageThatLay(t *testing.T) {
 			v := NewView()
 			defer v.stop()
 			v.subscribed()
-			v.beatBack(time.Now(), time.Now())
-			v.rebuiltIn(0, v.beginRebuild())
+			v.beatReturned(time.Now(), time.Now())
+			v.finishRebuild(0, v.beginRebuild())
 			taken := time.Now() // on the store's clock, which is this one
 			spool := func() lock.Spool {
 				spool := take("A", 5)
@@ -316,9 +316,9 @@ func TestMessageThatLay(t *testing.T) {
 				v.Apply(spool())
 			}
 			time.Sleep(8 * time.Second)
-			v.heard(Message{At: taken, Spool: spool()})
+			v.applyMessage(Message{At: taken, Spool: spool()})
 			time.Sleep(2100 * time.Millisecond)
-			if tags := v.dueNow(10); len(tags) != 1 {
+			if tags := v.takeDue(10); len(tags) != 1 {
 				t.Errorf("known %t: the lapse is not due", known)
 			}
 		})
@@ -337,7 +337,7 @@ func TestRebuildMendsWhatIsDue(t *testing.T) {
 		v.Apply(spool)
 		v.compare([]Found{{Tag: "A", Owner: "93", Fingerprint: 5, ExpiresAt: expires, Remaining: 2 * time.Second}})
 		time.Sleep(2100 * time.Millisecond)
-		if len(v.dueNow(10)) != 1 {
+		if len(v.takeDue(10)) != 1 {
 			t.Error("it is not due")
 		}
 	})
@@ -349,12 +349,12 @@ func TestGapDuringARebuild(t *testing.T) {
 	v := NewView()
 	defer v.stop()
 	v.makeLive()
-	v.heard(Message{Spool: lock.Spool{Tag: "A", Version: 5, Change: 1}})
+	v.applyMessage(Message{Spool: lock.Spool{Tag: "A", Version: 5, Change: 1}})
 	begun := v.beginRebuild()
-	if gap := v.heard(Message{Spool: lock.Spool{Tag: "A", Version: 6, Change: 3}}); !gap {
+	if gap := v.applyMessage(Message{Spool: lock.Spool{Tag: "A", Version: 6, Change: 3}}); !gap {
 		t.Fatal("a message is left out, and there is no gap")
 	}
-	if complete := v.rebuiltIn(0, begun); complete || v.Status().Live {
+	if complete := v.finishRebuild(0, begun); complete || v.Status().Live {
 		t.Fatal("the view is live")
 	}
 }
@@ -364,10 +364,10 @@ func TestPauseBetweenRebuilds(t *testing.T) {
 	t.Parallel()
 	for range 1000 {
 		interval := time.Second + jitter(time.Minute)
-		k := keeper{config: Config{RebuildInterval: interval}}
+		k := runner{config: Config{RebuildInterval: interval}}
 		took := jitter(interval / 4)
 		since := took + interval/4
-		if pause := k.pause(since, took); pause < 0 || since+pause+took > interval*9/10+1 {
+		if pause := k.untilNextRebuild(since, took); pause < 0 || since+pause+took > interval*9/10+1 {
 			t.Fatalf("after a rebuild that took %v, %v since it began, the pause is %v of %v", took, since, pause, interval)
 		}
 	}
@@ -458,9 +458,9 @@ func TestPause(t *testing.T) {
 		t.Fatalf("the first message is %+v", first)
 	}
 	v.mu.Lock()
-	v.beat = time.Now().Add(-freshness) // as if so much time had passed
+	v.beatSent = time.Now().Add(-freshness) // as if so much time had passed
 	v.mu.Unlock()
-	v.beatBack(time.Now().Add(time.Hour), time.Now())
+	v.beatReturned(time.Now().Add(time.Hour), time.Now())
 	if after := next(t, s); !after.Snapshot || after.Stale {
 		t.Fatalf("after the pause comes %+v", after)
 	}
@@ -540,7 +540,7 @@ func TestSubscriberOfAStoreThatForgot(t *testing.T) {
 	}
 
 	l.Version, l.Owner.ID = 7, "94"
-	v.settle(v.known([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
+	v.reconcile(v.viewed([]lock.Tag{"A"}), []lock.Result[lock.Spool]{{Value: lock.Spool{Tag: "A", Version: 7, Change: 1, Lock: &l}}})
 	next()
 	if want := map[lock.Tag]string{"A": describe(l)}; !maps.Equal(follower.held(), want) {
 		t.Fatalf("the subscriber has %v, want %v", follower.held(), want)

@@ -24,20 +24,19 @@ const (
 	// older answer that comes late does not bring its lock back.
 	freedMemory = 2 * time.Minute
 
-	// askAgain is when a lock that was due, and of which nothing was learned, is
-	// asked about again.
-	askAgain = 500 * time.Millisecond
+	// readAgain is when a lock that was due is read again, if nothing was learned of it.
+	readAgain = 500 * time.Millisecond
 )
 
 // View is one process's knowledge of all locks. The zero value is not usable. It is
 // safe for concurrent use; [Run] keeps it up to date.
 type View struct {
-	mu     sync.RWMutex
-	held   btree.Map[lock.Tag, *entry]
-	owners map[lock.WorkerID]*btree.Set[lock.Tag]
-	freed  map[lock.Tag]freed
-	forget []due // what is in freed, in the order in which it came; at is when
-	dues   *btree.BTreeG[due]
+	mu         sync.RWMutex
+	held       btree.Map[lock.Tag, *entry]
+	owners     map[lock.WorkerID]*btree.Set[lock.Tag]
+	freed      map[lock.Tag]freed
+	freedOrder []due // the tags in freed, oldest first; at is when they came
+	dues       *btree.BTreeG[due]
 
 	// generation counts the rebuilds; an entry of an older one was not seen since.
 	generation uint64
@@ -48,35 +47,35 @@ type View struct {
 
 	// epoch counts the times that subscribers are to begin anew: the view became
 	// live, or the store went back to what is older by their rule.
-	epoch   int64
-	live    bool      // at the last look
-	beat    time.Time // when the newest beat that came back was sent, here
-	beatAt  time.Time // what the store's clock said then
-	asOf    time.Time // beatAt when the view was live last
-	rebuilt bool      // since a message was missed last
+	epoch         int64
+	live          bool      // as of the last updateLive
+	beatSent      time.Time // when the newest beat that came back was sent, on this process's clock
+	beatStoreTime time.Time // the same moment on the store's clock
+	asOf          time.Time // beatStoreTime when the view was live last
+	rebuilt       bool      // since a message was missed last
 
-	connected  bool  // the feed
-	connection int64 // of the feed: how many there were
-	misses     int64 // how often messages were missed, or may have been
+	connected      bool  // the feed
+	connection     int64 // of the feed: how many there were
+	possibleMisses int64 // how often messages were missed, or may have been
 
-	wake     chan struct{} // closed to wake the subscribers
-	woken    time.Time
-	sleeping *time.Timer // nil unless a wake-up is under way
+	wake      chan struct{} // closed to wake the subscribers
+	lastWake  time.Time
+	wakeTimer *time.Timer // nil unless a wake-up is under way
 
 	foreign     int // entries
 	subscribers int
 	counters    counters
 }
 
-// entry is a held spool. lock.Remaining is not kept: it is what is left until
-// lapses, which is by this process's clock; zero: never.
+// entry is a held spool. lock.Remaining is not kept: it is what is left until expires,
+// which is on this process's clock; zero: never.
 type entry struct {
 	lock        lock.Lock
 	change      int64  // the state's number, see lock.Spool
 	fingerprint uint64 // as lock.Spool has it; 0: only the feed told of the lock
-	lapses      time.Time
+	expires     time.Time
 	due         time.Time // when the store is to be asked; zero: never
-	heard       heard
+	heard       feedPosition
 	generation  uint64
 
 	// foreign says that its tag is not canonical: no operation knows it, and only
@@ -84,13 +83,13 @@ type entry struct {
 	foreign bool
 }
 
-// heard is the newest message about a spool: its number, and which connection of
+// feedPosition is the newest message about a spool: its number, and which connection of
 // the feed it came on.
-type heard struct{ number, connection int64 }
+type feedPosition struct{ number, connection int64 }
 
 type freed struct {
 	version lock.Version
-	heard   heard
+	heard   feedPosition
 	at      time.Time
 }
 
@@ -177,7 +176,7 @@ func (v *View) Held(owner lock.WorkerID, tag lock.Tag) (locks int, occupied bool
 }
 
 func (v *View) isLive(now time.Time) bool {
-	return v.rebuilt && now.Sub(v.beat) < freshness
+	return v.rebuilt && now.Sub(v.beatSent) < freshness
 }
 
 // Apply takes in what the store answered about a spool.
@@ -195,29 +194,29 @@ func (v *View) apply(spool lock.Spool) {
 	case spool.Lock == nil && !known:
 		// An answer that was read before, with a lock in it, may still be on its way.
 		if f := v.freed[spool.Tag]; spool.Version > f.version {
-			v.remember(spool.Tag, freed{spool.Version, f.heard, now})
+			v.rememberFree(spool.Tag, freed{spool.Version, f.heard, now})
 		}
 	case spool.Lock == nil:
 		if spool.Version > old.lock.Version {
-			v.free(old, spool.Version, now)
+			v.setFree(old, spool.Version, now)
 		}
 	case known:
 		switch version := old.lock.Version; {
 		case spool.Version > version, spool.Version == version && spool.Change > old.change:
-			v.hold(spool, old, now)
+			v.setHeld(spool, old, now)
 		case spool.Version == version && spool.Change == old.change && spool.Lock.ExpiresAt.Equal(old.lock.ExpiresAt):
-			v.schedule(old, *spool.Lock, now) // it is still held, by the store's word
+			v.scheduleRead(old, *spool.Lock, now) // it is still held, by the store's word
 			if spool.Fingerprint != 0 {
 				old.fingerprint = spool.Fingerprint
 			}
 		}
 	case spool.Version > v.freed[spool.Tag].version:
-		v.hold(spool, nil, now)
+		v.setHeld(spool, nil, now)
 	}
 }
 
-// hold puts the spool's lock in, in the place of old, which may be nil.
-func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
+// setHeld makes the spool's lock an entry, in the place of old, which may be nil.
+func (v *View) setHeld(spool lock.Spool, old *entry, now time.Time) {
 	l := *spool.Lock
 	e := &entry{lock: l, change: spool.Change, fingerprint: spool.Fingerprint} // of no generation: an answer may be from before the rebuild
 	before := lock.WorkerID("")
@@ -239,7 +238,7 @@ func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 	e.lock.Remaining = 0
 	v.held.Set(l.Tag, e)
 	if before != l.Owner.ID {
-		v.disown(before, l.Tag)
+		v.removeFromOwner(before, l.Tag)
 		tags, ok := v.owners[l.Owner.ID]
 		if !ok {
 			tags = &btree.Set[lock.Tag]{}
@@ -247,8 +246,8 @@ func (v *View) hold(spool lock.Spool, old *entry, now time.Time) {
 		}
 		tags.Insert(l.Tag)
 	}
-	v.schedule(e, l, now)
-	v.record(change{l.Tag, before}, now)
+	v.scheduleRead(e, l, now)
+	v.logChange(change{l.Tag, before}, now)
 }
 
 // older is by which rule a subscriber ignores a lock, because of what it has.
@@ -259,26 +258,29 @@ func older(l, than lock.Lock) bool {
 	return !l.ExpiresAt.IsZero() && (than.ExpiresAt.IsZero() || l.ExpiresAt.Before(than.ExpiresAt))
 }
 
-func (v *View) free(old *entry, version lock.Version, now time.Time) {
+// setFree takes the entry out. The spool is free as of version.
+func (v *View) setFree(old *entry, version lock.Version, now time.Time) {
 	tag := old.lock.Tag
 	v.held.Delete(tag)
 	if old.foreign {
 		v.foreign--
 	}
-	v.disown(old.lock.Owner.ID, tag)
+	v.removeFromOwner(old.lock.Owner.ID, tag)
 	v.dues.Delete(due{old.due, tag})
 	if !old.foreign {
-		v.remember(tag, freed{version, old.heard, now})
+		v.rememberFree(tag, freed{version, old.heard, now})
 	}
-	v.record(change{tag, old.lock.Owner.ID}, now)
+	v.logChange(change{tag, old.lock.Owner.ID}, now)
 }
 
-func (v *View) remember(tag lock.Tag, f freed) {
+// rememberFree keeps the version at which a spool was freed, for freedMemory.
+func (v *View) rememberFree(tag lock.Tag, f freed) {
 	v.freed[tag] = f
-	v.forget = append(v.forget, due{f.at, tag})
+	v.freedOrder = append(v.freedOrder, due{f.at, tag})
 }
 
-func (v *View) disown(owner lock.WorkerID, tag lock.Tag) {
+// removeFromOwner takes the tag out of the owner's set.
+func (v *View) removeFromOwner(owner lock.WorkerID, tag lock.Tag) {
 	tags, ok := v.owners[owner]
 	if !ok {
 		return
@@ -289,52 +291,52 @@ func (v *View) disown(owner lock.WorkerID, tag lock.Tag) {
 	}
 }
 
-// schedule sets when the store is to be asked whether e has lapsed.
-func (v *View) schedule(e *entry, l lock.Lock, now time.Time) {
+// scheduleRead sets when the store is to be asked whether e has expired.
+func (v *View) scheduleRead(e *entry, l lock.Lock, now time.Time) {
 	v.dues.Delete(due{e.due, l.Tag})
-	e.lapses, e.due = time.Time{}, time.Time{}
+	e.expires, e.due = time.Time{}, time.Time{}
 	if l.ExpiresAt.IsZero() {
 		return
 	}
-	e.lapses = now.Add(l.Remaining)
+	e.expires = now.Add(l.Remaining)
 	if !e.foreign {
-		e.due = e.lapses
+		e.due = e.expires
 		v.dues.Set(due{e.due, l.Tag})
 	}
 }
 
-// record logs a change and wakes the subscribers, now or as soon as the last
+// logChange adds a change to the log, and wakes the subscribers at once or when the last
 // wake-up is mergeInterval ago.
-func (v *View) record(c change, now time.Time) {
+func (v *View) logChange(c change, now time.Time) {
 	v.log[v.head%logLength] = c
 	v.head++
-	if v.sleeping != nil {
+	if v.wakeTimer != nil {
 		return
 	}
-	if wait := mergeInterval - now.Sub(v.woken); wait > 0 {
-		v.sleeping = time.AfterFunc(wait, func() {
+	if wait := mergeInterval - now.Sub(v.lastWake); wait > 0 {
+		v.wakeTimer = time.AfterFunc(wait, func() {
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			v.wakeAll()
+			v.wakeSubscribers()
 		})
 		return
 	}
-	v.wakeAll()
+	v.wakeSubscribers()
 }
 
-// wakeAll is called with the lock held.
-func (v *View) wakeAll() {
-	v.sleeping = nil
-	v.woken = time.Now()
+// wakeSubscribers is called with the lock held.
+func (v *View) wakeSubscribers() {
+	v.wakeTimer = nil
+	v.lastWake = time.Now()
 	close(v.wake)
 	v.wake = make(chan struct{})
 }
 
-// at is the lock of an entry as it stands at a moment of this process's clock.
-func (e *entry) at(now time.Time) lock.Lock {
+// lockAt is the lock of an entry as it stands at a moment of this process's clock.
+func (e *entry) lockAt(now time.Time) lock.Lock {
 	l := e.lock
-	if !e.lapses.IsZero() {
-		l.Remaining = max(0, e.lapses.Sub(now))
+	if !e.expires.IsZero() {
+		l.Remaining = max(0, e.expires.Sub(now))
 	}
 	return l
 }

@@ -196,7 +196,7 @@ func Truth(ctx context.Context, client *redis.Client, prefix string) (map[string
 		if err != nil {
 			return nil, fmt.Errorf("scan the locks: %w", err)
 		}
-		if err := look(ctx, client, keys, truth); err != nil {
+		if err := readLocks(ctx, client, keys, truth); err != nil {
 			return nil, err
 		}
 		if cursor = next; cursor == 0 {
@@ -205,7 +205,7 @@ func Truth(ctx context.Context, client *redis.Client, prefix string) (map[string
 	}
 }
 
-func look(ctx context.Context, client *redis.Client, keys []string, truth map[string]Held) error {
+func readLocks(ctx context.Context, client *redis.Client, keys []string, truth map[string]Held) error {
 	if len(keys) == 0 {
 		return nil
 	}
