@@ -128,7 +128,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 
 	rates := ratelimit.Config{PerIdentity: cfg.Rates.PerIdentity, PerAddress: cfg.Rates.PerAddress}
 	if cfg.Rates.Shared {
-		rates.Share = store.Draw
+		rates.DrawShared = store.Draw
 	}
 	limiter := ratelimit.New(rates)
 	locking := lock.Config{
@@ -223,7 +223,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	defer served()
 	group.Go(func() error { return store.Watch(ctx) })
 	group.Go(func() error {
-		limiter.Keep(serving, log)
+		limiter.RunSharing(serving, log)
 		return nil
 	})
 	group.Go(func() error {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// burst is how many seconds' worth of changes can be asked for at once.
-	burst = 2
+	// burstSeconds is how many seconds' worth of changes can be asked for at once.
+	burstSeconds = 2
 
 	// maxBuckets is how many identities, and how many addresses, are known at a time. A
 	// bucket that nobody has drawn on for burst seconds is full, and nothing is lost with
@@ -39,19 +39,19 @@ type Config struct {
 	// can be asked for.
 	PerIdentity, PerAddress int
 
-	// Share, if it is set, shares the buckets with other processes.
-	Share Share
+	// DrawShared, if it is set, shares the buckets with other processes.
+	DrawShared DrawShared
 }
 
-// Share draws so many units on each of some buckets that get perSecond of them and have
+// DrawShared draws so many units on each of some buckets that get perSecond of them and have
 // room for most. It returns how many are left, below 0 where more were drawn than there
 // were.
-type Share func(ctx context.Context, drawn map[string]int, perSecond, most int) (left map[string]int, err error)
+type DrawShared func(ctx context.Context, drawn map[string]int, perSecond, capacity int) (left map[string]int, err error)
 
 // Limiter lets changes through while their callers do not ask for too many. It is safe
 // for concurrent use.
 type Limiter struct {
-	share Share // nil: nothing is shared
+	drawShared DrawShared // nil: nothing is shared
 
 	mu                    sync.Mutex // makes a draw on two buckets one step
 	identities, addresses buckets
@@ -60,7 +60,7 @@ type Limiter struct {
 // New returns a Limiter.
 func New(config Config) *Limiter {
 	return &Limiter{
-		share:      config.Share,
+		drawShared: config.DrawShared,
 		identities: newBuckets(config.PerIdentity),
 		addresses:  newBuckets(config.PerAddress),
 	}
@@ -80,20 +80,20 @@ func (l *Limiter) Admit(ctx context.Context) error {
 
 // draw draws a unit on each of the caller's buckets, or on none.
 func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
-	identity, address := "identity:"+string(caller.Worker.ID), "address:"+network(caller.Address)
+	identity, address := "identity:"+string(caller.Worker.ID), "address:"+networkOf(caller.Address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	var drawn *rate.Reservation
 	if !caller.Anonymous() {
-		drawn = l.identities.of(identity).ReserveN(now, 1)
+		drawn = l.identities.bucket(identity).ReserveN(now, 1)
 		if wait := drawn.DelayFrom(now); wait > 0 {
 			drawn.CancelAt(now)
 			return &lock.RateLimitedError{Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
 	if caller.Address.IsValid() {
-		further := l.addresses.of(address).ReserveN(now, 1)
+		further := l.addresses.bucket(address).ReserveN(now, 1)
 		if wait := further.DelayFrom(now); wait > 0 {
 			further.CancelAt(now)
 			if drawn != nil {
@@ -102,24 +102,24 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			return &lock.RateLimitedError{Reason: lock.ReasonAddress, RetryAfter: wait}
 		}
 	}
-	if l.share != nil {
-		l.tell(caller, identity, address)
+	if l.drawShared != nil {
+		l.queueShare(caller, identity, address)
 	}
 	return nil
 }
 
-// tell has what was drawn told to the other processes at the next exchange.
-func (l *Limiter) tell(caller lock.Caller, identity, address string) {
+// queueShare has what was drawn told to the other processes at the next exchange.
+func (l *Limiter) queueShare(caller lock.Caller, identity, address string) {
 	if !caller.Anonymous() {
-		l.identities.note(identity)
+		l.identities.add(identity)
 	}
 	if caller.Address.IsValid() {
-		l.addresses.note(address)
+		l.addresses.add(address)
 	}
 }
 
-// network is the address, of IPv6 the /64 that one subscriber has to themselves.
-func network(address netip.Addr) string {
+// networkOf is the address, of IPv6 the /64 that one subscriber has to themselves.
+func networkOf(address netip.Addr) string {
 	if address = address.Unmap(); address.Is6() {
 		if prefix, err := address.WithZone("").Prefix(64); err == nil {
 			return prefix.String()
@@ -128,11 +128,11 @@ func network(address netip.Addr) string {
 	return address.String()
 }
 
-// Keep shares the buckets with other processes until ctx is done, if the limiter was
+// RunSharing shares the buckets with other processes until ctx is done, if the limiter was
 // told how. A process learns a moment later of what others let through, so that at first
 // each can let a burst through; what was too much of it has to be waited for.
-func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
-	if l.share == nil {
+func (l *Limiter) RunSharing(ctx context.Context, log *slog.Logger) {
+	if l.drawShared == nil {
 		return
 	}
 	ticker := time.NewTicker(shareInterval)
@@ -158,21 +158,21 @@ func (l *Limiter) Keep(ctx context.Context, log *slog.Logger) {
 // the buckets what they have drawn.
 func (l *Limiter) exchange(ctx context.Context, b *buckets) error {
 	l.mu.Lock()
-	untold := b.untold
-	b.untold = map[string]int{}
+	unsent := b.unsent
+	b.unsent = map[string]int{}
 	l.mu.Unlock()
-	if len(untold) == 0 {
+	if len(unsent) == 0 {
 		return nil
 	}
-	left, err := l.share(ctx, untold, b.perSecond, b.most())
+	left, err := l.drawShared(ctx, unsent, b.perSecond, b.capacity())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	for name, units := range left {
-		limiter := b.of(name)
-		units = max(units, -maxDebt*b.most())
-		for more := int(limiter.TokensAt(now)) - units; more > 0; more -= b.most() {
-			limiter.ReserveN(now, min(more, b.most()))
+		limiter := b.bucket(name)
+		units = max(units, -maxDebt*b.capacity())
+		for more := int(limiter.TokensAt(now)) - units; more > 0; more -= b.capacity() {
+			limiter.ReserveN(now, min(more, b.capacity()))
 		}
 	}
 	return err
@@ -182,7 +182,7 @@ func (l *Limiter) exchange(ctx context.Context, b *buckets) error {
 type buckets struct {
 	perSecond int
 	limiters  *simplelru.LRU[string, *rate.Limiter]
-	untold    map[string]int // units that were drawn since the last exchange
+	unsent    map[string]int // units that were drawn since the last exchange
 }
 
 func newBuckets(perSecond int) buckets {
@@ -190,23 +190,23 @@ func newBuckets(perSecond int) buckets {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return buckets{perSecond: perSecond, limiters: limiters, untold: map[string]int{}}
+	return buckets{perSecond: perSecond, limiters: limiters, unsent: map[string]int{}}
 }
 
-func (b *buckets) most() int { return burst * b.perSecond }
+func (b *buckets) capacity() int { return burstSeconds * b.perSecond }
 
-func (b *buckets) of(name string) *rate.Limiter {
+func (b *buckets) bucket(name string) *rate.Limiter {
 	limiter, ok := b.limiters.Get(name)
 	if !ok {
-		limiter = rate.NewLimiter(rate.Limit(b.perSecond), b.most())
+		limiter = rate.NewLimiter(rate.Limit(b.perSecond), b.capacity())
 		b.limiters.Add(name, limiter)
 	}
 	return limiter
 }
 
-// note has a unit that was drawn told, unless there are too many to tell of.
-func (b *buckets) note(name string) {
-	if _, known := b.untold[name]; known || len(b.untold) < maxBuckets {
-		b.untold[name]++
+// add has a unit that was drawn told, unless there are too many to tell of.
+func (b *buckets) add(name string) {
+	if _, known := b.unsent[name]; known || len(b.unsent) < maxBuckets {
+		b.unsent[name]++
 	}
 }

@@ -139,12 +139,12 @@ func (s *shared) draw(_ context.Context, drawn map[string]int, perSecond, most i
 	return left, nil
 }
 
-// keep has the limiter share until the end of the test.
-func keep(t *testing.T, limiter *ratelimit.Limiter, log *slog.Logger) {
+// runSharing has the limiter share until the end of the test.
+func runSharing(t *testing.T, limiter *ratelimit.Limiter, log *slog.Logger) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	go limiter.Keep(ctx, log)
+	go limiter.RunSharing(ctx, log)
 }
 
 // Two processes share what a caller may ask for: each can have a burst through at first,
@@ -156,8 +156,8 @@ func TestSharedRates(t *testing.T) {
 		redis := shared{full: map[string]time.Time{}}
 		var processes []*ratelimit.Limiter
 		for range 2 {
-			process := ratelimit.New(ratelimit.Config{PerIdentity: perSecond, PerAddress: perSecond, Share: redis.draw})
-			keep(t, process, slog.New(slog.DiscardHandler))
+			process := ratelimit.New(ratelimit.Config{PerIdentity: perSecond, PerAddress: perSecond, DrawShared: redis.draw})
+			runSharing(t, process, slog.New(slog.DiscardHandler))
 			processes = append(processes, process)
 		}
 		for _, who := range []context.Context{caller("93", ""), caller("", "10.0.0.1")} {
@@ -181,7 +181,7 @@ func TestRatesThatCannotBeShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails atomic.Bool
 		fails.Store(true)
-		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, Share: func(
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, DrawShared: func(
 			_ context.Context, drawn map[string]int, perSecond, most int,
 		) (map[string]int, error) {
 			if fails.Load() {
@@ -194,7 +194,7 @@ func TestRatesThatCannotBeShared(t *testing.T) {
 			return left, nil
 		}})
 		var records atomic.Int64
-		keep(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
+		runSharing(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
 		for range 3 {
 			if let, _ := admitted(limiter, caller("93", ""), 100); let != 20 {
 				t.Errorf("%d are let through", let)
@@ -219,12 +219,12 @@ func TestRatesThatCannotBeShared(t *testing.T) {
 func TestDamagedShare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, Share: func(
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 10, PerAddress: 10, DrawShared: func(
 			context.Context, map[string]int, int, int,
 		) (map[string]int, error) {
 			return map[string]int{"identity:93": -1 << 62}, nil
 		}})
-		keep(t, limiter, slog.New(slog.DiscardHandler))
+		runSharing(t, limiter, slog.New(slog.DiscardHandler))
 		_, _ = admitted(limiter, caller("93", ""), 1)
 		time.Sleep(time.Second)
 		if let, last := admitted(limiter, caller("93", ""), 1); let != 0 || last.RetryAfter > 21*time.Second {
@@ -244,7 +244,7 @@ func TestDamagedShare(t *testing.T) {
 func TestRatesOfWhichSomeCannotBeShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1000, PerAddress: 1000, Share: func(
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1000, PerAddress: 1000, DrawShared: func(
 			_ context.Context, drawn map[string]int, _, _ int,
 		) (map[string]int, error) {
 			if drawn["identity:93"] > 0 {
@@ -253,7 +253,7 @@ func TestRatesOfWhichSomeCannotBeShared(t *testing.T) {
 			return nil, nil
 		}})
 		var records atomic.Int64
-		keep(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
+		runSharing(t, limiter, slog.New(counter{slog.DiscardHandler, &records}))
 		for range 40 {
 			_, _ = admitted(limiter, caller("93", "10.0.0.1"), 1)
 			time.Sleep(250 * time.Millisecond)
