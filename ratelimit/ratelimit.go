@@ -4,7 +4,6 @@ package ratelimit
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -24,13 +23,6 @@ const (
 	// it; so who is forgotten too early has 10,000 others beside them in that time. One that
 	// is shared and in debt takes up to maxDebt times as long more.
 	maxBuckets = 10_000
-
-	// maxDebt is how many bursts more than there were can be taken from a bucket, so that a
-	// wrong number in Redis is no end of waiting.
-	maxDebt = 10
-
-	// shareInterval is how often the processes tell each other what was drawn.
-	shareInterval = 250 * time.Millisecond
 )
 
 // Config configures a [Limiter].
@@ -42,11 +34,6 @@ type Config struct {
 	// DrawShared, if it is set, shares the buckets with other processes.
 	DrawShared DrawShared
 }
-
-// DrawShared draws so many units on each of some buckets that get perSecond of them and have
-// room for most. It returns how many are left, below 0 where more were drawn than there
-// were.
-type DrawShared func(ctx context.Context, drawn map[string]int, perSecond, capacity int) (left map[string]int, err error)
 
 // Limiter lets changes through while their callers do not ask for too many. It is safe
 // for concurrent use.
@@ -108,16 +95,6 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 	return nil
 }
 
-// queueShare has what was drawn told to the other processes at the next exchange.
-func (l *Limiter) queueShare(caller lock.Caller, identity, address string) {
-	if !caller.Anonymous() {
-		l.identities.add(identity)
-	}
-	if caller.Address.IsValid() {
-		l.addresses.add(address)
-	}
-}
-
 // networkOf is the address, of IPv6 the /64 that one subscriber has to themselves.
 func networkOf(address netip.Addr) string {
 	if address = address.Unmap(); address.Is6() {
@@ -126,56 +103,6 @@ func networkOf(address netip.Addr) string {
 		}
 	}
 	return address.String()
-}
-
-// RunSharing shares the buckets with other processes until ctx is done, if the limiter was
-// told how. A process learns a moment later of what others let through, so that at first
-// each can let a burst through; what was too much of it has to be waited for.
-func (l *Limiter) RunSharing(ctx context.Context, log *slog.Logger) {
-	if l.drawShared == nil {
-		return
-	}
-	ticker := time.NewTicker(shareInterval)
-	defer ticker.Stop()
-	seldom := rate.Sometimes{Interval: time.Minute}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, b := range []*buckets{&l.identities, &l.addresses} {
-			if err := l.exchange(ctx, b); err != nil && ctx.Err() == nil {
-				seldom.Do(func() {
-					log.Warn("the rates of callers cannot be shared, each process bounds its own", "error", err)
-				})
-			}
-		}
-	}
-}
-
-// exchange tells the other processes of how many buckets what was drawn, and takes from
-// the buckets what they have drawn.
-func (l *Limiter) exchange(ctx context.Context, b *buckets) error {
-	l.mu.Lock()
-	unsent := b.unsent
-	b.unsent = map[string]int{}
-	l.mu.Unlock()
-	if len(unsent) == 0 {
-		return nil
-	}
-	left, err := l.drawShared(ctx, unsent, b.perSecond, b.capacity())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	for name, units := range left {
-		limiter := b.bucket(name)
-		units = max(units, -maxDebt*b.capacity())
-		for more := int(limiter.TokensAt(now)) - units; more > 0; more -= b.capacity() {
-			limiter.ReserveN(now, min(more, b.capacity()))
-		}
-	}
-	return err
 }
 
 // buckets are token buckets that are filled at the same rate.
@@ -202,11 +129,4 @@ func (b *buckets) bucket(name string) *rate.Limiter {
 		b.limiters.Add(name, limiter)
 	}
 	return limiter
-}
-
-// add has a unit that was drawn told, unless there are too many to tell of.
-func (b *buckets) add(name string) {
-	if _, known := b.unsent[name]; known || len(b.unsent) < maxBuckets {
-		b.unsent[name]++
-	}
 }
