@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -80,15 +81,17 @@ var ErrAtLimit = errors.New("the worker gets no further lock")
 // RateLimitedError says that a caller has asked for too many changes. Nothing was
 // changed.
 type RateLimitedError struct {
+	Of         string        // what there was too much of, for the message; empty: changes
 	Reason     Reason        // ReasonIdentity or ReasonAddress
 	RetryAfter time.Duration // until the next one is let through
 }
 
 func (e *RateLimitedError) Error() string {
+	of := cmp.Or(e.Of, "changes")
 	if e.Reason == ReasonIdentity {
-		return "the caller has asked for too many changes"
+		return "the caller has asked for too many " + of
 	}
-	return "too many changes were asked for from the caller's address"
+	return "too many " + of + " were asked for from the caller's address"
 }
 
 // Outcome says whether an operation that failed may have been applied.

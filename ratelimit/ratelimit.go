@@ -27,6 +27,11 @@ const (
 
 // Config configures a [Limiter].
 type Config struct {
+	// Name tells limiters that live side by side apart. It is the prefix of the shared
+	// buckets' names ("queries:identity:93"), and in messages the word for what is limited.
+	// Empty: the names have no prefix ("identity:93"), and the word is "changes".
+	Name string
+
 	// PerIdentity and PerAddress are changes a second, at least 1. At once, twice as many
 	// can be asked for.
 	PerIdentity, PerAddress int
@@ -38,6 +43,7 @@ type Config struct {
 // Limiter lets changes through while their callers do not ask for too many. It is safe
 // for concurrent use.
 type Limiter struct {
+	name       string
 	drawShared DrawShared // nil: nothing is shared
 
 	mu                    sync.Mutex // makes a draw on two buckets one step
@@ -47,6 +53,7 @@ type Limiter struct {
 // New returns a Limiter.
 func New(config Config) *Limiter {
 	return &Limiter{
+		name:       config.Name,
 		drawShared: config.DrawShared,
 		identities: newBuckets(config.PerIdentity),
 		addresses:  newBuckets(config.PerAddress),
@@ -67,7 +74,7 @@ func (l *Limiter) Admit(ctx context.Context) error {
 
 // draw draws a unit on each of the caller's buckets, or on none.
 func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
-	identity, address := "identity:"+string(caller.Worker.ID), "address:"+networkOf(caller.Address)
+	identity, address := l.bucketName("identity", string(caller.Worker.ID)), l.bucketName("address", networkOf(caller.Address))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -76,7 +83,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 		drawn = l.identities.bucket(identity).ReserveN(now, 1)
 		if wait := drawn.DelayFrom(now); wait > 0 {
 			drawn.CancelAt(now)
-			return &lock.RateLimitedError{Reason: lock.ReasonIdentity, RetryAfter: wait}
+			return &lock.RateLimitedError{Of: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
 	if caller.Address.IsValid() {
@@ -86,13 +93,20 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			if drawn != nil {
 				drawn.CancelAt(now)
 			}
-			return &lock.RateLimitedError{Reason: lock.ReasonAddress, RetryAfter: wait}
+			return &lock.RateLimitedError{Of: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
 		}
 	}
 	if l.drawShared != nil {
 		l.queueShare(caller, identity, address)
 	}
 	return nil
+}
+
+func (l *Limiter) bucketName(kind, id string) string {
+	if l.name == "" {
+		return kind + ":" + id
+	}
+	return l.name + ":" + kind + ":" + id
 }
 
 // networkOf is the address, of IPv6 the /64 that one subscriber has to themselves.

@@ -42,6 +42,9 @@ func (l *Limiter) RunSharing(ctx context.Context, log *slog.Logger) {
 	if l.drawShared == nil {
 		return
 	}
+	if l.name != "" {
+		log = log.With("limiter", l.name)
+	}
 	ticker := time.NewTicker(shareInterval)
 	defer ticker.Stop()
 	seldom := rate.Sometimes{Interval: time.Minute}

@@ -171,3 +171,38 @@ func (c counter) Handle(context.Context, slog.Record) error {
 	c.records.Add(1)
 	return nil
 }
+
+// Two limiters of different names live side by side: they share nothing, here or in
+// Redis, and their messages say what each of them limits.
+func TestLimitersOfTwoNames(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		redis := shared{full: map[string]time.Time{}}
+		for name, want := range map[string]struct{ key, identity, address string }{
+			"": {
+				"identity:93",
+				"the caller has asked for too many changes",
+				"too many changes were asked for from the caller's address",
+			},
+			"queries": {
+				"queries:identity:93",
+				"the caller has asked for too many queries",
+				"too many queries were asked for from the caller's address",
+			},
+		} {
+			limiter := ratelimit.New(ratelimit.Config{Name: name, PerIdentity: 1, PerAddress: 1, DrawShared: redis.draw})
+			runSharing(t, limiter, slog.New(slog.DiscardHandler))
+			for ctx, message := range map[context.Context]string{caller("93", ""): want.identity, caller("", "10.0.0.1"): want.address} {
+				if let, last := admitted(limiter, ctx, 3); let != 2 || last == nil || last.Error() != message {
+					t.Errorf("%q: %d of 3 are let through, and the last one is told %q; want 2, and %q", name, let, last, message)
+				}
+			}
+			time.Sleep(time.Second)
+			redis.mu.Lock()
+			if redis.full[want.key].IsZero() {
+				t.Errorf("%q: %s is not shared, but %v", name, want.key, redis.full)
+			}
+			redis.mu.Unlock()
+		}
+	})
+}
