@@ -117,7 +117,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Replicas:         cfg.ReplicasAck,
 		Tags:             tags,
 		OnSpool:          view.Apply,
-		MaxConnections:   cfg.MaxConnections,
+		MaxConnections:   cfg.RedisMaxConnections,
 		Timeout:          cfg.OperationTimeout,
 		Memory:           cfg.SpoolMemory,
 	}, log)
@@ -126,8 +126,8 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	rates := ratelimit.Config{PerIdentity: cfg.Rates.PerIdentity, PerAddress: cfg.Rates.PerAddress}
-	if cfg.Rates.Shared {
+	rates := ratelimit.Config{PerIdentity: cfg.MutationRates.PerIdentity, PerAddress: cfg.MutationRates.PerAddress}
+	if cfg.MutationRates.Shared {
 		rates.DrawShared = store.Draw
 	}
 	limiter := ratelimit.New(rates)
@@ -138,7 +138,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Attempts: cfg.RetryAttempts,
 		Held:     view.Held,
 	}
-	if cfg.Rates.Limited {
+	if cfg.MutationRates.Limited {
 		locking.Admit = limiter.Admit
 	}
 	locks := lock.NewService(store, locking, log)
@@ -159,7 +159,7 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	addresses := httpapi.NewAddresses(cfg.MaxPerAddress, cfg.TrustedProxies)
+	addresses := httpapi.NewAddresses(cfg.MaxConnectionsPerAddress, cfg.TrustedProxies)
 	handler = httpapi.New(httpapi.Config{
 		Schema:      schema,
 		Ping:        store.Ping,

@@ -30,44 +30,44 @@ const DotEnv = ".env"
 
 // Config is a complete and valid configuration.
 type Config struct {
-	RedisURL         redisurl.URL   // REDIS_URL
-	RedisTLS         *tls.Config    // REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE; nil: none is set
-	SentinelUsername string         // REDIS_SENTINEL_USERNAME
-	SentinelPassword string         // REDIS_SENTINEL_PASSWORD
-	ReplicasAck      int            // LOCK_REPLICAS_ACK
-	LockTTL          time.Duration  // REDIS_LOCK_TTL_SECONDS
-	LockMaxTTL       time.Duration  // REDIS_LOCK_MAX_TTL_SECONDS
-	MaxConnections   int            // REDIS_MAX_CONNECTIONS
-	OperationTimeout time.Duration  // REDIS_OPERATION_TIMEOUT_MS
-	RetryAttempts    int            // REDIS_RETRY_ATTEMPTS
-	SpoolMemory      time.Duration  // SPOOL_MEMORY_DAYS
-	FloorRebuild     time.Duration  // FLOOR_REBUILD_SECONDS
-	UpperCaseTags    bool           // SPOOL_TAG_CASE
-	ShutdownTimeout  time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
-	Addr             string         // HOST and PORT
-	Auth             Auth           // who is calling
-	Rates            Rates          // of changes
-	LocksPerWorker   int            // MAX_LOCKS_PER_WORKER
-	MaxBodyBytes     int            // MAX_BODY_BYTES
-	MaxTokens        int            // MAX_TOKENS
-	MaxDepth         int            // MAX_DEPTH
-	MaxAliases       int            // MAX_ALIASES
-	MaxRootFields    int            // MAX_ROOT_FIELDS
-	MaxDirectives    int            // MAX_DIRECTIVES
-	MaxComplexity    int            // MAX_COMPLEXITY
-	MaxAnswerBytes   int            // MAX_ANSWER_BYTES
-	RequestTimeout   time.Duration  // REQUEST_TIMEOUT_SECONDS
-	MaxPerAddress    int            // MAX_CONNECTIONS_PER_ADDRESS
-	Streams          Streams        // of subscriptions and WebSockets
-	TrustedProxies   []netip.Prefix // TRUSTED_PROXIES
-	TrustedDocuments string         // TRUSTED_DOCUMENTS, a directory; empty: none
-	TrustedOnly      bool           // TRUSTED_DOCUMENTS_ONLY
-	AllowedOrigins   []string       // ALLOWED_ORIGINS
-	AllowedHosts     []string       // ALLOWED_HOSTS
-	Introspection    bool           // INTROSPECTION
-	Playground       bool           // PLAYGROUND
-	LogText          bool           // LOG_FORMAT
-	LogLevel         slog.Level     // LOG_LEVEL
+	RedisURL                 redisurl.URL   // REDIS_URL
+	RedisTLS                 *tls.Config    // REDIS_TLS_CA_FILE, REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE; nil: none is set
+	SentinelUsername         string         // REDIS_SENTINEL_USERNAME
+	SentinelPassword         string         // REDIS_SENTINEL_PASSWORD
+	ReplicasAck              int            // LOCK_REPLICAS_ACK
+	LockTTL                  time.Duration  // REDIS_LOCK_TTL_SECONDS
+	LockMaxTTL               time.Duration  // REDIS_LOCK_MAX_TTL_SECONDS
+	RedisMaxConnections      int            // REDIS_MAX_CONNECTIONS
+	OperationTimeout         time.Duration  // REDIS_OPERATION_TIMEOUT_MS
+	RetryAttempts            int            // REDIS_RETRY_ATTEMPTS
+	SpoolMemory              time.Duration  // SPOOL_MEMORY_DAYS
+	FloorRebuild             time.Duration  // FLOOR_REBUILD_SECONDS
+	UpperCaseTags            bool           // SPOOL_TAG_CASE
+	ShutdownTimeout          time.Duration  // SHUTDOWN_TIMEOUT_SECONDS
+	Addr                     string         // HOST and PORT
+	Auth                     Auth           // see there
+	MutationRates            MutationRates  // see there
+	LocksPerWorker           int            // MAX_LOCKS_PER_WORKER
+	MaxBodyBytes             int            // MAX_BODY_BYTES
+	MaxTokens                int            // MAX_TOKENS
+	MaxDepth                 int            // MAX_DEPTH
+	MaxAliases               int            // MAX_ALIASES
+	MaxRootFields            int            // MAX_ROOT_FIELDS
+	MaxDirectives            int            // MAX_DIRECTIVES
+	MaxComplexity            int            // MAX_COMPLEXITY
+	MaxAnswerBytes           int            // MAX_ANSWER_BYTES
+	RequestTimeout           time.Duration  // REQUEST_TIMEOUT_SECONDS
+	MaxConnectionsPerAddress int            // MAX_CONNECTIONS_PER_ADDRESS
+	Streams                  Streams        // see there
+	TrustedProxies           []netip.Prefix // TRUSTED_PROXIES
+	TrustedDocuments         string         // TRUSTED_DOCUMENTS, a directory; empty: none
+	TrustedOnly              bool           // TRUSTED_DOCUMENTS_ONLY
+	AllowedOrigins           []string       // ALLOWED_ORIGINS
+	AllowedHosts             []string       // ALLOWED_HOSTS
+	Introspection            bool           // INTROSPECTION
+	Playground               bool           // PLAYGROUND
+	LogText                  bool           // LOG_FORMAT
+	LogLevel                 slog.Level     // LOG_LEVEL
 }
 
 // Auth is how the service knows who is calling. With neither JWT nor Keys, it does not.
@@ -98,8 +98,8 @@ func (a Auth) Mode() string {
 	}
 }
 
-// Rates are how many changes may be asked for.
-type Rates struct {
+// MutationRates bound how many mutations a caller may send.
+type MutationRates struct {
 	Limited     bool // RATE_LIMIT
 	PerIdentity int  // RATE_LIMIT_PER_IDENTITY
 	PerAddress  int  // RATE_LIMIT_PER_ADDRESS
@@ -131,30 +131,30 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 		}
 	}
 	c := Config{
-		RedisURL:         r.redisURL(dev),
-		RedisTLS:         r.redisTLS(),
-		SentinelUsername: r.get("REDIS_SENTINEL_USERNAME", ""),
-		SentinelPassword: r.get("REDIS_SENTINEL_PASSWORD", ""),
-		ReplicasAck:      r.number("LOCK_REPLICAS_ACK", 0, 0, 10),
-		LockTTL:          r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second),
-		LockMaxTTL:       r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second),
-		MaxConnections:   r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000),
-		OperationTimeout: r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond),
-		RetryAttempts:    r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10),
-		SpoolMemory:      r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
-		FloorRebuild:     r.duration("FLOOR_REBUILD_SECONDS", 30, 1, 86400, time.Second),
-		UpperCaseTags:    r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
-		ShutdownTimeout:  r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
-		MaxBodyBytes:     r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30),
-		MaxTokens:        r.number("MAX_TOKENS", 1000, 10, 1<<20),
-		MaxDepth:         r.number("MAX_DEPTH", 12, 1, 1<<20),
-		MaxAliases:       r.number("MAX_ALIASES", 15, 0, 1<<20),
-		MaxRootFields:    r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20),
-		MaxDirectives:    r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
-		MaxComplexity:    r.number("MAX_COMPLEXITY", 5000, 1, 1<<20),
-		MaxAnswerBytes:   r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30),
-		RequestTimeout:   r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
-		MaxPerAddress:    r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
+		RedisURL:                 r.redisURL(dev),
+		RedisTLS:                 r.redisTLS(),
+		SentinelUsername:         r.get("REDIS_SENTINEL_USERNAME", ""),
+		SentinelPassword:         r.get("REDIS_SENTINEL_PASSWORD", ""),
+		ReplicasAck:              r.number("LOCK_REPLICAS_ACK", 0, 0, 10),
+		LockTTL:                  r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second),
+		LockMaxTTL:               r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second),
+		RedisMaxConnections:      r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000),
+		OperationTimeout:         r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond),
+		RetryAttempts:            r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10),
+		SpoolMemory:              r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
+		FloorRebuild:             r.duration("FLOOR_REBUILD_SECONDS", 30, 1, 86400, time.Second),
+		UpperCaseTags:            r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
+		ShutdownTimeout:          r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		MaxBodyBytes:             r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30),
+		MaxTokens:                r.number("MAX_TOKENS", 1000, 10, 1<<20),
+		MaxDepth:                 r.number("MAX_DEPTH", 12, 1, 1<<20),
+		MaxAliases:               r.number("MAX_ALIASES", 15, 0, 1<<20),
+		MaxRootFields:            r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20),
+		MaxDirectives:            r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
+		MaxComplexity:            r.number("MAX_COMPLEXITY", 5000, 1, 1<<20),
+		MaxAnswerBytes:           r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30),
+		RequestTimeout:           r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
+		MaxConnectionsPerAddress: r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
 		Streams: Streams{
 			Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
 			MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
@@ -163,7 +163,7 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 			MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
 		},
 		LocksPerWorker:   r.number("MAX_LOCKS_PER_WORKER", 200, 1, 1<<20),
-		Rates:            r.rates(),
+		MutationRates:    r.mutationRates(),
 		TrustedProxies:   r.proxies(),
 		TrustedDocuments: r.get("TRUSTED_DOCUMENTS", ""),
 		TrustedOnly:      r.boolean("TRUSTED_DOCUMENTS_ONLY", false),
@@ -325,9 +325,9 @@ func (r *reader) origins() []string {
 	return origins
 }
 
-func (r *reader) rates() Rates {
+func (r *reader) mutationRates() MutationRates {
 	const perIdentity, perAddress = 20, 200
-	rates := Rates{
+	rates := MutationRates{
 		Limited:     r.choice("RATE_LIMIT", "on", "off") == "on",
 		PerIdentity: r.number("RATE_LIMIT_PER_IDENTITY", perIdentity, 1, 1<<20),
 		PerAddress:  r.number("RATE_LIMIT_PER_ADDRESS", perAddress, 1, 1<<20),
