@@ -130,73 +130,109 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 			return Config{}, err
 		}
 	}
-	c := Config{
-		RedisURL:                 r.redisURL(dev),
-		RedisTLS:                 r.redisTLS(),
-		SentinelUsername:         r.get("REDIS_SENTINEL_USERNAME", ""),
-		SentinelPassword:         r.get("REDIS_SENTINEL_PASSWORD", ""),
-		ReplicasAck:              r.number("LOCK_REPLICAS_ACK", 0, 0, 10),
-		LockTTL:                  r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second),
-		LockMaxTTL:               r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second),
-		RedisMaxConnections:      r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000),
-		OperationTimeout:         r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond),
-		RetryAttempts:            r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10),
-		SpoolMemory:              r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour),
-		FloorRebuild:             r.duration("FLOOR_REBUILD_SECONDS", 30, 1, 86400, time.Second),
-		UpperCaseTags:            r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper",
-		ShutdownTimeout:          r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
-		MaxBodyBytes:             r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30),
-		MaxTokens:                r.number("MAX_TOKENS", 1000, 10, 1<<20),
-		MaxDepth:                 r.number("MAX_DEPTH", 12, 1, 1<<20),
-		MaxAliases:               r.number("MAX_ALIASES", 15, 0, 1<<20),
-		MaxRootFields:            r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20),
-		MaxDirectives:            r.number("MAX_DIRECTIVES", 50, 0, 1<<20),
-		MaxComplexity:            r.number("MAX_COMPLEXITY", 5000, 1, 1<<20),
-		MaxAnswerBytes:           r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30),
-		RequestTimeout:           r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second),
-		MaxConnectionsPerAddress: r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20),
-		Streams: Streams{
-			Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
-			MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
-			MaxPerIdentity:         r.number("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1, 1<<20),
-			MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
-			MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
-		},
-		LocksPerWorker:   r.number("MAX_LOCKS_PER_WORKER", 200, 1, 1<<20),
-		MutationRates:    r.mutationRates(),
-		TrustedProxies:   r.proxies(),
-		TrustedDocuments: r.get("TRUSTED_DOCUMENTS", ""),
-		TrustedOnly:      r.boolean("TRUSTED_DOCUMENTS_ONLY", false),
-		AllowedOrigins:   r.origins(),
-		AllowedHosts:     r.hosts(),
-		Introspection:    r.boolean("INTROSPECTION", dev),
-		Playground:       r.boolean("PLAYGROUND", dev),
-		LogLevel:         r.logLevel(),
-	}
-	if dev {
-		c.LogText = r.choice("LOG_FORMAT", "text", "json") == "text"
-	} else {
-		c.LogText = r.choice("LOG_FORMAT", "json", "text") == "text"
-	}
+	var c Config
+	r.redis(&c, dev)
+	c.ShutdownTimeout = r.duration("SHUTDOWN_TIMEOUT_SECONDS", 10, 1, 3600, time.Second)
+	r.limits(&c)
+	r.access(&c, dev)
+	r.logging(&c, dev)
 	c.Auth = r.auth(dev)
-	// Where nobody knows who calls, everybody who can connect can act as anybody: the
-	// default is this machine alone.
+	c.Addr = r.addr(c.Auth, dev)
+	r.checkTogether(c)
+	for _, name := range slices.Sorted(maps.Keys(r.file)) {
+		if !r.known[name] {
+			r.problem("%s in the file %s is no variable of this service", name, dotEnv)
+		}
+	}
+	return c, errors.Join(r.problems...)
+}
+
+// redis reads how Redis is reached, and what holds for the locks in it.
+func (r *reader) redis(c *Config, dev bool) {
+	c.RedisURL = r.redisURL(dev)
+	c.RedisTLS = r.redisTLS()
+	c.SentinelUsername = r.get("REDIS_SENTINEL_USERNAME", "")
+	c.SentinelPassword = r.get("REDIS_SENTINEL_PASSWORD", "")
+	c.ReplicasAck = r.number("LOCK_REPLICAS_ACK", 0, 0, 10)
+	c.LockTTL = r.duration("REDIS_LOCK_TTL_SECONDS", 3600, 1, maxTTLSeconds, time.Second)
+	c.LockMaxTTL = r.duration("REDIS_LOCK_MAX_TTL_SECONDS", 43200, 1, maxTTLSeconds, time.Second)
+	c.RedisMaxConnections = r.number("REDIS_MAX_CONNECTIONS", 50, 1, 10000)
+	c.OperationTimeout = r.duration("REDIS_OPERATION_TIMEOUT_MS", 2000, 10, 60000, time.Millisecond)
+	c.RetryAttempts = r.number("REDIS_RETRY_ATTEMPTS", 3, 1, 10)
+	c.SpoolMemory = r.duration("SPOOL_MEMORY_DAYS", 30, 1, 3650, 24*time.Hour)
+	c.FloorRebuild = r.duration("FLOOR_REBUILD_SECONDS", 30, 1, 86400, time.Second)
+	c.UpperCaseTags = r.choice("SPOOL_TAG_CASE", "preserve", "upper") == "upper"
+}
+
+// limits reads what one request may ask for, and how much callers may do.
+func (r *reader) limits(c *Config) {
+	c.MaxBodyBytes = r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30)
+	c.MaxTokens = r.number("MAX_TOKENS", 1000, 10, 1<<20)
+	c.MaxDepth = r.number("MAX_DEPTH", 12, 1, 1<<20)
+	c.MaxAliases = r.number("MAX_ALIASES", 15, 0, 1<<20)
+	c.MaxRootFields = r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20)
+	c.MaxDirectives = r.number("MAX_DIRECTIVES", 50, 0, 1<<20)
+	c.MaxComplexity = r.number("MAX_COMPLEXITY", 5000, 1, 1<<20)
+	c.MaxAnswerBytes = r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30)
+	c.RequestTimeout = r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second)
+	c.MaxConnectionsPerAddress = r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20)
+	c.Streams = Streams{
+		Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
+		MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
+		MaxPerIdentity:         r.number("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1, 1<<20),
+		MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
+		MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
+	}
+	c.LocksPerWorker = r.number("MAX_LOCKS_PER_WORKER", 200, 1, 1<<20)
+	c.MutationRates = r.mutationRates()
+}
+
+// access reads where requests may come from, and what they may run.
+func (r *reader) access(c *Config, dev bool) {
+	c.TrustedProxies = r.proxies()
+	c.TrustedDocuments = r.get("TRUSTED_DOCUMENTS", "")
+	c.TrustedOnly = r.boolean("TRUSTED_DOCUMENTS_ONLY", false)
+	c.AllowedOrigins = r.origins()
+	c.AllowedHosts = r.hosts()
+	c.Introspection = r.boolean("INTROSPECTION", dev)
+	c.Playground = r.boolean("PLAYGROUND", dev)
+}
+
+func (r *reader) logging(c *Config, dev bool) {
+	c.LogLevel = r.logLevel()
+	format, other := "json", "text"
+	if dev {
+		format, other = other, format
+	}
+	c.LogText = r.choice("LOG_FORMAT", format, other) == "text"
+}
+
+// addr reads where to listen. Anonymous callers can act as any worker, so without
+// authentication the default is this machine alone, and any other HOST has to be
+// confirmed.
+func (r *reader) addr(a Auth, dev bool) string {
+	anonymous := a.Mode() == "none"
 	host := ""
-	if c.Auth.Mode() == "none" || dev {
+	if anonymous || dev {
 		host = "127.0.0.1"
 	}
 	host = r.get("HOST", host)
 	anywhere := r.get("AUTH_NONE_ANYWHERE", "")
-	if strings.ContainsAny(host, "/[] ") {
+	switch {
+	case strings.ContainsAny(host, "/[] "):
 		r.problem("HOST must be a name or an address, and nothing else")
-	} else if anywhere != "" && anywhere != anywhereYes {
+	case anywhere != "" && anywhere != anywhereYes:
 		r.problem("AUTH_NONE_ANYWHERE must be %s, or not set", anywhereYes)
-	} else if anywhere != "" && (c.Auth.Mode() != "none" || isLoopback(host)) {
+	case anywhere != "" && (!anonymous || isLoopback(host)):
 		r.problem("AUTH_NONE_ANYWHERE has no effect but with AUTH_MODE=none, and a HOST that is not of this machine alone")
-	} else if c.Auth.Mode() == "none" && !isLoopback(host) && anywhere == "" {
+	case anonymous && !isLoopback(host) && anywhere == "":
 		r.problem("HOST is not of this machine alone, and with AUTH_MODE=none everybody who can connect can act as any worker; if that is to be, set AUTH_NONE_ANYWHERE=%s", anywhereYes)
 	}
-	c.Addr = net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
+	return net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
+}
+
+// checkTogether finds variables that do not go together.
+func (r *reader) checkTogether(c Config) {
 	if c.LockTTL > c.LockMaxTTL {
 		r.problem("REDIS_LOCK_TTL_SECONDS must not be above REDIS_LOCK_MAX_TTL_SECONDS")
 	}
@@ -212,12 +248,6 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.file)) {
-		if !r.known[name] {
-			r.problem("%s in the file %s is no variable of this service", name, dotEnv)
-		}
-	}
-	return c, errors.Join(r.problems...)
 }
 
 // maxTTLSeconds bounds every time to live: a year.
