@@ -54,8 +54,7 @@ func launch(t *testing.T, redisURL string, env ...string) *process {
 	log := redistest.NewLog(t)
 	cmd := exec.Command(path)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(env, "REDIS_URL="+redisURL, "AUTH_MODE=none", "PORT=0",
-		"MAX_CONNECTIONS_PER_ADDRESS=1000", "MAX_SUBSCRIPTIONS_PER_ADDRESS=1000", "MAX_LOCKS_PER_WORKER=1000000", "RATE_LIMIT=off")
+	cmd.Env = append(env, "REDIS_URL="+redisURL, "AUTH_MODE=none", "PORT=0", "LIMITS=off")
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -160,28 +160,17 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		return err
 	}
 	addresses := httpapi.NewAddresses(cfg.MaxConnectionsPerAddress, cfg.TrustedProxies)
+	requestLimits, streamLimits := limits(cfg)
 	handler = httpapi.New(httpapi.Config{
-		Schema:      schema,
-		Ping:        store.Ping,
-		PingTimeout: cfg.OperationTimeout,
-		FloorLive:   func() bool { return view.Status().Live },
-		Eviction:    store.Eviction,
-		Metrics:     measured.Handler(log),
-		Observe:     measured.Operation,
-		RequestLimits: gqlhttp.RequestLimits{
-			BodyBytes:  int64(cfg.MaxBodyBytes),
-			Tokens:     cfg.MaxTokens,
-			Depth:      cfg.MaxDepth,
-			Aliases:    cfg.MaxAliases,
-			RootFields: cfg.MaxRootFields,
-			Directives: cfg.MaxDirectives,
-			Complexity: cfg.MaxComplexity,
-		},
-		StreamLimits: gqlhttp.StreamLimits{
-			Subscriptions: cfg.Streams.Max,
-			PerNetwork:    cfg.Streams.MaxPerAddress,
-			PerCaller:     cfg.Streams.MaxPerIdentity,
-		},
+		Schema:           schema,
+		Ping:             store.Ping,
+		PingTimeout:      cfg.OperationTimeout,
+		FloorLive:        func() bool { return view.Status().Live },
+		Eviction:         store.Eviction,
+		Metrics:          measured.Handler(log),
+		Observe:          measured.Operation,
+		RequestLimits:    requestLimits,
+		StreamLimits:     streamLimits,
 		TrustedDocuments: documents,
 		RequestTimeout:   cfg.RequestTimeout,
 		Introspection:    cfg.Introspection,
@@ -264,6 +253,28 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	return err
 }
 
+// limits are what one request, caller or WebSocket may ask for.
+func limits(cfg config.Config) (gqlhttp.RequestLimits, gqlhttp.StreamLimits) {
+	request := gqlhttp.RequestLimits{
+		BodyBytes:  int64(cfg.MaxBodyBytes),
+		Tokens:     cfg.MaxTokens,
+		Depth:      cfg.MaxDepth,
+		Aliases:    cfg.MaxAliases,
+		RootFields: cfg.MaxRootFields,
+		Directives: cfg.MaxDirectives,
+		Complexity: cfg.MaxComplexity,
+	}
+	stream := gqlhttp.StreamLimits{
+		Subscriptions: cfg.Streams.Max,
+		PerNetwork:    cfg.Streams.MaxPerAddress,
+		PerCaller:     cfg.Streams.MaxPerIdentity,
+	}
+	if cfg.LimitsOff { // which the other fields of cfg know already
+		request.AnswerBytes, stream.OperationsPerSocket, stream.MessagesPerSecond = 1<<30, 1<<20, 1<<20
+	}
+	return request, stream
+}
+
 // identities are what the service knows of who is calling.
 func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (auth.Identify, error) {
 	var tokens auth.Identify
@@ -316,6 +327,9 @@ func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 		log.Warn("AUTH_MODE is none: everybody who can connect can act as any worker", "address", addr.String())
 	} else {
 		log.Info("callers are asked who they are", "auth_mode", cfg.Auth.Mode())
+	}
+	if cfg.LimitsOff {
+		log.Warn("LIMITS=off IS FOR LOAD TESTS ONLY: nothing limits how much callers may do")
 	}
 	if dev {
 		log.Warn("-dev IS FOR TRIALS ON THIS MACHINE ONLY: without tokens or keys everybody may do everything, and no lock of the embedded Redis outlives the process")

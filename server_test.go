@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -30,7 +29,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/joho/godotenv"
 	"go.uber.org/goleak"
 
 	"spoollock/auth"
@@ -649,33 +647,14 @@ func TestLimitsOfCallers(t *testing.T) {
 	log.Find(t, `as many connections as it may have.*limit"?[=:]10`)
 }
 
-// What the README sets for load tests is every limit of .env.example, and lets
-// through what is beyond all defaults at once.
-func TestLimitsLifted(t *testing.T) {
+// LIMITS=off lets through what is beyond all limits on how much callers may do, and says
+// so. The bounds on bodies, tokens and depth stay what their variables say.
+func TestLimitsOff(t *testing.T) {
 	t.Parallel()
-	read := func(file string) string {
-		text, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	block := regexp.MustCompile("(?s)For load tests, .*?```sh\n(.*?)```").FindStringSubmatch(read("README.md"))
-	if block == nil {
-		t.Fatal("the README has no such set")
-	}
-	lifted, err := godotenv.Unmarshal(block[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, limit := range regexp.MustCompile(`(?m)^(\w*(MAX|LIMIT|REQUEST_TIMEOUT)_\w+)=`).FindAllStringSubmatch(read(".env.example"), -1) {
-		if name := limit[1]; lifted[name] == "" && !strings.HasPrefix(name, "REDIS_") && !strings.HasPrefix(name, "RATE_LIMIT_") {
-			t.Errorf("%s is not lifted", name)
-		}
-	}
-	env := map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"}
-	maps.Copy(env, lifted)
-	url, _ := start(t, env)
+	url, log := start(t, map[string]string{
+		"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none", "LIMITS": "off", "MAX_TOKENS": "5500", "MAX_BODY_BYTES": "200000",
+	})
+	log.Find(t, `"level":"WARN","msg":"LIMITS=off IS FOR LOAD TESTS ONLY`)
 	awaitFloor(t, url)
 
 	for i := range 10 { // as many for one worker, and at once
@@ -689,15 +668,26 @@ func TestLimitsLifted(t *testing.T) {
 	}
 	var fields strings.Builder
 	for i := range 200 {
-		fmt.Fprintf(&fields, "a%d:spoolLocks(first:100)@include(if:true){edges{cursor}}", i)
+		fmt.Fprintf(&fields, "a%d:spoolLocks(first:100)@include(if:true){edges{cursor node{tagSpool ownerId}}}", i)
 	}
-	if got := post(t, url, `{"query":"{`+fields.String()+`}"`+strings.Repeat(" ", 1<<17)+`}`); strings.Contains(got, "error") || strings.Count(got, "edges") != 200 {
-		t.Errorf("the document is answered %.300s", got)
+	document := `{"query":"{` + fields.String() + `}"` + strings.Repeat(" ", 1<<17) + `}`
+	if got := post(t, url, document); strings.Contains(got, "error") || strings.Count(got, "edges") != 200 || len(got) < 1<<20 {
+		t.Errorf("the document is answered %.300s, and more, %d bytes", got, len(got))
+	}
+	for bound, beyond := range map[string]string{
+		"The body":  document + strings.Repeat(" ", 1<<17),
+		"tokens":    `{"query":"{` + strings.Repeat("__typename ", 5500) + `}"}`,
+		"depth 13,": `{"query":"{a` + strings.Repeat("{a", 12) + strings.Repeat("}", 13) + `"}`,
+	} {
+		if got := post(t, url, beyond); !strings.Contains(got, bound) {
+			t.Errorf("what is beyond the bound on %s is answered %.300s", bound, got)
+		}
 	}
 	within, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var socket *websocket.Conn
 	for range 450 {
+		var err error
 		if socket, _, err = websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}}); err != nil {
 			t.Fatal(err)
 		}

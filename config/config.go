@@ -47,6 +47,7 @@ type Config struct {
 	Addr                     string         // HOST and PORT
 	Auth                     Auth           // see there
 	MutationRates            MutationRates  // see there
+	LimitsOff                bool           // LIMITS; the fields have the limits that it lifts at their maximum
 	LocksPerWorker           int            // MAX_LOCKS_PER_WORKER
 	MaxBodyBytes             int            // MAX_BODY_BYTES
 	MaxTokens                int            // MAX_TOKENS
@@ -166,24 +167,26 @@ func (r *reader) redis(c *Config, dev bool) {
 
 // limits reads what one request may ask for, and how much callers may do.
 func (r *reader) limits(c *Config) {
+	c.LimitsOff = r.choice("LIMITS", "on", "off") == "off"
+	r.limitsOff = c.LimitsOff
 	c.MaxBodyBytes = r.number("MAX_BODY_BYTES", 65536, 1024, 1<<30)
 	c.MaxTokens = r.number("MAX_TOKENS", 1000, 10, 1<<20)
 	c.MaxDepth = r.number("MAX_DEPTH", 12, 1, 1<<20)
-	c.MaxAliases = r.number("MAX_ALIASES", 15, 0, 1<<20)
-	c.MaxRootFields = r.number("MAX_ROOT_FIELDS", 5, 1, 1<<20)
-	c.MaxDirectives = r.number("MAX_DIRECTIVES", 50, 0, 1<<20)
-	c.MaxComplexity = r.number("MAX_COMPLEXITY", 5000, 1, 1<<20)
+	c.MaxAliases = r.limit("MAX_ALIASES", 15, 0)
+	c.MaxRootFields = r.limit("MAX_ROOT_FIELDS", 5, 1)
+	c.MaxDirectives = r.limit("MAX_DIRECTIVES", 50, 0)
+	c.MaxComplexity = r.limit("MAX_COMPLEXITY", 5000, 1)
 	c.MaxAnswerBytes = r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30)
 	c.RequestTimeout = r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second)
-	c.MaxConnectionsPerAddress = r.number("MAX_CONNECTIONS_PER_ADDRESS", 400, 1, 1<<20)
+	c.MaxConnectionsPerAddress = r.limit("MAX_CONNECTIONS_PER_ADDRESS", 400, 1)
 	c.Streams = Streams{
-		Max:                    r.number("MAX_SUBSCRIPTIONS", 5000, 1, 1<<20),
-		MaxPerAddress:          r.number("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1, 1<<20),
-		MaxPerIdentity:         r.number("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1, 1<<20),
+		Max:                    r.limit("MAX_SUBSCRIPTIONS", 5000, 1),
+		MaxPerAddress:          r.limit("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1),
+		MaxPerIdentity:         r.limit("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1),
 		MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
 		MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
 	}
-	c.LocksPerWorker = r.number("MAX_LOCKS_PER_WORKER", 200, 1, 1<<20)
+	c.LocksPerWorker = r.limit("MAX_LOCKS_PER_WORKER", 200, 1)
 	c.MutationRates = r.mutationRates()
 }
 
@@ -254,10 +257,11 @@ func (r *reader) checkTogether(c Config) {
 const maxTTLSeconds = 365 * 24 * 3600
 
 type reader struct {
-	lookup   func(string) (string, bool)
-	file     map[string]string
-	known    map[string]bool // the names that were looked up
-	problems []error
+	lookup    func(string) (string, bool)
+	file      map[string]string
+	known     map[string]bool // the names that were looked up
+	limitsOff bool            // LIMITS
+	problems  []error
 }
 
 func (r *reader) problem(format string, args ...any) {
@@ -299,6 +303,20 @@ func (r *reader) number(name string, fallback, minimum, maximum int) int {
 		r.problem("%s must be a whole number from %d to %d", name, minimum, maximum)
 	}
 	return n
+}
+
+// limit is a limit on how much callers may do. LIMITS=off lifts it to the maximum of its
+// variable, which still bounds the work that one document can ask for.
+func (r *reader) limit(name string, fallback, minimum int) int {
+	const maximum = 1 << 20
+	n := r.number(name, fallback, minimum, maximum)
+	if !r.limitsOff {
+		return n
+	}
+	if n != fallback {
+		r.problem("%s has no effect with LIMITS=off", name)
+	}
+	return maximum
 }
 
 func (r *reader) duration(name string, fallback, minimum, maximum int, unit time.Duration) time.Duration {
@@ -359,11 +377,17 @@ func (r *reader) mutationRates() MutationRates {
 	const perIdentity, perAddress = 20, 200
 	rates := MutationRates{
 		Limited:     r.choice("RATE_LIMIT", "on", "off") == "on",
-		PerIdentity: r.number("RATE_LIMIT_PER_IDENTITY", perIdentity, 1, 1<<20),
-		PerAddress:  r.number("RATE_LIMIT_PER_ADDRESS", perAddress, 1, 1<<20),
+		PerIdentity: r.limit("RATE_LIMIT_PER_IDENTITY", perIdentity, 1),
+		PerAddress:  r.limit("RATE_LIMIT_PER_ADDRESS", perAddress, 1),
 		Shared:      r.boolean("RATE_LIMIT_SHARED", false),
 	}
-	if !rates.Limited && (rates.PerIdentity != perIdentity || rates.PerAddress != perAddress || rates.Shared) {
+	switch {
+	case r.limitsOff:
+		rates.Limited = false
+		if rates.Shared {
+			r.problem("RATE_LIMIT_SHARED has no effect with LIMITS=off")
+		}
+	case !rates.Limited && (rates.PerIdentity != perIdentity || rates.PerAddress != perAddress || rates.Shared):
 		r.problem("RATE_LIMIT_PER_IDENTITY, RATE_LIMIT_PER_ADDRESS and RATE_LIMIT_SHARED have no effect with RATE_LIMIT=off")
 	}
 	return rates

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -231,6 +232,7 @@ func TestMalformed(t *testing.T) {
 		"a port in a host":      {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
 		"a limit of no rate":    {map[string]string{"RATE_LIMIT": "off", "RATE_LIMIT_PER_ADDRESS": "7"}, "have no effect with RATE_LIMIT=off"},
 		"rates of none shared":  {map[string]string{"RATE_LIMIT": "off", "RATE_LIMIT_SHARED": "true"}, "have no effect with RATE_LIMIT=off"},
+		"limits in between":     {map[string]string{"LIMITS": "false"}, "LIMITS must be on or off"},
 		"neither on nor off":    {map[string]string{"RATE_LIMIT": "false"}, "RATE_LIMIT must be on or off"},
 		"no locks at all":       {map[string]string{"MAX_LOCKS_PER_WORKER": "0"}, "MAX_LOCKS_PER_WORKER must be"},
 		"unknown scheme":        {map[string]string{"REDIS_URL": "http://:hunter2@a"}, "REDIS_URL must begin with"},
@@ -280,6 +282,61 @@ func TestMalformed(t *testing.T) {
 				t.Fatalf("error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+// LIMITS=off lifts what bounds how much callers may do, each limit to the most that its
+// variable can be, and leaves the bounds on bodies, tokens, depth and time.
+func TestLimitsOff(t *testing.T) {
+	t.Parallel()
+	const most = 1 << 20
+	want := defaults()
+	want.LimitsOff = true
+	want.MaxAliases, want.MaxRootFields, want.MaxDirectives, want.MaxComplexity = most, most, most, most
+	want.MaxConnectionsPerAddress, want.LocksPerWorker = most, most
+	want.Streams.Max, want.Streams.MaxPerAddress, want.Streams.MaxPerIdentity = most, most, most
+	want.MutationRates = config.MutationRates{PerIdentity: most, PerAddress: most}
+	example, err := os.ReadFile("../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, bytes.ReplaceAll(example, []byte("LIMITS=on"), []byte("LIMITS=off")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Load(lookup(nil), false, file) // the defaults that it names are no contradiction
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("configuration is\n%+v, want\n%+v", got, want)
+	}
+	got, err = config.Load(lookup(map[string]string{
+		"AUTH_MODE": "none", "LIMITS": "off", "RATE_LIMIT": "off", "MAX_BODY_BYTES": "2048", "MAX_TOKENS": "11", "MAX_DEPTH": "3", "REQUEST_TIMEOUT_SECONDS": "9",
+	}), false, noFile)
+	want.MaxBodyBytes, want.MaxTokens, want.MaxDepth, want.RequestTimeout = 2048, 11, 3, 9*time.Second
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("configuration is\n%+v, %v, want\n%+v", got, err, want)
+	}
+}
+
+// A limit that LIMITS=off lifts, and that is set to something else than its default,
+// stops the start: one of the two is not what the operator wants.
+func TestLimitsOffWithALimit(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"MAX_ALIASES", "MAX_ROOT_FIELDS", "MAX_DIRECTIVES", "MAX_COMPLEXITY", "MAX_CONNECTIONS_PER_ADDRESS",
+		"MAX_SUBSCRIPTIONS", "MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_SUBSCRIPTIONS_PER_IDENTITY", "MAX_LOCKS_PER_WORKER",
+		"RATE_LIMIT_PER_IDENTITY", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_SHARED",
+	} {
+		value := "7"
+		if name == "RATE_LIMIT_SHARED" {
+			value = "true"
+		}
+		_, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none", "LIMITS": "off", name: value}), false, noFile)
+		if want := name + " has no effect with LIMITS=off"; err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
+		}
 	}
 }
 

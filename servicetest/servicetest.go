@@ -63,9 +63,7 @@ type Service struct {
 func Launch(ctx context.Context, t testing.TB, binary, redisURL string, log *redistest.Log, env ...string) *Service {
 	t.Helper()
 	s := &Service{t: t, binary: binary, log: log, env: append([]string{
-		"REDIS_URL=" + redisURL, "AUTH_MODE=none", "PORT=0", "MAX_CONNECTIONS_PER_ADDRESS=100000",
-		"MAX_SUBSCRIPTIONS=100000", "MAX_SUBSCRIPTIONS_PER_ADDRESS=100000", "MAX_SUBSCRIPTIONS_PER_IDENTITY=100000",
-		"MAX_MESSAGES_PER_SECOND=100000", "MAX_LOCKS_PER_WORKER=100000", "RATE_LIMIT=off",
+		"REDIS_URL=" + redisURL, "AUTH_MODE=none", "PORT=0", "LIMITS=off",
 	}, env...)}
 	s.start(ctx)
 	t.Cleanup(s.Stop)
