@@ -564,43 +564,65 @@ func TestTerminationOfStreams(t *testing.T) {
 // Each limit of streams is the variable's that is named after it.
 func TestLimitsOfStreams(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	const take = `{"type":"subscribe","id":"%d","payload":` + takeOne + `}`
-	for name, want := range map[string]string{
-		"MAX_SUBSCRIPTIONS":             "429",
-		"MAX_SUBSCRIPTIONS_PER_ADDRESS": "429",
-	} {
+	for _, name := range []string{"MAX_SUBSCRIPTIONS", "MAX_SUBSCRIPTIONS_PER_ADDRESS"} {
 		t.Run(name, func(t *testing.T) {
-			url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", name: "2"})
-			log.Find(t, "redis found")
-			server.Pause()
-			defer server.Resume()
-			within, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			var socket *websocket.Conn
-			for range 3 {
-				var err error
-				socket, _, err = websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
-				if err != nil {
-					if !strings.Contains(err.Error(), want) {
-						t.Fatal(err)
-					}
-					return
+			url, _ := start(t, map[string]string{name: "2"}, "-dev")
+			for range 2 {
+				if _, err := dialWebSocket(t, url); err != nil {
+					t.Fatal(err)
 				}
-				defer socket.CloseNow() //nolint:errcheck // the test is over
 			}
-			err := socket.Write(within, websocket.MessageText, []byte(`{"type":"connection_init"}`))
-			for i := 0; err == nil && i < 3; i++ {
-				err = socket.Write(within, websocket.MessageText, fmt.Appendf(nil, take, i))
-			}
-			for err == nil {
-				_, _, err = socket.Read(within)
-			}
-			if !strings.Contains(err.Error(), want) {
-				t.Fatalf("the socket ends with %v", err)
+			if _, err := dialWebSocket(t, url); err == nil || !strings.Contains(err.Error(), "429") {
+				t.Errorf("a third socket ends with %v", err)
 			}
 		})
 	}
+}
+
+// What one WebSocket may have under way, and may send in a second, is no variable.
+func TestLimitsOfASocket(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none"})
+	log.Find(t, "redis found")
+	server.Pause()
+	defer server.Resume()
+	within, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for want, test := range map[string]struct {
+		message string
+		sent    int
+	}{
+		"Too many operations": {`{"type":"subscribe","id":"%d","payload":` + takeOne + `}`, 51},
+		"Too many messages":   {`{"type":"ping","payload":{"n":%d}}`, 1000}, // within a second or a few
+	} {
+		socket, err := dialWebSocket(t, url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = socket.Write(within, websocket.MessageText, []byte(`{"type":"connection_init"}`))
+		for i := 0; err == nil && i < test.sent; i++ {
+			err = socket.Write(within, websocket.MessageText, fmt.Appendf(nil, test.message, i))
+		}
+		for websocket.CloseStatus(err) == -1 && within.Err() == nil { // also where a write found it closed
+			_, _, err = socket.Read(within)
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the socket ends with %v, want %s", err, want)
+		}
+	}
+}
+
+// dialWebSocket opens a WebSocket that is closed when the test ends.
+func dialWebSocket(t *testing.T, url string) (*websocket.Conn, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	socket, _, err := websocket.Dial(ctx, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err == nil {
+		t.Cleanup(func() { _ = socket.CloseNow() })
+	}
+	return socket, err
 }
 
 // Who may call is what the variables say.

@@ -56,7 +56,6 @@ type Config struct {
 	MaxRootFields            int            // MAX_ROOT_FIELDS
 	MaxDirectives            int            // MAX_DIRECTIVES
 	MaxComplexity            int            // MAX_COMPLEXITY
-	MaxAnswerBytes           int            // MAX_ANSWER_BYTES
 	RequestTimeout           time.Duration  // REQUEST_TIMEOUT_SECONDS
 	MaxConnectionsPerAddress int            // MAX_CONNECTIONS_PER_ADDRESS
 	Streams                  Streams        // see there
@@ -109,11 +108,9 @@ type MutationRates struct {
 
 // Streams are the limits of subscriptions and WebSockets.
 type Streams struct {
-	Max                    int // MAX_SUBSCRIPTIONS
-	MaxPerAddress          int // MAX_SUBSCRIPTIONS_PER_ADDRESS
-	MaxPerIdentity         int // MAX_SUBSCRIPTIONS_PER_IDENTITY
-	MaxOperationsPerSocket int // MAX_OPERATIONS_PER_SOCKET
-	MaxMessagesPerSecond   int // MAX_MESSAGES_PER_SECOND
+	Max            int // MAX_SUBSCRIPTIONS
+	MaxPerAddress  int // MAX_SUBSCRIPTIONS_PER_ADDRESS
+	MaxPerIdentity int // MAX_SUBSCRIPTIONS_PER_IDENTITY
 }
 
 // Load reads the configuration. lookup is os.LookupEnv, or stands for it. With
@@ -121,9 +118,9 @@ type Streams struct {
 // dotEnv is read first, where there is one, and lookup wins over it. An empty
 // value counts as not set.
 //
-// The error names every variable that is malformed, and in the file every one that does
-// not exist, and never shows a value that may hold a secret. Of a file that cannot be
-// read, it says nothing but that.
+// The error names every variable that is malformed or removed, and in the file every one
+// that does not exist, and never shows a value that may hold a secret. Of a file that
+// cannot be read, it says nothing but that.
 func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, error) {
 	r := &reader{lookup: lookup, known: map[string]bool{}}
 	if !dev {
@@ -140,6 +137,7 @@ func Load(lookup func(string) (string, bool), dev bool, dotEnv string) (Config, 
 	c.Auth = r.auth(dev)
 	c.Addr = r.addr(c.Auth, dev)
 	r.checkTogether(c)
+	r.refuseRemoved(dotEnv)
 	for _, name := range slices.Sorted(maps.Keys(r.file)) {
 		if !r.known[name] {
 			r.problem("%s in the file %s is no variable of this service", name, dotEnv)
@@ -176,15 +174,12 @@ func (r *reader) limits(c *Config) {
 	c.MaxRootFields = r.limit("MAX_ROOT_FIELDS", 5, 1)
 	c.MaxDirectives = r.limit("MAX_DIRECTIVES", 50, 0)
 	c.MaxComplexity = r.limit("MAX_COMPLEXITY", 5000, 1)
-	c.MaxAnswerBytes = r.number("MAX_ANSWER_BYTES", 1<<20, 1024, 1<<30)
 	c.RequestTimeout = r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second)
 	c.MaxConnectionsPerAddress = r.limit("MAX_CONNECTIONS_PER_ADDRESS", 400, 1)
 	c.Streams = Streams{
-		Max:                    r.limit("MAX_SUBSCRIPTIONS", 5000, 1),
-		MaxPerAddress:          r.limit("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1),
-		MaxPerIdentity:         r.limit("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1),
-		MaxOperationsPerSocket: r.number("MAX_OPERATIONS_PER_SOCKET", 50, 1, 1<<20),
-		MaxMessagesPerSecond:   r.number("MAX_MESSAGES_PER_SECOND", 100, 1, 1<<20),
+		Max:            r.limit("MAX_SUBSCRIPTIONS", 5000, 1),
+		MaxPerAddress:  r.limit("MAX_SUBSCRIPTIONS_PER_ADDRESS", 200, 1),
+		MaxPerIdentity: r.limit("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1),
 	}
 	c.LocksPerWorker = r.limit("MAX_LOCKS_PER_WORKER", 200, 1)
 	c.MutationRates = r.mutationRates()
@@ -250,6 +245,27 @@ func (r *reader) checkTogether(c Config) {
 	}
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
+	}
+}
+
+// removed are the variables that the service had, and what holds in the place of each.
+var removed = map[string]string{
+	"MAX_ANSWER_BYTES":          "The answer of a query has at most 1048576 bytes; for load tests, LIMITS=off lifts that.",
+	"MAX_OPERATIONS_PER_SOCKET": "A WebSocket has at most 50 operations under way; for load tests, LIMITS=off lifts that.",
+	"MAX_MESSAGES_PER_SECOND":   "A WebSocket may send at most 100 messages a second; for load tests, LIMITS=off lifts that.",
+}
+
+// refuseRemoved finds removed variables. In the environment, where other programs have
+// variables too, no other unknown name is a problem.
+func (r *reader) refuseRemoved(dotEnv string) {
+	for _, name := range slices.Sorted(maps.Keys(removed)) {
+		r.known[name] = true
+		if value, _ := r.lookup(name); value != "" {
+			r.problem("%s is removed: delete it from the environment. %s", name, removed[name])
+		}
+		if _, set := r.file[name]; set {
+			r.problem("%s is removed: delete it from the file %s. %s", name, dotEnv, removed[name])
+		}
 	}
 }
 

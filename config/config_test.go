@@ -52,11 +52,10 @@ func defaults() config.Config {
 		MaxRootFields:            5,
 		MaxDirectives:            50,
 		MaxComplexity:            5000,
-		MaxAnswerBytes:           1 << 20,
 		RequestTimeout:           10 * time.Second,
 		MaxConnectionsPerAddress: 400,
 		Streams: config.Streams{
-			Max: 5000, MaxPerAddress: 200, MaxPerIdentity: 50, MaxOperationsPerSocket: 50, MaxMessagesPerSecond: 100,
+			Max: 5000, MaxPerAddress: 200, MaxPerIdentity: 50,
 		},
 		MutationRates:  config.MutationRates{Limited: true, PerIdentity: 20, PerAddress: 200},
 		LocksPerWorker: 200,
@@ -115,12 +114,12 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"MAX_BODY_BYTES": "2048", "MAX_TOKENS": "11", "MAX_DEPTH": "3", "MAX_ALIASES": "4", "MAX_ROOT_FIELDS": "6",
 		"MAX_CONNECTIONS_PER_ADDRESS": "5",
 		"MAX_SUBSCRIPTIONS":           "12", "MAX_SUBSCRIPTIONS_PER_ADDRESS": "13",
-		"MAX_OPERATIONS_PER_SOCKET": "14", "MAX_MESSAGES_PER_SECOND": "15", "MAX_SUBSCRIPTIONS_PER_IDENTITY": "16",
-		"RATE_LIMIT": "on", "RATE_LIMIT_PER_IDENTITY": "17", "RATE_LIMIT_PER_ADDRESS": "18", "RATE_LIMIT_SHARED": "true",
+		"MAX_SUBSCRIPTIONS_PER_IDENTITY": "16",
+		"RATE_LIMIT":                     "on", "RATE_LIMIT_PER_IDENTITY": "17", "RATE_LIMIT_PER_ADDRESS": "18", "RATE_LIMIT_SHARED": "true",
 		"MAX_LOCKS_PER_WORKER": "19",
 		"ALLOWED_ORIGINS":      "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
 		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
-		"MAX_ANSWER_BYTES": "4096", "TRUSTED_PROXIES": "10.0.0.1, 10.1.0.0/16, fd00::1",
+		"TRUSTED_PROXIES":   "10.0.0.1, 10.1.0.0/16, fd00::1",
 		"TRUSTED_DOCUMENTS": "documents", "TRUSTED_DOCUMENTS_ONLY": "true",
 	}), false, noFile)
 	if err != nil {
@@ -154,11 +153,10 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		RequestTimeout:           9 * time.Second,
 		MaxConnectionsPerAddress: 5,
 		Streams: config.Streams{
-			Max: 12, MaxPerAddress: 13, MaxPerIdentity: 16, MaxOperationsPerSocket: 14, MaxMessagesPerSecond: 15,
+			Max: 12, MaxPerAddress: 13, MaxPerIdentity: 16,
 		},
 		MutationRates:  config.MutationRates{Limited: true, PerIdentity: 17, PerAddress: 18, Shared: true},
 		LocksPerWorker: 19,
-		MaxAnswerBytes: 4096,
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::1/128"),
 		},
@@ -434,6 +432,41 @@ func TestMalformedFile(t *testing.T) {
 	}
 }
 
+// A name that was removed stops the start, in the environment and in the file alike, and
+// its message says what to do.
+func TestRemovedVariables(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"MAX_ANSWER_BYTES":          "at most 1048576 bytes",
+		"MAX_OPERATIONS_PER_SOCKET": "at most 50 operations",
+		"MAX_MESSAGES_PER_SECOND":   "at most 100 messages",
+	} {
+		for _, dev := range []bool{false, true} {
+			_, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none", name: "hunter2"}), dev, noFile)
+			wantRemoved(t, err, name+" is removed: delete it from the environment. ", want)
+		}
+		file := filepath.Join(t.TempDir(), ".env")
+		for _, value := range []string{"hunter2", ""} {
+			if err := os.WriteFile(file, []byte("AUTH_MODE=none\n"+name+"="+value+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := config.Load(lookup(nil), false, file)
+			wantRemoved(t, err, name+" is removed: delete it from the file "+file+". ", want)
+		}
+		if _, err := config.Load(lookup(map[string]string{"AUTH_MODE": "none", name: ""}), false, noFile); err != nil {
+			t.Errorf("%s is empty in the environment, which counts as not set, and the error is %v", name, err)
+		}
+	}
+}
+
+func wantRemoved(t *testing.T, err error, begins, want string) {
+	t.Helper()
+	if err == nil || !strings.HasPrefix(err.Error(), begins) || !strings.Contains(err.Error(), want) ||
+		strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the error is %v, want %q, and %q in it", err, begins, want)
+	}
+}
+
 // The example must load, give the defaults, and name every variable that is read.
 func TestExampleFile(t *testing.T) {
 	t.Parallel()
@@ -458,7 +491,9 @@ func TestExampleFile(t *testing.T) {
 		t.Fatal(fileErr)
 	}
 	for name := range read {
-		if _, listed := file[name]; !listed {
+		if removed := strings.Contains(err.Error(), name+" is removed"); removed {
+			delete(read, name)
+		} else if _, listed := file[name]; !listed {
 			t.Errorf("%s is not listed", name)
 		}
 	}
