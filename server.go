@@ -86,7 +86,13 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if err != nil {
 		return fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
-	return serve(ctx, cfg, *dev, newLogger(stderr, cfg))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // also where the wiring fails half-way
+	a, err := wire(ctx, cfg, *dev, newLogger(stderr, cfg))
+	if err != nil {
+		return err
+	}
+	return a.run(ctx)
 }
 
 func buildVersion() string {
@@ -105,8 +111,26 @@ func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// serve wires the parts together and runs them until ctx is done or one fails.
-func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (err error) {
+// app is the service with its parts wired together. What it opened is closed when run
+// returns.
+type app struct {
+	config config.Config
+	dev    bool
+	log    *slog.Logger
+
+	store     *repository.Redis
+	view      *floor.View
+	limiter   *ratelimit.Limiter
+	locks     *lock.Service
+	addresses *httpapi.Addresses
+	handler   *httpapi.Handler
+
+	requests sync.WaitGroup // that have begun and are not answered
+}
+
+// wire makes the parts of the service and connects them. Keys that it has fetched again
+// and again are fetched until ctx is done. Nothing stays open if it fails.
+func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*app, error) {
 	tags := lock.TagParser{UpperCase: cfg.UpperCaseTags}
 	view := floor.NewView()
 	store, err := repository.Open(repository.Config{
@@ -122,10 +146,8 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		Memory:           cfg.SpoolMemory,
 	}, log)
 	if err != nil {
-		return fmt.Errorf("see REDIS_URL: %w", err)
+		return nil, fmt.Errorf("see REDIS_URL: %w", err)
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-
 	rates := ratelimit.Config{PerIdentity: cfg.MutationRates.PerIdentity, PerAddress: cfg.MutationRates.PerAddress}
 	if cfg.MutationRates.Shared {
 		rates.DrawShared = store.Draw
@@ -141,27 +163,38 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 	if cfg.MutationRates.Limited {
 		locking.Admit = limiter.Admit
 	}
-	locks := lock.NewService(store, locking, log)
+	a := &app{
+		config: cfg, dev: dev, log: log, store: store, view: view, limiter: limiter,
+		locks:     lock.NewService(store, locking, log),
+		addresses: httpapi.NewAddresses(cfg.MaxConnectionsPerAddress, cfg.TrustedProxies),
+	}
+	if a.handler, err = a.newHandler(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return a, nil
+}
 
-	var handler *httpapi.Handler
+// newHandler makes what answers HTTP requests, from the other parts.
+func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
+	cfg, store, view, addresses, log := a.config, a.store, a.view, a.addresses, a.log
 	measured := metrics.New(metrics.Sources{
-		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
-		Streams: func() gqlhttp.StreamCounts { return handler.Streams() },
+		Floor: view.Status, Redis: store.Stats, Retries: a.locks.Retries,
+		Streams: func() gqlhttp.StreamCounts { return a.handler.Streams() },
 	})
-	schema := graph.NewSchema(locks, view, log)
+	schema := graph.NewSchema(a.locks, view, log)
 	var documents *gqlhttp.TrustedDocuments
 	if cfg.TrustedDocuments != "" {
+		var err error
 		if documents, err = gqlhttp.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
-			return fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
+			return nil, fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}
-	identify, err := identities(ctx, cfg.Auth, dev, log)
+	identify, err := identities(ctx, cfg.Auth, a.dev, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	addresses := httpapi.NewAddresses(cfg.MaxConnectionsPerAddress, cfg.TrustedProxies)
 	requestLimits, streamLimits := limits(cfg)
-	handler = httpapi.New(httpapi.Config{
+	return httpapi.New(httpapi.Config{
 		Schema:           schema,
 		Ping:             store.Ping,
 		PingTimeout:      cfg.OperationTimeout,
@@ -181,75 +214,101 @@ func serve(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (
 		AllowedHosts:     cfg.AllowedHosts,
 		Playground:       cfg.Playground,
 		Log:              log,
-	})
-	listener, err := net.Listen("tcp", cfg.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is taken by another process: set PORT to a free one, or end that process", cfg.Addr)
-	}
-	if err != nil {
-		return fmt.Errorf("listen, see HOST and PORT: %w", err)
-	}
-	announce(log, listener.Addr(), cfg, dev)
+	}), nil
+}
 
-	listener = addresses.Listener(listener, log)
-	var requests sync.WaitGroup
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests.Add(1)
-			defer requests.Done()
-			handler.ServeHTTP(w, r)
-		}),
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 5 * time.Second,
-		// Whoever is slow to send is no reason to go on after SIGTERM.
-		ReadTimeout:    min(15*time.Second, cfg.ShutdownTimeout/2),
-		WriteTimeout:   15*time.Second + cfg.RequestTimeout,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 16 << 10,
+// run listens and serves until ctx is done or a part fails. It returns nil after a stop by
+// ctx that left no request unanswered.
+func (a *app) run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, a.store.Close()) }()
+	listener, err := listen(a.config.Addr)
+	if err != nil {
+		return err
 	}
+	announce(a.log, listener.Addr(), a.config, a.dev)
+	server := a.newServer()
 	group, ctx := errgroup.WithContext(ctx)
-	serving, served := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered, or cut off
-	defer served()
-	group.Go(func() error { return store.Watch(ctx) })
+	// What requests under way need goes on until the last one is answered, or cut off.
+	answering, answered := context.WithCancel(context.WithoutCancel(ctx))
+	defer answered()
+	group.Go(func() error { return a.store.Watch(ctx) })
 	group.Go(func() error {
-		limiter.RunSharing(serving, log)
+		a.limiter.RunSharing(answering, a.log)
 		return nil
 	})
 	group.Go(func() error {
-		floor.Run(serving, view, store, floor.Config{RebuildInterval: cfg.FloorRebuild, Timeout: cfg.OperationTimeout}, log)
+		rebuild := floor.Config{RebuildInterval: a.config.FloorRebuild, Timeout: a.config.OperationTimeout}
+		floor.Run(answering, a.view, a.store, rebuild, a.log)
 		return nil
 	})
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(a.addresses.Listener(listener, a.log)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		log.Info("shutting down", "timeout", cfg.ShutdownTimeout.String())
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout+cfg.OperationTimeout)
-		defer cancel()
-		deadline, cancel := context.WithTimeout(end, cfg.ShutdownTimeout)
-		defer cancel()
-		streams := make(chan error, 1)
-		go func() { streams <- handler.Shutdown(deadline) }()
-		err := server.Shutdown(deadline)
-		if cut := <-streams; err == nil {
-			err = cut
-		}
-		if err != nil {
-			err = fmt.Errorf("requests were still running after %v: %w", cfg.ShutdownTimeout, errors.Join(err, server.Close()))
-		}
-		served()
-		// What was cut off begins nothing more, but still has its operation's deadline to
-		// meet, and may leave a lock behind that is to be taken back.
-		requests.Wait()
-		locks.Close(end)
-		return err
+		return a.shutdown(ctx, server, answered)
 	})
 	err = group.Wait()
-	log.Info("stopped")
+	a.log.Info("stopped")
+	return err
+}
+
+func listen(addr string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another process: set PORT to a free one, or end that process", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen, see HOST and PORT: %w", err)
+	}
+	return listener, nil
+}
+
+// newServer makes the server that counts the requests under way.
+func (a *app) newServer() *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			a.requests.Add(1)
+			defer a.requests.Done()
+			a.handler.ServeHTTP(w, r)
+		}),
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 5 * time.Second,
+		// A client that is slow to send does not hold up a stop.
+		ReadTimeout:    min(15*time.Second, a.config.ShutdownTimeout/2),
+		WriteTimeout:   15*time.Second + a.config.RequestTimeout,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+	}
+}
+
+// shutdown lets requests and streams that have begun end within the time for that, cuts
+// off the others, and says so in its error. Then it calls answered, and waits until no
+// operation is left, and no lock that is to be taken back.
+func (a *app) shutdown(ctx context.Context, server *http.Server, answered func()) error {
+	timeout := a.config.ShutdownTimeout
+	a.log.Info("shutting down", "timeout", timeout.String())
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+a.config.OperationTimeout)
+	defer cancel()
+	deadline, cancel := context.WithTimeout(end, timeout)
+	defer cancel()
+	streams := make(chan error, 1)
+	go func() { streams <- a.handler.Shutdown(deadline) }()
+	err := server.Shutdown(deadline)
+	if cut := <-streams; err == nil {
+		err = cut
+	}
+	if err != nil {
+		err = fmt.Errorf("requests were still running after %v: %w", timeout, errors.Join(err, server.Close()))
+	}
+	answered()
+	// What was cut off begins nothing more, but has until its operation's deadline, and may
+	// leave a lock that is to be taken back.
+	a.requests.Wait()
+	a.locks.Close(end)
 	return err
 }
 

@@ -272,9 +272,28 @@ func TestInvalidConfigurationStopsTheStart(t *testing.T) {
 // What only the opening of Redis finds wrong is said with its variable, too.
 func TestURLThatCannotBeOpened(t *testing.T) {
 	t.Parallel()
-	err := serve(t.Context(), config.Config{}, false, slog.New(slog.DiscardHandler))
+	_, err := wire(t.Context(), config.Config{}, false, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "see REDIS_URL") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// Where the wiring fails half-way, it closes what it had opened: goleak sees to that.
+func TestWiringThatFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"documents": {map[string]string{"AUTH_MODE": "none", "TRUSTED_DOCUMENTS": "none"}, "see TRUSTED_DOCUMENTS: "},
+		"keys":      {map[string]string{"AUTH_MODE": "keys", "AUTH_KEYS_FILE": "none.json"}, "see AUTH_KEYS_FILE: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := run(t.Context(), []string{"-dev"}, environment(test.env), io.Discard); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %q", err, test.want)
+			}
+		})
 	}
 }
 
