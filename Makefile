@@ -32,12 +32,13 @@ race: ## the tests under the race detector
 	go test -race ./...
 
 fuzz: ## each fuzz test for ten seconds
-	go test -run '^$$' -fuzz '^FuzzTag$$' -fuzztime 10s ./lock
-	go test -run '^$$' -fuzz '^FuzzToken$$' -fuzztime 10s ./lock
-	go test -run '^$$' -fuzz '^FuzzRequestID$$' -fuzztime 10s ./lock
-	go test -run '^$$' -fuzz '^FuzzCursor$$' -fuzztime 10s ./lock
-	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 10s ./repository
-	go test -run '^$$' -fuzz '^FuzzDecodeMessage$$' -fuzztime 10s ./repository
+	@set -e; listed=$$(go test -list '^Fuzz' ./...) || { echo "$$listed"; exit 1; }; \
+	tests=$$(echo "$$listed" | awk '/^Fuzz/ { names[n++] = $$1 } $$1 == "ok" { while (n) print $$2, names[--n] }'); \
+	[ -n "$$tests" ] || { echo "there is no fuzz test"; exit 1; }; \
+	echo "$$tests" | while read -r package test; do \
+		echo "$$package $$test"; \
+		go test -run '^$$' -fuzz "^$$test$$" -fuzztime 10s "$$package"; \
+	done
 
 packages: ## install the npm packages that tests and the schema's lint use
 	cd examples/apollo && npm ci --no-audit --no-fund
