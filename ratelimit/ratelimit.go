@@ -1,5 +1,5 @@
-// Package ratelimit bounds how many changes a caller may ask for in a time, by who they
-// are and by where they ask from.
+// Package ratelimit limits how many operations of a kind a caller may send in a time, by
+// identity and by network address. Several limiters can live side by side.
 package ratelimit
 
 import (
@@ -15,13 +15,14 @@ import (
 )
 
 const (
-	// burstSeconds is how many seconds' worth of changes can be asked for at once.
+	// burstSeconds is how many seconds' worth of units a full bucket has.
 	burstSeconds = 2
 
-	// maxBuckets is how many identities, and how many addresses, are known at a time. A
-	// bucket that nobody has drawn on for burst seconds is full, and nothing is lost with
-	// it; so who is forgotten too early has 10,000 others beside them in that time. One that
-	// is shared and in debt takes up to maxDebt times as long more.
+	// maxBuckets is how many identities, and how many addresses, are known at a time; the
+	// one used least recently gives way. A bucket that was not drawn on for burstSeconds is
+	// full again, and nothing is lost with it, so a caller is forgotten too early only if
+	// 10,000 others come within that time. A shared bucket in debt takes up to maxDebt times
+	// as long more to be full.
 	maxBuckets = 10_000
 )
 
@@ -32,16 +33,16 @@ type Config struct {
 	// Empty: the names have no prefix ("identity:93"), and the word is "changes".
 	Name string
 
-	// PerIdentity and PerAddress are changes a second, at least 1. At once, twice as many
-	// can be asked for.
+	// PerIdentity and PerAddress are units a second, at least 1. Twice as many can be
+	// drawn at once.
 	PerIdentity, PerAddress int
 
 	// DrawShared, if it is set, shares the buckets with other processes.
 	DrawShared DrawShared
 }
 
-// Limiter lets changes through while their callers do not ask for too many. It is safe
-// for concurrent use.
+// Limiter lets operations through while their callers do not send too many. It is safe for
+// concurrent use.
 type Limiter struct {
 	name       string
 	drawShared DrawShared // nil: nothing is shared
@@ -60,8 +61,9 @@ func New(config Config) *Limiter {
 	}
 }
 
-// Admit lets a change through that the caller of the context asks for, or fails with
-// *lock.RateLimitedError. What is not known of the caller is not counted.
+// Admit lets an operation of the context's caller through, or returns
+// *lock.RateLimitedError. An anonymous caller is limited by address alone, and one without
+// an address by identity alone.
 func (l *Limiter) Admit(ctx context.Context) error {
 	caller, _ := lock.CallerOf(ctx)
 	err := l.draw(caller)
@@ -109,7 +111,7 @@ func (l *Limiter) bucketName(kind, id string) string {
 	return l.name + ":" + kind + ":" + id
 }
 
-// networkOf is the address, of IPv6 the /64 that one subscriber has to themselves.
+// networkOf is the address, or for IPv6 the /64 that one subscriber has.
 func networkOf(address netip.Addr) string {
 	if address = address.Unmap(); address.Is6() {
 		if prefix, err := address.WithZone("").Prefix(64); err == nil {
