@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,7 +123,6 @@ var (
 	makesKey     = regexp.MustCompile(`(?m)^(?:(\w+)=\$\()?go run \. keys (new -file keys\.json .*?)\)?$`)
 	startsAtAll  = regexp.MustCompile(`(?m)^(AUTH_MODE=keys .*) go run \. (-dev)$`)
 	word         = regexp.MustCompile(`"[^"]*"|\S+`)
-	keyRequest   = regexp.MustCompile("(?s)```sh\ncurl -s localhost:8081/graphql(?: -H \"([^\"]*)\")? -H 'Content-Type: application/json' -d '([^']*)'\n```\n\n```json\n(.*?)```")
 	shownVersion = regexp.MustCompile(`\b1\d{12}\b`)
 )
 
@@ -130,12 +130,9 @@ var (
 // credentials by their variables.
 func makeKeys(t *testing.T, document, file string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, document))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := readFile(t, document)
 	credentials := map[string]string{}
-	for _, command := range makesKey.FindAllStringSubmatch(string(text), -1) {
+	for _, command := range makesKey.FindAllStringSubmatch(text, -1) {
 		var args []string
 		for _, arg := range word.FindAllString(strings.ReplaceAll(command[2], "keys.json", file), -1) {
 			args = append(args, strings.Trim(arg, `"`))
@@ -146,25 +143,22 @@ func makeKeys(t *testing.T, document, file string) map[string]string {
 		}
 		credentials[command[1]] = strings.TrimSpace(out.String())
 	}
-	if made := strings.Count(string(text), "go run . keys new "); made != len(credentials) {
+	if made := strings.Count(text, "\ngo run . keys new ") + strings.Count(text, "$(go run . keys new "); made != len(credentials) {
 		t.Fatalf("%d keys are made by %s, of %d", len(credentials), document, made)
 	}
 	return credentials
 }
 
-// What the README does with keys is answered as it says.
-func TestReadmeWithKeys(t *testing.T) {
+// What API.md does with keys is answered as it says.
+func TestDocumentedRequestsWithKeys(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(text)
+	all := documents(t)
+	api := all[slices.IndexFunc(all, func(d document) bool { return d.name == "docs/API.md" })]
 	file := filepath.Join(t.TempDir(), "keys.json")
-	credentials := makeKeys(t, "README.md", file)
-	started, requests := startsAtAll.FindStringSubmatch(readme), keyRequest.FindAllStringSubmatch(readme, -1)
-	if curls := strings.Count(readme, "\ncurl -s localhost:8081/"); started == nil || curls != len(requests) || curls == 0 {
-		t.Fatalf("the README has %d such requests, %d of them with an answer, and the start %q", curls, len(requests), started)
+	credentials := makeKeys(t, api.name, file)
+	started, requests := startsAtAll.FindStringSubmatch(api.text), api.requests(t, "8081")
+	if started == nil || len(requests) == 0 {
+		t.Fatalf("%s has %d such requests, and the start %q", api.name, len(requests), started)
 	}
 	env := map[string]string{}
 	for assignment := range strings.FieldsSeq(strings.ReplaceAll(started[1], "keys.json", file)) {
@@ -173,9 +167,9 @@ func TestReadmeWithKeys(t *testing.T) {
 	}
 	env["PORT"] = "0"
 	url, log := start(t, env, started[2])
-	var replaced []string // each version that the README shows, by the real one
+	var replaced []string // each version that the document shows, by the real one
 	for _, shown := range requests {
-		header, body, want := shown[1], strings.NewReplacer(replaced...).Replace(shown[2]), shown[3]
+		header, body, want := shown.header, strings.NewReplacer(replaced...).Replace(shown.body), shown.answer
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/graphql", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -140,53 +140,52 @@ func status(t *testing.T, url string) int {
 }
 
 var (
-	request = regexp.MustCompile("(?s)```sh\ncurl -s localhost:8080(\\S+) -H 'Content-Type: application/json' -d '([^']*)'\n```\n(.*?)```json\n(.*?)```")
-
-	stream = regexp.MustCompile("(?s)```sh\ncurl -sN localhost:8080/graphql [^']*'[^']*' -H 'Accept: text/event-stream' -d '([^']*)'\n```\n\n```\nevent: next\ndata: (.*?)\n```")
-
-	// What differs from run to run in the answers of the README.
+	// What differs from run to run in the answers that the documents show.
 	nearly   = regexp.MustCompile(`"remainingSeconds":\s*(3|4)\d{3}\b`)
 	volatile = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z|\b1\d{12}\b`)
 )
 
-// Every request of the README is answered as it says, on the embedded Redis and
-// on a real one.
-func TestReadme(t *testing.T) {
+// Every request that the documents show is answered as they say: those of all documents
+// one after the other on the embedded Redis, and those of each by itself on a real one.
+func TestDocumentedRequests(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests := request.FindAllStringSubmatch(string(readme), -1)
-	streams := stream.FindAllStringSubmatch(string(readme), -1)
-	if curls := strings.Count(string(readme), "\ncurl -s localhost:8080/") + strings.Count(string(readme), "\ncurl -sN "); curls != len(requests)+len(streams) || len(requests) == 0 {
-		t.Fatalf("the README has %d requests, %d of them with an answer, %d with a stream", curls, len(requests), len(streams))
-	}
-	answers := func(t *testing.T, url string) {
+	answers := func(t *testing.T, url string, d document) {
+		t.Helper()
 		awaitFloor(t, url)
-		for _, request := range requests {
-			got, want := comparable(t, post(t, url, request[2])), comparable(t, request[4])
+		for _, shown := range d.requests(t, "8080") {
+			send := post
+			if shown.stream {
+				send = firstEvent
+			}
+			got, want := comparable(t, send(t, url, shown.body)), comparable(t, shown.answer)
 			if !reflect.DeepEqual(got, want) {
-				t.Fatalf("%s\nis answered\n%v, want\n%v", request[2], got, want)
+				t.Fatalf("%s shows\n%s\nwhich is answered\n%v, want\n%v", d.name, shown.body, got, want)
 			}
 		}
-		for _, stream := range streams {
-			got, want := comparable(t, firstEvent(t, url, stream[1])), comparable(t, stream[2])
-			if !reflect.DeepEqual(got, want) {
-				t.Fatalf("%s\nbegins with\n%v, want\n%v", stream[1], got, want)
-			}
+	}
+	var showing []document
+	for _, d := range documents(t) {
+		if len(d.requests(t, "8080")) > 0 {
+			showing = append(showing, d)
 		}
+	}
+	if len(showing) < 2 {
+		t.Fatalf("only %d documents show requests", len(showing))
 	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		url, _ := start(t, map[string]string{}, "-dev")
-		answers(t, url)
+		for _, d := range showing {
+			answers(t, url, d)
+		}
 	})
-	t.Run("real", func(t *testing.T) {
-		t.Parallel()
-		url, _ := start(t, map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"})
-		answers(t, url)
-	})
+	for _, d := range showing {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			url, _ := start(t, map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"})
+			answers(t, url, d)
+		})
+	}
 }
 
 // awaitFloor waits until the floor is live.

@@ -479,22 +479,3 @@ func codes(t *testing.T) []string {
 	slices.Sort(found)
 	return found
 }
-
-// What the README shows of the clients is in them.
-func TestReadmeShowsTheClients(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := regexp.MustCompile("(?s)```ts\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	for i, name := range []string{"tomar.ts", "credential.ts", "floor.ts"} {
-		client, err := os.ReadFile("apollo/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(shown) != 3 || !strings.Contains(string(client), shown[i][1]) {
-			t.Errorf("README.md does not show what is in examples/apollo/%s", name)
-		}
-	}
-}

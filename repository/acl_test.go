@@ -99,13 +99,13 @@ func aclRule(t *testing.T, more ...any) (rule []any) {
 	for word := range strings.FieldsSeq(string(text)) {
 		rule = append(rule, word)
 	}
-	security, err := os.ReadFile("../docs/SECURITY.md")
+	operations, err := os.ReadFile("../docs/OPERATIONS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, word := range more {
-		if !strings.Contains(string(security), word.(string)) {
-			t.Errorf("docs/SECURITY.md does not say %s", word)
+		if !strings.Contains(string(operations), word.(string)) {
+			t.Errorf("docs/OPERATIONS.md does not say %s", word)
 		}
 	}
 	return append(rule[2:], more...) // without "user NAME"
