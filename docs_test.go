@@ -340,3 +340,75 @@ func TestDocumentedOperations(t *testing.T) {
 		t.Errorf("API.md has the operations\n%v, and the schema\n%v", documented, served)
 	}
 }
+
+// The table of packages in ARCHITECTURE.md has each package of the program, and what it
+// imports of the others.
+func TestDocumentedImports(t *testing.T) {
+	t.Parallel()
+	documented := map[string]string{}
+	row := regexp.MustCompile("(?m)^\\| `([a-z]+)` \\| .* \\| (.*?)\\s*\\|$")
+	for _, found := range row.FindAllStringSubmatch(readFile(t, "docs/ARCHITECTURE.md"), -1) {
+		documented[found[1]] = strings.ReplaceAll(found[2], "`", "")
+	}
+	imported := map[string]map[string]bool{} // by top folder
+	folders, seen := []string{"."}, map[string]bool{}
+	for len(folders) > 0 {
+		folder := folders[0]
+		folders = folders[1:]
+		if seen[folder] {
+			continue
+		}
+		seen[folder] = true
+		top, _, _ := strings.Cut(folder, "/")
+		for _, path := range importsOf(t, folder) {
+			target, own := strings.CutPrefix(path, "spoollock/")
+			if !own {
+				continue
+			}
+			folders = append(folders, target)
+			targetTop, _, _ := strings.Cut(target, "/")
+			if imported[targetTop] == nil {
+				imported[targetTop] = map[string]bool{}
+			}
+			if top != "." && targetTop != top {
+				imported[top][targetTop] = true
+			}
+		}
+	}
+	actual := map[string]string{}
+	for name, targets := range imported {
+		actual[name] = strings.Join(slices.Sorted(maps.Keys(targets)), ", ")
+	}
+	for _, name := range slices.Sorted(maps.Keys(actual)) {
+		if want, ok := documented[name]; !ok || want != actual[name] {
+			t.Errorf("ARCHITECTURE.md has that %s imports %q, and it imports %q", name, want, actual[name])
+		}
+	}
+	for name := range documented {
+		if _, ok := actual[name]; !ok {
+			t.Errorf("ARCHITECTURE.md has the package %s, which is not of the program", name)
+		}
+	}
+}
+
+// importsOf are the imports of the files of a folder that are not tests.
+func importsOf(t *testing.T, folder string) (paths []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range source.Imports {
+			paths = append(paths, strings.Trim(spec.Path.Value, `"`))
+		}
+	}
+	return paths
+}
