@@ -305,7 +305,7 @@ func TestDocumentedVariables(t *testing.T) {
 	}
 }
 
-// problemOf is what config says of a variable whose value is nonsense; empty: nothing.
+// problemOf is what config says of the variable if its value is nonsense; empty: nothing.
 func problemOf(name string) string {
 	_, err := config.Load(environment(map[string]string{name: "\x00"}), true, "")
 	if err == nil {

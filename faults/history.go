@@ -17,7 +17,7 @@ import (
 // Kind is what an operation asks for.
 type Kind string
 
-// The kinds of operations. Foreign ones are another program's, as README.md says.
+// The kinds of operations. Foreign ones are another program's, see docs/OPERATIONS.md.
 const (
 	Take           Kind = "take"
 	Release        Kind = "release"
