@@ -13,7 +13,7 @@
 //     https://github.com/enisdenjo/graphql-sse.
 //   - Otherwise GraphQL over HTTP, as its working draft says
 //     (https://graphql.github.io/graphql-over-http/draft/). It passes each of the 61
-//     audits of the npm package graphql-http 1.23, those for MAY and SHOULD included.
+//     audits of the npm package graphql-http 1.22, those for MAY and SHOULD included.
 //
 // Requests are read strictly: a body is at most one JSON object in UTF-8 without a name
 // that stands twice, and numbers arrive as they were written ([json.Number]). A request
