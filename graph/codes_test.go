@@ -3,6 +3,7 @@ package graph_test
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,6 +55,36 @@ func operationCodes(t *testing.T) []string {
 		found[extensions.Code] = true
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+// errorTables is the document with the tables of error codes. The head of each begins with
+// "code". The first table has what operations answer.
+const errorTables = "../docs/API.md"
+
+func TestCodesAreInTheDocuments(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile(errorTables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := strings.Split(string(document), "\n| code |")[1:]
+	var columns []string // the first column of each table
+	for _, table := range tables {
+		table, _, _ = strings.Cut(table, "\n\n")
+		var column strings.Builder
+		for row := range strings.Lines(table) {
+			if cells := strings.Split(row, "|"); len(cells) > 1 {
+				column.WriteString(cells[1])
+			}
+		}
+		columns = append(columns, column.String())
+	}
+	if got, want := words(strings.Join(columns, "")), allCodes(t); !slices.Equal(got, want) {
+		t.Fatalf("the tables in %s have\n%v, the codes are\n%v", errorTables, got, want)
+	}
+	if got, want := words(columns[0]), operationCodes(t); !slices.Equal(got, want) {
+		t.Errorf("the first table in %s has\n%v, operations answer\n%v", errorTables, got, want)
+	}
 }
 
 // SpoolError lists what an item can fail with: what an operation can, but for the caller
