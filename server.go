@@ -210,6 +210,7 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 		Addresses:        addresses,
 		Identify:         identify,
 		AuthMode:         cfg.Auth.Mode(),
+		LimitsOff:        cfg.LimitsOff,
 		AllowedOrigins:   cfg.AllowedOrigins,
 		AllowedHosts:     cfg.AllowedHosts,
 		Playground:       cfg.Playground,

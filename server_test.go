@@ -131,12 +131,22 @@ func firstEvent(t *testing.T, url, body string) string {
 
 func status(t *testing.T, url string) int {
 	t.Helper()
+	code, _ := get(t, url)
+	return code
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
 	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // nobody reads it
-	return response.StatusCode
+	defer response.Body.Close() //nolint:errcheck // it was read
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
 }
 
 var (
@@ -413,13 +423,8 @@ func TestStartWithoutRedis(t *testing.T) {
 	if got := post(t, url, takeOne); !strings.Contains(got, `"lockToken":"93:`) {
 		t.Fatalf("a take is answered %s", got)
 	}
-	response, err := client.Get(url + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close() //nolint:errcheck // it was read
-	if body, err := io.ReadAll(response.Body); response.StatusCode != 200 || !strings.Contains(string(body), `"eviction":"volatile-lru"`) {
-		t.Fatalf("readiness is %s %s, %v", response.Status, body, err)
+	if code, body := get(t, url+"/readyz"); code != 200 || !strings.Contains(body, `"eviction":"volatile-lru"`) {
+		t.Fatalf("readiness is %d %s", code, body)
 	}
 }
 
@@ -696,6 +701,11 @@ func TestLimitsOff(t *testing.T) {
 	})
 	log.Find(t, `"level":"WARN","msg":"LIMITS=off IS FOR LOAD TESTS ONLY`)
 	awaitFloor(t, url)
+	for path, want := range map[string]string{"/readyz": `"limits":"off"`, "/": "LIMITS=off is for load tests only"} {
+		if _, got := get(t, url+path); !strings.Contains(got, want) {
+			t.Errorf("%s says %s, without %s", path, got, want)
+		}
+	}
 
 	for i := range 10 { // as many for one worker, and at once
 		var items []string

@@ -25,6 +25,9 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 		"redis": "ok", "floor": "live",
 		"eviction": h.config.Eviction(), "auth": h.config.AuthMode, // for the operator to judge
 	}}
+	if h.config.LimitsOff {
+		answer.Checks["limits"] = "off"
+	}
 	if !h.config.FloorLive() {
 		answer.Checks["floor"] = "stale" // the operations do without it
 	}

@@ -54,6 +54,9 @@ type Config struct {
 	// AuthMode is how Identify knows, for /readyz and the page at /.
 	AuthMode string
 
+	// LimitsOff says that LIMITS=off, for the same places: the limits are those above.
+	LimitsOff bool
+
 	// AllowedOrigins are the origins, besides the service's own, whose pages may use
 	// it: "https://board.example". AllowedHosts are the names, besides localhost and
 	// addresses, by which it may be called: "spools.example". Lower case.

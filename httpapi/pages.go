@@ -30,6 +30,9 @@ func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
 	if h.config.AuthMode == "none" {
 		page.WriteString("<p>Nobody is asked who they are: everybody who can connect can act as any worker.</p>\n")
 	}
+	if h.config.LimitsOff {
+		page.WriteString("<p>LIMITS=off is for load tests only: nothing limits how much callers may do.</p>\n")
+	}
 	page.WriteString("<ul>\n")
 	for _, link := range links {
 		page.WriteString("<li><a href=\"" + link + "\">" + link + "</a></li>\n")

@@ -221,5 +221,8 @@ function show(logo) {
 
 fetch("/readyz")
   .then((response) => response.json())
-  .then(({ checks }) => show(checks.auth === "none" ? "Nobody is asked who they are" : "Spool locks"))
+  .then(({ checks }) => show([
+    checks.auth === "none" ? "Nobody is asked who they are" : "Spool locks",
+    ...(checks.limits === "off" ? ["LIMITS=off"] : []),
+  ].join(", ")))
   .catch(() => show("Spool locks"));
