@@ -58,7 +58,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Cal
 	}
 	h.streams.eventStreams.Add(1)
 	defer h.streams.eventStreams.Add(-1)
-	events := h.startEvents(ctx, cancel, w, func() bool { return h.sameCaller(r, r.Header, caller) })
+	events := h.startEvents(ctx, cancel, w, func() bool { return h.sameCaller(r.WithContext(ctx), r.Header, caller) })
 	defer events.stop()
 	if response != nil && events.next(response) || response == nil && h.runOperation(ctx, operation, events.next) {
 		events.stop() // so that the end is the last that is said

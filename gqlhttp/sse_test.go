@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,30 @@ func TestEventsEndAfterSilence(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // past the deadline
 	defer cancel()
 	<-ctx.Done()
+	if err := a.handler.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadAll(response.Body); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// A caller that is being authenticated again does not hold up the end of its stream.
+func TestEventsEndWhileTheCallerIsChecked(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	checking := make(chan struct{})
+	a := serveTrial(t, withTimes(gqlhttp.StreamTimes{KeepAlive: 10 * time.Millisecond}), func(c *gqlhttp.Config, _ *httptest.Server) {
+		c.Authenticate = func(r *http.Request, _ http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+			if calls.Add(1) == 2 {
+				close(checking)
+				<-r.Context().Done()
+			}
+			return gqlhttp.Caller{}, nil
+		}
+	})
+	response := a.stream(`{"query":"subscription{hangs}"}`)
+	<-checking
 	if err := a.handler.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
