@@ -199,7 +199,7 @@ func TestAuthenticate(t *testing.T) {
 	a.open(`{"type":"connection_init","payload":{"name":"bob"}}`).WantClose(4403, "Forbidden")
 }
 
-// Streams end when the caller expires, or is another than before.
+// Streams end when the caller expires, is another than before, or cannot be compared.
 func TestCallersThatEnd(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]gqlhttp.Config{
@@ -211,6 +211,13 @@ func TestCallersThatEnd(t *testing.T) {
 			Authenticate: func(*http.Request, http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
 				return gqlhttp.Caller{Value: time.Now()}, nil
 			},
+		},
+		"not comparable": {
+			StreamTimes: gqlhttp.StreamTimes{KeepAlive: 200 * time.Millisecond},
+			Authenticate: func(*http.Request, http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+				return gqlhttp.Caller{Value: []string{"ana"}}, nil
+			},
+			Recover: func(_ context.Context, value any) error { return fmt.Errorf("recovered: %v", value) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -84,8 +84,16 @@ func (h *Handler) operationContext(ctx context.Context, caller Caller) context.C
 	return graphql.StartOperationTrace(h.config.WithCaller(ctx, caller))
 }
 
-// sameCaller reports whether the header still stands for the caller.
-func (h *Handler) sameCaller(r *http.Request, header http.Header, caller Caller) bool {
+// sameCaller reports whether the header still stands for the caller. It doesn't if that
+// panics, which would end the process in the goroutine of a stream.
+func (h *Handler) sameCaller(r *http.Request, header http.Header, caller Caller) (same bool) {
+	ctx := r.Context()
+	defer func() {
+		if value := recover(); value != nil {
+			h.panicked(ctx, value) // for the presenter, which may log it
+			same = false
+		}
+	}()
 	again, refused := h.config.Authenticate(r, header)
 	return refused == nil && again.Value == caller.Value
 }
