@@ -47,10 +47,11 @@ type Config struct {
 	// header is that of the request; for a WebSocket, it holds the texts in the payload
 	// of connection_init, and the request is the handshake.
 	//
-	// It is called before anything else is looked at. For a stream it is called again
-	// at each StreamTimes.KeepAlive, and for a WebSocket at each operation: the stream
-	// ends if the caller is refused or is no longer the same. A refusal with the status
-	// 403 closes a WebSocket with 4403 at its init, every other one with 4401.
+	// It is called before anything else of a request is looked at, and at the init of a
+	// WebSocket. For a stream it is called again at each StreamTimes.KeepAlive, and for a
+	// WebSocket at each operation: the stream ends if the caller is refused or is no
+	// longer the same. A refusal with the status 403 closes a WebSocket with 4403 at its
+	// init, every other one with 4401.
 	Authenticate func(r *http.Request, header http.Header) (Caller, *Refusal)
 
 	// WithCaller, if set, returns the context in which the caller's operations are
@@ -58,7 +59,7 @@ type Config struct {
 	WithCaller func(ctx context.Context, caller Caller) context.Context
 
 	// Network returns what StreamLimits.PerNetwork counts by. It defaults to the IP
-	// address in RemoteAddr.
+	// address in RemoteAddr, which behind a proxy is the proxy's.
 	Network func(r *http.Request) string
 
 	// TrackRefusals, if set, returns a context in which a rate limiter notes what it
@@ -95,7 +96,8 @@ type Config struct {
 // Caller is who makes a request. The zero Caller is anonymous.
 type Caller struct {
 	// Value is what Authenticate and WithCaller know of the caller. It must be
-	// comparable: callers are the same if their Values are equal.
+	// comparable: callers are the same if their Values are equal. A pointer to a new
+	// value each time is another caller each time, which ends its streams.
 	Value any
 
 	// QuotaKey is what StreamLimits.PerCaller counts by; if empty, nothing is counted.
@@ -172,7 +174,7 @@ const (
 // StreamTimes are the timeouts of streams. A field that is zero is the default.
 type StreamTimes struct {
 	Init      time.Duration // from a WebSocket's handshake to its connection_init
-	KeepAlive time.Duration // of silence, until a ping or a comment is sent
+	KeepAlive time.Duration // between comments, and of a WebSocket's silence until a ping
 	Write     time.Duration // for the network to take one message
 }
 

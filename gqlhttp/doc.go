@@ -1,6 +1,7 @@
 // Package gqlhttp serves a gqlgen schema over HTTP: queries and mutations by POST,
 // queries by GET, and all operations, subscriptions included, over WebSocket and
 // Server-Sent Events. It takes the place of gqlgen's handler.Server and transports.
+// gqlgen's extensions and middleware cannot be added, but for Config.AroundFields.
 //
 // # What it speaks
 //
@@ -38,21 +39,29 @@
 // Origins and hosts are not checked: where browsers are among the clients, check both
 // before. The handshake of a WebSocket is a GET that needs the protection of a POST.
 //
+// Streams need an [http.ResponseWriter] with the methods Hijack, Flush and
+// SetWriteDeadline, or with Unwrap, see [http.ResponseController]. With any other one, such
+// as a [net/http/httptest.ResponseRecorder], a WebSocket breaks and an event stream is
+// empty.
+//
 // # Status
 //
 // An operation that was executed is answered 200, or 429 by Config.TrackRefusals. A
 // document that is refused is answered 200 if the answer is application/json, and 400 if
-// it is application/graphql-response+json. What is no GraphQL request is answered with
-// the status of its [Refusal]: 400, 405, 406, 413 or 415; 429 beyond a limit of
-// [StreamLimits], and 503 during a shutdown.
+// it is application/graphql-response+json; 403 if it is not a trusted one. An operation
+// without data is answered 200, and 500 after a panic. What is no GraphQL request is
+// answered with the status of its [Refusal]: 400, 405, 406, 413 or 415, or what
+// Config.Authenticate says; 429 beyond a limit of [StreamLimits], and 503 if a stream is to
+// begin during a shutdown.
 //
 // # Limits
 //
 // [RequestLimits] bound one request and [StreamLimits] what is open at a time;
-// [StreamTimes] and Config.RequestTimeout bound waits. All have defaults, which are
-// constants of this package: [DefaultTokens], [DefaultSubscriptions] and their
-// neighbors. An error for a limit of RequestLimits has the extensions limitName, limit
-// and actual, and one for a limit of StreamLimits has reason and retryAfterSeconds.
+// [StreamTimes] and Config.RequestTimeout bound waits. A zero is the default, which is a
+// constant of this package: [DefaultTokens], [DefaultSubscriptions] and their neighbors.
+// But a zero of RequestLimits.Aliases and Directives allows none: most programs set both.
+// An error for a limit of RequestLimits has the extensions limitName, limit and actual, but
+// for BodyBytes, and one for a limit of StreamLimits has reason and retryAfterSeconds.
 //
 // # Close codes
 //
@@ -72,7 +81,7 @@
 //	4429  Too many operations                beyond StreamLimits.OperationsPerSocket
 //	4429  Too many messages                  beyond StreamLimits.MessagesPerSecond
 //
-// A peer that is silent for twice StreamTimes.KeepAlive, or doesn't read for
+// A peer that is silent for two to three times StreamTimes.KeepAlive, or doesn't read for
 // StreamTimes.Write, is cut off without a close. A subscription beyond another limit of
 // StreamLimits is refused by an error message, and the socket stays.
 //
