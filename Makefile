@@ -25,7 +25,7 @@ $(LINT):
 test: ## run the tests; those that need redis-server skip without it
 	go test ./...
 
-e2e: ## the program as a whole: the README, the audit, clients, a browser, the examples
+e2e: ## the program as a whole: the documents, the audit, clients, a browser, the examples
 	go test -count=1 . ./httpapi ./web ./examples
 
 race: ## the tests under the race detector

@@ -128,8 +128,8 @@ type app struct {
 	requests sync.WaitGroup // that have begun and are not answered
 }
 
-// wire makes the parts of the service and connects them. Keys that it has fetched again
-// and again are fetched until ctx is done. Nothing stays open if it fails.
+// wire makes the parts of the service and connects them. The keys of AUTH_JWKS are fetched
+// from time to time until ctx is done. Nothing stays open if it fails.
 func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*app, error) {
 	tags := lock.TagParser{UpperCase: cfg.UpperCaseTags}
 	view := floor.NewView()

@@ -1,7 +1,8 @@
 // Package httpapi serves the lock service over HTTP: GraphQL (package gqlhttp), the
 // schema, the playground, and what an operator asks of a process.
 //
-// A request passes these in order. Each refuses with a [gqlhttp.Refusal] or passes on:
+// A request passes these in order. What they refuse is answered with a [gqlhttp.Refusal],
+// if nothing else is said:
 //
 //   - [Addresses.Listener] closes a connection beyond those that its address may have.
 //   - securityHeaders sets what every answer has.
