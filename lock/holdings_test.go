@@ -195,3 +195,24 @@ func (g gate) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[l
 	<-g.open
 	return g.Store.Take(ctx, cmds)
 }
+
+// refusing is a store that refuses each take as one of a worker at the limit.
+type refusing struct{ lock.Store }
+
+func (refusing) Take(_ context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
+	results := make([]lock.Result[lock.Taken], len(cmds))
+	for i := range results {
+		results[i].Err = lock.ErrAtLimit
+	}
+	return results
+}
+
+// A store that finds a worker at a limit which the service did not see is broken.
+func TestLimitThatTheServiceDidNotSee(t *testing.T) {
+	t.Parallel()
+	service := lock.NewService(refusing{}, config(), redistest.NewLog(t).Logger())
+	_, err := service.Take(t.Context(), takeRequest())
+	if !errors.Is(err, lock.ErrAtLimit) || errors.As(err, new(*lock.LimitError)) {
+		t.Errorf("the error is %#v", err)
+	}
+}

@@ -85,7 +85,7 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 	}
 	lost := try(ctx, s, cmds, results, s.store.Take)
 	for i, req := range reqs {
-		if errors.Is(results[i].Err, ErrAtLimit) {
+		if limits[i] != nil && errors.Is(results[i].Err, ErrAtLimit) {
 			results[i].Err = limits[i]
 		}
 		results[i] = s.finishTake(ctx, req, cmds[i], results[i], lost[i])
