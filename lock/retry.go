@@ -71,15 +71,7 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, results []Result[T
 			return nil
 		}
 		return last
-	},
-		retry.Context(ctx),
-		retry.Attempts(uint(s.config.Attempts)), //nolint:gosec // documented to be at least 1
-		retry.Delay(firstPause),
-		retry.MaxDelay(maxPause),
-		retry.MaxJitter(maxJitter),
-		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
-		retry.LastErrorOnly(true),
-	)
+	}, retryOptions(ctx, s.config.Attempts)...)
 	for _, i := range pending {
 		failed := &UnavailableError{Outcome: NotApplied, Err: err} // the caller was gone before the first attempt
 		if last := (*UnavailableError)(nil); errors.As(results[i].Err, &last) {
@@ -91,6 +83,18 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, results []Result[T
 		results[i].Err = failed
 	}
 	return lost
+}
+
+func retryOptions(ctx context.Context, attempts int) []retry.Option {
+	return []retry.Option{
+		retry.Context(ctx),
+		retry.Attempts(uint(attempts)), //nolint:gosec // documented to be at least 1
+		retry.Delay(firstPause),
+		retry.MaxDelay(maxPause),
+		retry.MaxJitter(maxJitter),
+		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
+		retry.LastErrorOnly(true),
+	}
 }
 
 // tryOne is [try] for an operation that the store does for one spool at a time.
