@@ -78,20 +78,20 @@ func (e *LimitError) Error() string {
 // answers *LimitError instead, as it knows how many locks the worker has.
 var ErrAtLimit = errors.New("the worker gets no further lock")
 
-// RateLimitedError says that a caller has asked for too many changes. Nothing was
-// changed.
+// RateLimitedError says that a caller has asked for too many changes, or too much of
+// another kind. Nothing was changed.
 type RateLimitedError struct {
-	Of         string        // what there was too much of, for the message; empty: changes
+	Kind       string        // of what was asked for too often, for the message; empty: changes
 	Reason     Reason        // ReasonIdentity or ReasonAddress
 	RetryAfter time.Duration // until the next one is let through
 }
 
 func (e *RateLimitedError) Error() string {
-	of := cmp.Or(e.Of, "changes")
+	kind := cmp.Or(e.Kind, "changes")
 	if e.Reason == ReasonIdentity {
-		return "the caller has asked for too many " + of
+		return "the caller has asked for too many " + kind
 	}
-	return "too many " + of + " were asked for from the caller's address"
+	return "too many " + kind + " were asked for from the caller's address"
 }
 
 // Outcome says whether an operation that failed may have been applied.

@@ -85,7 +85,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 		drawn = l.identities.bucket(identity).ReserveN(now, 1)
 		if wait := drawn.DelayFrom(now); wait > 0 {
 			drawn.CancelAt(now)
-			return &lock.RateLimitedError{Of: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
+			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
 	if caller.Address.IsValid() {
@@ -95,7 +95,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			if drawn != nil {
 				drawn.CancelAt(now)
 			}
-			return &lock.RateLimitedError{Of: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
+			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
 		}
 	}
 	if l.drawShared != nil {
