@@ -59,8 +59,9 @@ var (
 	errParameters = errors.New("must have no parameters, the other variables set the options")
 	errManyHosts  = errors.New("must name one host; several go with redis+sentinel:// and redis+cluster://")
 	errNoURL      = errors.New("is not a URL: in a user or password write / ? # @ : % as %2F %3F %23 %40 %3A %25")
+	errManyUsers  = errors.New("must have one user and password, before the first host; in either write @ as %40")
 	errNoHost     = errors.New("must name one host, or several with commas between them")
-	errPort       = errors.New("must have a port from 0 to 65535")
+	errPort       = errors.New("must have a port from 1 to 65535")
 	errMaster     = errors.New("must end in the name of the master, and in nothing or the number of a database after it")
 	errClusterEnd = errors.New("must end in nothing after the hosts of a Cluster, which has one database")
 	errDatabase   = errors.New("must end in nothing or in the number of a database")
@@ -91,6 +92,9 @@ func Parse(text string) (URL, error) {
 	}
 	at := strings.LastIndex(rest, "@") + 1
 	user := rest[:at]
+	if _, more, _ := strings.Cut(user, "@"); strings.Contains(more, ",") {
+		return begun, errManyUsers // the hosts between them would count as password
+	}
 	hosts, path, _ := strings.Cut(rest[at:], "/")
 	if strings.ContainsAny(hosts+path, "?#") {
 		return begun, errParameters
@@ -116,13 +120,14 @@ func (u *URL) parseHosts(user, hosts string) error {
 		case err != nil, host.Path != "", host.RawQuery != "", host.Fragment != "",
 			strings.Contains(host.Hostname(), ":") && !strings.HasPrefix(host.Host, "["):
 			return errNoURL
-		case host.Hostname() == "":
+		case host.Hostname() == "", strings.ContainsAny(host.Hostname(), inNoName) && !strings.HasPrefix(host.Host, "["):
 			return errNoHost
 		}
-		if _, ok := parseNumber(host.Port()); !ok {
+		port := cmp.Or(host.Port(), u.defaultPort())
+		if n, ok := parseNumber(port); !ok || n == 0 {
 			return errPort
 		}
-		pair := net.JoinHostPort(host.Hostname(), cmp.Or(host.Port(), u.defaultPort()))
+		pair := net.JoinHostPort(host.Hostname(), port)
 		if _, _, err := net.SplitHostPort(pair); err != nil {
 			return errNoURL // a bracket that net/url lets pass
 		}
@@ -132,6 +137,9 @@ func (u *URL) parseHosts(user, hosts string) error {
 	}
 	return nil
 }
+
+// inNoName are characters that net/url lets pass in a host, and that no name can have.
+const inNoName = "!\"$&'()*+;<=>~"
 
 func (u *URL) defaultPort() string {
 	if u.Form == Sentinel {

@@ -13,9 +13,11 @@ var accepted = map[string]URL{
 	"embedded://":                           {Form: Embedded},
 	"redis://a":                             {Hosts: []string{"a:6379"}},
 	"redis://a:":                            {Hosts: []string{"a:6379"}},
-	"redis://a:0/65535":                     {Hosts: []string{"a:0"}, DB: 65535},
+	"redis://a:65535/65535":                 {Hosts: []string{"a:65535"}, DB: 65535},
 	"redis://u:p%40@a:1/2":                  {Hosts: []string{"a:1"}, Username: "u", Password: "p@", DB: 2},
+	"redis://u:p,q:r@s@a_b-c.d":             {Hosts: []string{"a_b-c.d:6379"}, Username: "u", Password: "p,q:r@s"},
 	"redis://[::1]:7/":                      {Hosts: []string{"[::1]:7"}},
+	"redis://[fe80::1%25eth0]":              {Hosts: []string{"[fe80::1%eth0]:6379"}},
 	"redis+sentinel://a,b:1/spools":         {Form: Sentinel, Hosts: []string{"a:26379", "b:1"}, Master: "spools"},
 	"redis+sentinel://a/spools/":            {Form: Sentinel, Hosts: []string{"a:26379"}, Master: "spools"},
 	"redis+sentinel://:p@[::1]:1,[::2]/m/3": {Form: Sentinel, Hosts: []string{"[::1]:1", "[::2]:26379"}, Password: "p", Master: "m", DB: 3},
@@ -45,12 +47,15 @@ var refused = map[string]error{
 	"embedded://:hunter2@a":              errScheme,
 	"redis://:hunter2@a,b":               errManyHosts,
 	"redis+cluster://:hunter2@a,,b":      errNoHost,
+	"redis+cluster://:hunter2@a;b":       errNoHost,
+	"redis://:hunter2@<host>":            errNoHost,
 	"redis://:6379":                      errNoHost,
 	"redis://:hunter2@":                  errNoHost,
 	"redis+cluster://:hunter2@a:1,b:-1":  errNoURL,
 	"redis+cluster://:hunter2@a:1,b:1e5": errNoURL,
 	"redis+cluster://:hunter2@a,b:65536": errPort,
 	"redis://:hunter2@a:65536":           errPort,
+	"redis://:hunter2@a:0":               errPort,
 	"redis://hunter2:10.0.0.1:6379":      errNoURL,
 	"redis://:hunter2@::1:6379":          errNoURL,
 	"redis://:hunter2@a:b:c":             errNoURL,
@@ -61,6 +66,8 @@ var refused = map[string]error{
 	"redis+sentinel://u:12?hunter2@a/m":  errNoURL,
 	"redis+cluster://u:12#hunter2@a,b":   errNoURL,
 	"redis://user:hunter2%@a":            errNoURL,
+	"redis://u:hunter2@a,u:hunter2@b":    errManyUsers,
+	"redis+sentinel://u:p@a,u:hunter2@b": errManyUsers,
 	"redis+sentinel://:hunter2@a,b":      errMaster,
 	"redis+sentinel://:hunter2@a//1":     errMaster,
 	"redis+sentinel://:hunter2@a/m/x":    errMaster,
@@ -142,7 +149,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, pair := range u.Hosts {
 			host, port, err := net.SplitHostPort(pair)
-			if _, ok := parseNumber(port); err != nil || host == "" || port == "" || !ok {
+			if n, ok := parseNumber(port); err != nil || host == "" || !ok || n == 0 {
 				t.Fatalf("%q has the host %q", text, pair)
 			}
 		}
