@@ -14,6 +14,8 @@ package redisurl
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -34,7 +36,8 @@ const (
 	Embedded
 )
 
-// URL is a parsed text. It prints as "[redis url]" in fmt.
+// URL is a parsed text. It prints as "[redis url]" in fmt, slog and JSON, because it can
+// hold a password.
 type URL struct {
 	Form Form
 	TLS  bool
@@ -49,8 +52,13 @@ type URL struct {
 	DB     int    // the number of the database
 }
 
-// String returns "[redis url]", because a URL can hold a password.
-func (URL) String() string { return "[redis url]" }
+const mask = "[redis url]"
+
+// Format prints "[redis url]" for every verb.
+func (URL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, mask) }
+
+// MarshalText returns "[redis url]".
+func (URL) MarshalText() ([]byte, error) { return []byte(mask), nil }
 
 // What is wrong with a text. Each goes on a sentence that begins with the name of the
 // variable, and none quotes the text, which can hold a password.

@@ -3,6 +3,7 @@ package redisurl
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"reflect"
 	"strings"
@@ -32,7 +33,7 @@ func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, want := range accepted {
 		if got, err := Parse(text); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s is\n%#v, %v; want\n%#v", text, got, err, want)
+			t.Errorf("%s is\n%#v, %v; want\n%#v", text, plain(got), err, plain(want))
 		}
 	}
 }
@@ -101,7 +102,7 @@ func TestParseTellsTheFormOfARefusedText(t *testing.T) {
 		"rediss+ring://:hunter2@a":     {TLS: true},
 	} {
 		if got, err := Parse(text); err == nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s is %#v, %v; want %#v", text, got, err, want)
+			t.Errorf("%s is %#v, %v; want %#v", text, plain(got), err, plain(want))
 		}
 	}
 }
@@ -112,12 +113,20 @@ func TestURLIsMasked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, format := range []string{"%v", "%+v", "%s"} {
-		if text := fmt.Sprintf(format, struct{ URL URL }{u}); strings.Contains(text, "hunter2") {
-			t.Errorf("%s prints %s", format, text)
-		}
+	var printed strings.Builder
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d"} {
+		fmt.Fprintf(&printed, format+"\n", struct{ URL URL }{u})
+	}
+	for _, handler := range []slog.Handler{slog.NewJSONHandler(&printed, nil), slog.NewTextHandler(&printed, nil)} {
+		slog.New(handler).Info("opened", "url", u, "config", struct{ URL URL }{u})
+	}
+	if strings.Contains(printed.String(), "hunter2") || strings.Count(printed.String(), mask) != 10 {
+		t.Errorf("it prints as\n%s", &printed)
 	}
 }
+
+// plain is a URL that prints with all its fields.
+type plain URL
 
 func FuzzParse(f *testing.F) {
 	fixed := map[error]bool{}
@@ -133,7 +142,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			// Of one of the sentences above, so not of the text; and no secret with it.
 			if !fixed[err] || u.Username != "" || u.Password != "" || u.Hosts != nil {
-				t.Fatalf("%q is %#v, %v", text, u, err)
+				t.Fatalf("%q is %#v, %v", text, plain(u), err)
 			}
 			return
 		}
@@ -145,7 +154,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if len(u.Hosts) == 0 || u.Form == Standalone && len(u.Hosts) > 1 || (u.Form == Sentinel) != (u.Master != "") ||
 			u.DB < 0 || u.DB > 65535 || u.Form == Cluster && u.DB != 0 {
-			t.Fatalf("%q is %#v", text, u)
+			t.Fatalf("%q is %#v", text, plain(u))
 		}
 		for _, pair := range u.Hosts {
 			host, port, err := net.SplitHostPort(pair)
