@@ -1,6 +1,7 @@
 package examples_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -22,7 +23,8 @@ var tomar = map[string]func(t *testing.T) []string{
 	},
 }
 
-// A client that gets no answer to its first take sends it again and has the spool.
+// A client that gets no answer to its take, and then that of a proxy, sends it again and
+// has the spool.
 func TestTomar(t *testing.T) {
 	t.Parallel()
 	program := build(t, "..")
@@ -31,7 +33,7 @@ func TestTomar(t *testing.T) {
 			t.Parallel()
 			command := command(t)
 			client := exec.Command(command[0], command[1:]...)
-			client.Env = append(os.Environ(), "GRAPHQL_URL="+losesFirstAnswer(t, service(t, program)))
+			client.Env = append(os.Environ(), "GRAPHQL_URL="+losesAnswers(t, service(t, program)))
 			client.Stderr = t.Output()
 			out, err := client.Output()
 			const want = "MK-1335-CW-25238-014 is ours until MOMENT\n" +
@@ -44,22 +46,28 @@ func TestTomar(t *testing.T) {
 	}
 }
 
-// losesFirstAnswer returns the URL of a proxy that closes the connection instead of
-// answering the first request, which it has handed on.
-func losesFirstAnswer(t *testing.T, graphqlURL string) string {
+// losesAnswers returns the URL of a proxy that hands all requests on, but closes the
+// connection instead of answering the first, and answers the second by itself.
+func losesAnswers(t *testing.T, graphqlURL string) string {
 	t.Helper()
 	target, err := url.Parse(graphqlURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var answered atomic.Bool
+	var requests atomic.Int64
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host },
 		ModifyResponse: func(*http.Response) error {
-			if !answered.Swap(true) {
+			switch requests.Add(1) {
+			case 1:
 				panic(http.ErrAbortHandler)
+			case 2:
+				return errors.New("lost")
 			}
 			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			http.Error(w, "<html>Bad gateway</html>", http.StatusBadGateway)
 		},
 	})
 	t.Cleanup(proxy.Close)

@@ -132,7 +132,10 @@ func run(ctx context.Context) error {
 	fmt.Println(tag, "is ours until", taken.Lock.ExpiresAt)
 	_, err = Take(ctx, tag, "94", "JP(94)")
 	var refused *Error
-	if !errors.As(err, &refused) || refused.Extensions.Code != "SPOOL_OCCUPIED" {
+	switch {
+	case err == nil:
+		return errors.New("the second take was not refused")
+	case !errors.As(err, &refused) || refused.Extensions.Code != "SPOOL_OCCUPIED":
 		return fmt.Errorf("the second take: %w", err)
 	}
 	fmt.Println(tag, "is held by", refused.Extensions.OwnerName, "until", refused.Extensions.ExpiresAt)

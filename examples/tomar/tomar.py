@@ -26,10 +26,10 @@ class Refused(Exception):
 
 
 def send(query, request):
-    """Sends one request and returns the data of its answer. Raises Refused, or OSError
-    or http.client.HTTPException if there is no answer."""
+    """Sends one request and returns the data of its answer. Raises Refused, or OSError,
+    http.client.HTTPException or ValueError if there is no answer of the service."""
     headers = {"Content-Type": "application/json"}
-    if "CREDENTIAL" in os.environ:
+    if os.environ.get("CREDENTIAL"):
         headers["Authorization"] = "Bearer " + os.environ["CREDENTIAL"]
     body = json.dumps({"query": query, "variables": {"input": request}}).encode()
     try:
@@ -56,7 +56,7 @@ def take(tag, worker_id, worker_name):
     for attempt in (1, 2, 3):
         try:
             return send(query, request)["tomarSpool"]
-        except (Refused, OSError, http.client.HTTPException) as error:
+        except (Refused, OSError, http.client.HTTPException, ValueError) as error:
             answered = isinstance(error, Refused)
             if attempt == 3 or answered and error.extensions["code"] != "SERVICE_UNAVAILABLE":
                 raise
@@ -78,6 +78,8 @@ def main():
         if refused.extensions["code"] != "SPOOL_OCCUPIED":
             raise
         print(tag, "is held by", refused.extensions["ownerName"], "until", refused.extensions["expiresAt"])
+    else:
+        sys.exit("the second take was not refused")
     print(tag, release(tag, taken["lockToken"]))
 
 
