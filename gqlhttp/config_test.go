@@ -154,6 +154,27 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// A presenter that puts into an error what JSON cannot say ends neither the process nor the
+// WebSocket.
+func TestErrorsThatCannotBeEncoded(t *testing.T) {
+	t.Parallel()
+	a := serve(t, gqlhttp.Config{
+		Schema: newAnswering(textSDL, func(context.Context) *graphql.Response { return text("unused") }),
+		Presenter: func(context.Context, error) *gqlerror.Error {
+			return &gqlerror.Error{Message: "presented", Extensions: map[string]any{"cause": func() {}}}
+		},
+	})
+	const want = `[{"message":"The error cannot be shown."}]`
+	if _, body := a.post(`{"query":"{unknown}"}`); body != `{"errors":`+want+`}` {
+		t.Errorf("the answer is %s", body)
+	}
+	socket := a.acknowledged()
+	for _, id := range []string{"1", "2"} {
+		socket.Send(gqlhttptest.Subscribe(id, "{unknown}"))
+		socket.Want(`{"type":"error","id":"` + id + `","payload":` + want + `}`)
+	}
+}
+
 // callerKey is where the tests' contexts have the caller.
 type callerKey struct{}
 

@@ -70,8 +70,8 @@ func encodeResponse(buffer *bytes.Buffer, response *graphql.Response) {
 
 func encodeErrors(buffer *bytes.Buffer, errs gqlerror.List) {
 	text, err := json.Marshal(errs)
-	if err != nil {
-		panic(err) // what the presenter puts into an error can be encoded
+	if err != nil { // Config.Presenter has put into an error what cannot be encoded
+		text = []byte(`[{"message":"The error cannot be shown."}]`)
 	}
 	buffer.Write(text)
 }
