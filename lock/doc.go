@@ -16,14 +16,14 @@
 //
 // # Tokens and versions
 //
-// A [Token] is the whole value of the lock, "<worker id>:<uuid v4>". Whoever
-// shows it is the holder; nothing else proves a holding. Where it is known who the
-// [Caller] is, it is of use to the worker only whom it names, to the partner in whose
-// namespace that is, and to an administrator. It is a secret: it is
-// answered to the take or the resume that made it and to nobody else, and it prints as
-// "[token]" wherever it ends up in a log or a message. Its second half is the
-// client's request id where the client sent one, which is what lets a take be
-// sent again without danger.
+// A [Token] is the whole value of the lock, "<worker id>:<uuid v4>". It proves that its
+// bearer holds the lock; nothing else does. An authenticated [Caller] can use it only if
+// it is the worker that the token names, the partner that has that worker in its
+// namespace, or an administrator. A token is a secret: only the take or the resume that
+// made it answers it, and it prints as "[token]" in a log or a message. Its second half is
+// the client's request id, if the client sent one. So a take that is sent again has the
+// token of the first one, and the [Store] recognises it by that: see below, when an answer
+// is lost.
 //
 // A [Version] is the fencing version of a spool. It grows with every take, every
 // end of a lock and every resume, never with an extension, and while a spool is held
