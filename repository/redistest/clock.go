@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"spoollock/testwait"
 )
 
 // Clock as an option of [Start], [StartSentinels] or [StartCluster] gives each server
@@ -63,7 +65,7 @@ func (s *Server) MoveClock(offset time.Duration) {
 	if s.process == nil {
 		return
 	}
-	await(s.t, "the clock to move", func() bool {
+	testwait.Until(s.t, "the clock has moved", func() bool {
 		now, err := s.control.Time(context.Background()).Result()
 		return err == nil && (time.Until(now)-offset).Abs() < time.Second
 	})

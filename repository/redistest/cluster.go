@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"spoollock/testwait"
 )
 
 // slots is how many parts a Cluster's keys are in, see the Redis Cluster
@@ -71,7 +73,7 @@ func (c *Cluster) form() {
 		}
 	}
 	for i, node := range c.Nodes[3:] {
-		await(c.t, "a node to know its master", func() bool {
+		testwait.Until(c.t, "a node knows its master", func() bool {
 			return node.control.Do(context.Background(), "cluster", "replicate", c.ids[c.Nodes[i]]).Err() == nil
 		})
 	}
@@ -158,7 +160,7 @@ func (c *Cluster) MasterOf(key string) *Server {
 func (c *Cluster) AwaitMaster(key string, not *Server) *Server {
 	c.t.Helper()
 	var master *Server
-	await(c.t, "a master of the key", func() bool {
+	testwait.Until(c.t, "there is a master of the key", func() bool {
 		master = c.owners()[Slot(key)]
 		return master != nil && master != not && serves(master)
 	})
@@ -191,7 +193,7 @@ func (c *Cluster) Failover(master *Server) *Server {
 		c.t.Fatal("the master has no replica")
 	}
 	var asked time.Time
-	await(c.t, "the replica to be a master", func() bool {
+	testwait.Until(c.t, "the replica is a master", func() bool {
 		if time.Since(asked) > givesUp {
 			replica.control.Do(context.Background(), "cluster", "failover")
 			asked = time.Now()
@@ -242,7 +244,7 @@ func (c *Cluster) MoveSlot(slot int, to *Server) {
 // data.
 func (c *Cluster) AwaitOK() {
 	c.t.Helper()
-	await(c.t, "the Cluster to be right", func() bool {
+	testwait.Until(c.t, "the Cluster is right", func() bool {
 		var first string
 		for i, node := range c.Nodes {
 			members := c.members(node)

@@ -7,7 +7,8 @@ import (
 	"regexp"
 	"sync"
 	"testing"
-	"time"
+
+	"spoollock/testwait"
 )
 
 // Log collects what is logged, and passes it on. It may be written and read at the
@@ -48,14 +49,12 @@ func (l *Log) String() string {
 func (l *Log) Find(t testing.TB, pattern string) string {
 	t.Helper()
 	expression := regexp.MustCompile(pattern)
-	deadline := time.Now().Add(patience)
-	for {
-		if found := expression.FindStringSubmatch(l.String()); found != nil {
-			return found[len(found)-1]
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s is not in the log:\n%s", pattern, l)
-		}
-		time.Sleep(5 * time.Millisecond)
+	var found []string
+	if !testwait.Poll(func() bool {
+		found = expression.FindStringSubmatch(l.String())
+		return found != nil
+	}) {
+		t.Fatalf("%s is not in the log:\n%s", pattern, l)
 	}
+	return found[len(found)-1]
 }

@@ -19,10 +19,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"spoollock/redisurl"
+	"spoollock/testwait"
 )
-
-// patience is a guard against hanging, never a measurement.
-const patience = 30 * time.Second
 
 // Server is a redis-server process on a free loopback port, with its data in a
 // directory of the test's own. It is broken and mended by one goroutine at a time.
@@ -145,19 +143,6 @@ func Need(t testing.TB, missing error, remedy string) {
 // remedy is where to get what this package needs.
 const remedy = "needs a real Redis, install redis-server 7"
 
-// await waits until the condition holds, and fails the test where it never does.
-// It may be called by the test's own goroutine only, as [testing.TB.Fatal] may.
-func await(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,25 +174,26 @@ func (s *Server) launch() bool {
 		Addr: s.Addr, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true,
 		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
 	})
-	deadline := time.Now().Add(patience)
-	for time.Now().Before(deadline) {
-		// A server that lost the race for the port has exited; the one that
-		// answers there is somebody else's.
-		if got, err := s.processID(); err == nil && got == strconv.Itoa(process.Process.Pid) {
-			if s.started != nil {
-				s.started()
-			}
-			return true
-		}
+	answers := false
+	testwait.Poll(func() bool {
 		select {
 		case <-exited:
-			s.Kill()
-			return false
-		case <-time.After(10 * time.Millisecond):
+			return true
+		default:
 		}
+		// If this server lost the race for the port, another one answers there.
+		got, err := s.processID()
+		answers = err == nil && got == strconv.Itoa(process.Process.Pid)
+		return answers
+	})
+	if !answers {
+		s.Kill()
+		return false
 	}
-	s.Kill()
-	return false
+	if s.started != nil {
+		s.started()
+	}
+	return true
 }
 
 func (s *Server) processID() (string, error) {

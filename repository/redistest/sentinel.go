@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"spoollock/testwait"
 )
 
 // Sentinels are a master, two replicas, and three sentinels that watch over them,
@@ -85,7 +87,7 @@ func hurry(sentinel *Server) {
 func (s *Sentinels) Master() *Server {
 	s.t.Helper()
 	var master *Server
-	await(s.t, "most sentinels to announce a master", func() bool {
+	testwait.Until(s.t, "most sentinels announce a master", func() bool {
 		master = s.announced()
 		return master != nil
 	})
@@ -119,7 +121,7 @@ func (s *Sentinels) Replicas() []*Server {
 func (s *Sentinels) Failover() *Server {
 	s.t.Helper()
 	old := s.Master()
-	await(s.t, "a sentinel to fail over", func() bool {
+	testwait.Until(s.t, "a sentinel fails over", func() bool {
 		// They refuse while another failover is under way.
 		return slices.ContainsFunc(s.Sentinels, func(sentinel *Server) bool {
 			return sentinel.control.Do(context.Background(), "sentinel", "failover", masterName).Err() == nil
@@ -133,7 +135,7 @@ func (s *Sentinels) Failover() *Server {
 func (s *Sentinels) AwaitMaster(not *Server) *Server {
 	s.t.Helper()
 	var master *Server
-	await(s.t, "another master", func() bool {
+	testwait.Until(s.t, "there is another master", func() bool {
 		master = s.announced()
 		return master != nil && master != not && master.acceptsWrites()
 	})
@@ -144,7 +146,7 @@ func (s *Sentinels) AwaitMaster(not *Server) *Server {
 // each sentinel sees all of them.
 func (s *Sentinels) AwaitOK() {
 	s.t.Helper()
-	await(s.t, "master, replicas and sentinels to be right", func() bool {
+	testwait.Until(s.t, "master, replicas and sentinels are right", func() bool {
 		master := s.announced()
 		if master == nil || !master.acceptsWrites() {
 			return false
