@@ -33,13 +33,7 @@ func TestCluster(t *testing.T) {
 	t.Run("user", func(t *testing.T) {
 		rule := aclRule(t, "+wait", "+cluster|slots", "+asking")
 		url := withUser(t, cluster.URL, rule, cluster.Nodes...)
-		store, err := repository.Open(repository.Config{
-			URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
-		}, redistest.NewLog(t).Logger())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = store.Close() })
+		store := redistest.Open(t, url, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 5, Replicas: 1})
 		locktest.Run(t, store)
 		followKeys(t, store, cluster)
 		drawEverywhere(t, store)

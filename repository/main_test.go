@@ -20,22 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is a guard against hanging, never a measurement.
 const patience = 30 * time.Second
 
+// memory is what [redistest.Open] gives a store.
 const memory = 30 * 24 * time.Hour
 
 func open(t testing.TB, url string) *repository.Redis {
 	t.Helper()
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: 50, Timeout: 10 * time.Second, Memory: memory,
-	}, redistest.NewLog(t).Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
+	return redistest.Open(t, url, redistest.NewLog(t).Logger(), repository.Config{})
 }
 
 // stand is a store on a real Redis, a plain client beside it as another program

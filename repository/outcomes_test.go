@@ -113,13 +113,9 @@ func (s *stand) wantUnavailable(err error, want lock.Outcome) {
 func TestOutcomesOfAHangingRedis(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	pool, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, s.server.URL), MaxConnections: 1, Timeout: 10 * time.Second, Memory: memory,
-	}, redistest.NewLog(t).Logger())
-	s.must(err)
-	defer pool.Close() //nolint:errcheck // the test is over
+	pool := redistest.Open(t, s.server.URL, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 1})
 	store := locktest.OneAtATime{Store: pool}
-	_, err = store.Read(s.ctx, s.tag)
+	_, err := store.Read(s.ctx, s.tag)
 	s.must(err)
 
 	s.server.Pause()

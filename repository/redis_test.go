@@ -112,11 +112,7 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 func TestPoolIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	pool, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, s.server.URL), MaxConnections: 3, Timeout: 10 * time.Second, Memory: memory,
-	}, redistest.NewLog(t).Logger())
-	s.must(err)
-	defer pool.Close() //nolint:errcheck // the test is over
+	pool := redistest.Open(t, s.server.URL, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 3})
 	store := locktest.OneAtATime{Store: pool}
 	errs := make(chan error)
 	for range 100 {

@@ -18,12 +18,9 @@ import (
 func TestReplicasConfirm(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	pool, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, s.server.URL), MaxConnections: 5, Timeout: time.Second, Memory: memory, Replicas: 1,
-	}, redistest.NewLog(t).Logger())
-	s.must(err)
-	defer pool.Close() //nolint:errcheck // it was used
-	store := locktest.OneAtATime{Store: pool}
+	store := locktest.OneAtATime{Store: redistest.Open(t, s.server.URL, redistest.NewLog(t).Logger(), repository.Config{
+		MaxConnections: 5, Timeout: time.Second, Replicas: 1,
+	})}
 	attempt := func() context.Context {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 		t.Cleanup(cancel)
@@ -37,7 +34,7 @@ func TestReplicasConfirm(t *testing.T) {
 		}
 	}
 	cmd := s.command()
-	_, _, err = store.Take(attempt(), cmd)
+	_, _, err := store.Take(attempt(), cmd)
 	wantUnknown(err)
 	_, _, err = store.Take(attempt(), cmd) // on a connection that has written nothing before
 	wantUnknown(err)
@@ -86,13 +83,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 	t.Parallel()
 	// A node that is stopped for a moment is not to be taken for dead.
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, cluster.URL), MaxConnections: 5, Timeout: 10 * time.Second, Memory: memory, Replicas: 1,
-	}, redistest.NewLog(t).Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
+	store := redistest.Open(t, cluster.URL, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 5, Replicas: 1})
 	take := func(tag lock.Tag, patience time.Duration) error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -117,7 +108,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 		}
 	}
 	cluster.ReplicaOf(masters[0]).Pause()
-	err = take(after[masters[0]], time.Second)
+	err := take(after[masters[0]], time.Second)
 	if unavailable := (*lock.UnavailableError)(nil); !errors.As(err, &unavailable) ||
 		unavailable.Outcome != lock.OutcomeUnknown || !strings.Contains(err.Error(), "replicas") {
 		t.Errorf("without the master's replica, the error is %v", err)

@@ -18,18 +18,7 @@ import (
 func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
 	t.Helper()
 	log := redistest.NewLog(t)
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: time.Second, Memory: memory,
-	}, log.Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store, log
+	return redistest.Open(t, url, log.Logger(), repository.Config{MaxConnections: 5, Timeout: time.Second}), log
 }
 
 // watch lets the store watch the Redis at url, until the log has the pattern.

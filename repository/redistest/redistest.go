@@ -1,4 +1,5 @@
-// Package redistest starts real Redis servers for tests, and breaks them.
+// Package redistest starts real Redis servers for tests, breaks them, and opens stores on
+// them.
 package redistest
 
 import (
