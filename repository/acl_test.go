@@ -15,6 +15,7 @@ import (
 	"spoollock/lock"
 	"spoollock/lock/locktest"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // keepUntilLive keeps a view of a Redis with a lock until it is live.
@@ -26,20 +27,17 @@ func keepUntilLive(t *testing.T, url string) {
 		t.Fatal(result.Err)
 	}
 	view := floor.NewView()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithCancel(t.Context())
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
 		floor.Run(ctx, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: time.Second}, redistest.NewLog(t).Logger())
 	}()
-	for !view.Status().Live {
-		if ctx.Err() != nil {
-			t.Fatal("the view is not live")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	cancel()
-	<-kept
+	defer func() {
+		cancel()
+		<-kept
+	}()
+	testwait.Until(t, "the view is live", func() bool { return view.Status().Live })
 }
 
 // The user of docs/redis.acl can do all that the service does, and each command of

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"spoollock/lock"
+	"spoollock/testwait"
 )
 
 // The commands of the Python service on the same Redis, byte for byte.
@@ -184,7 +185,7 @@ func TestTheirLockWithoutExpiry(t *testing.T) {
 func (s *stand) wantCompanionLives(want time.Duration) {
 	s.t.Helper()
 	ttl := s.client.PTTL(s.ctx, s.companionKey()).Val()
-	if ttl > want || ttl < want-patience {
+	if ttl > want || ttl < want-testwait.Patience {
 		s.t.Fatalf("the companion lives %v, want %v", ttl, want)
 	}
 }
@@ -240,16 +241,11 @@ func TestTheyChangeTheExpiryOfOurLock(t *testing.T) {
 	s.wantFree(taken.Version)
 }
 
-// waitUntilGone waits until the lock's key has lapsed, without a look through the
+// waitUntilGone waits until the lock's key has expired, without a look through the
 // store.
 func (s *stand) waitUntilGone() {
 	s.t.Helper()
-	for s.client.Exists(s.ctx, s.lockKey()).Val() == 1 {
-		if s.ctx.Err() != nil {
-			s.t.Fatal("the key did not lapse")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	testwait.Until(s.t, "the key expires", func() bool { return s.client.Exists(s.ctx, s.lockKey()).Val() == 0 })
 }
 
 func TestALapseIsALapseWhoeverComesNext(t *testing.T) {
@@ -271,13 +267,11 @@ func TestALapseIsALapseWhoeverComesNext(t *testing.T) {
 // version that is made without a memory of it is larger.
 func (s *stand) waitPast(version lock.Version) {
 	s.t.Helper()
-	for {
+	testwait.Until(s.t, "the clock is past the version", func() bool {
 		now, err := s.client.Time(s.ctx).Result()
 		s.must(err)
-		if now.UnixMilli() > int64(version) {
-			return
-		}
-	}
+		return now.UnixMilli() > int64(version)
+	})
 }
 
 func TestLostCompanion(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestSentinels(t *testing.T) {
@@ -54,7 +55,7 @@ func TestCluster(t *testing.T) {
 func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
 	read := func(tag lock.Tag) error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 		defer cancel()
 		_, err := locktest.OneAtATime{Store: store}.Read(ctx, tag)
 		return err
@@ -107,21 +108,20 @@ func oneStopped(t *testing.T, store lock.Store, cluster *redistest.Cluster) {
 // that what the replicas had is there.
 func failOver(t *testing.T, all lock.Store, failover func(key string)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
+	ctx := testwait.Context(t)
 	store := locktest.OneAtATime{Store: all}
 	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
 	cmd := s.command()
 	taken := s.take(cmd)
 	failover(s.lockKey())
-	await(t, "the lock is read from the next master", func() bool {
+	testwait.Until(t, "the lock is read from the next master", func() bool {
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		spool, err := store.Read(attempt, s.tag)
 		return err == nil && spool.Lock != nil && spool.Version == taken.Version
 	})
 	var outcome lock.ReleaseOutcome
-	await(t, "the next master releases it", func() bool {
+	testwait.Until(t, "the next master releases it", func() bool {
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		var err error
@@ -137,8 +137,7 @@ func failOver(t *testing.T, all lock.Store, failover func(key string)) {
 // another master, and its keys are there already.
 func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+	ctx := testwait.Context(t)
 	s := &stand{t: t, ctx: ctx, store: locktest.OneAtATime{Store: all}, tag: newTag()}
 	cmd := s.command()
 	taken := s.take(cmd)
@@ -175,8 +174,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 // each one.
 func moveSlot(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
+	ctx := testwait.Context(t)
 	store := locktest.OneAtATime{Store: all}
 	s := &stand{t: t, ctx: ctx, store: store, tag: newTag()}
 	key := s.lockKey()

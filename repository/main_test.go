@@ -13,12 +13,10 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is a guard against hanging, never a measurement.
-const patience = 30 * time.Second
 
 // memory is what [redistest.Open] gives a store.
 const memory = 30 * 24 * time.Hour
@@ -42,11 +40,11 @@ type stand struct {
 func newStand(t *testing.T, options ...string) *stand {
 	t.Helper()
 	server := redistest.Start(t, options...)
-	s := &stand{t: t, server: server, store: locktest.OneAtATime{Store: open(t, server.URL)}, client: server.Client(), tag: newTag()}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	s.ctx = ctx
+	s := &stand{
+		t: t, ctx: testwait.Context(t), server: server, store: locktest.OneAtATime{Store: open(t, server.URL)},
+		client: server.Client(), tag: newTag(),
+	}
 	t.Cleanup(func() {
-		cancel()
 		if err := s.client.Close(); err != nil {
 			t.Error(err)
 		}
@@ -145,14 +143,4 @@ func (s *stand) wantFree(previous lock.Version) lock.Version {
 		s.t.Fatalf("spool is %+v, want it free at a version above %d", spool, previous)
 	}
 	return spool.Version
-}
-
-// await polls until the condition holds.
-func await(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // Out of memory, Redis refuses a take before anything of it is done. It still says
@@ -84,12 +85,9 @@ func TestRedisWithoutDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.must(s.client.BgSave(s.ctx).Err())
-	for s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_last_bgsave_status"] != "err" {
-		if s.ctx.Err() != nil {
-			t.Fatal("the snapshot did not fail")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	testwait.Until(t, "the snapshot fails", func() bool {
+		return s.client.InfoMap(s.ctx, "persistence").Val()["Persistence"]["rdb_last_bgsave_status"] == "err"
+	})
 	s.wantHeld(held.Version - 1)
 	s.tag = newTag()
 	_, _, err := s.store.Take(s.ctx, s.command())
@@ -126,9 +124,7 @@ func TestOutcomesOfAHangingRedis(t *testing.T) {
 		_, _, err := store.Take(ctx, s.command())
 		sent <- err
 	}()
-	for pool.PoolInUse() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	testwait.Until(t, "the take has the connection", func() bool { return pool.PoolInUse() > 0 })
 	brief, cancelBrief := context.WithTimeout(s.ctx, 100*time.Millisecond)
 	defer cancelBrief()
 	_, _, err = store.Take(brief, s.command())
@@ -144,15 +140,14 @@ func TestBusyRedis(t *testing.T) {
 	s.take(s.command())
 	runaway := make(chan error, 1)
 	go func() { runaway <- s.client.Eval(s.ctx, "while true do end", nil).Err() }()
-	for {
+	var err error
+	testwait.Until(t, "Redis is busy", func() bool {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
-		_, err := s.store.Read(ctx, s.tag)
-		cancel()
-		if err != nil && strings.Contains(err.Error(), "BUSY") {
-			s.wantUnavailable(err, lock.NotApplied)
-			break
-		}
-	}
+		defer cancel()
+		_, err = s.store.Read(ctx, s.tag)
+		return err != nil && strings.Contains(err.Error(), "BUSY")
+	})
+	s.wantUnavailable(err, lock.NotApplied)
 	other := s.server.Client()
 	defer other.Close() //nolint:errcheck // a client of the moment
 	s.must(other.ScriptKill(s.ctx).Err())

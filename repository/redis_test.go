@@ -13,6 +13,7 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestPing(t *testing.T) {
@@ -100,12 +101,12 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		return err
 	}
 	s.server.Pause()
-	await(t, "the circuit opens", func() bool {
+	testwait.Until(t, "the circuit opens", func() bool {
 		err := read()
 		return err != nil && strings.Contains(err.Error(), "is not asked")
 	})
 	s.server.Resume()
-	await(t, "the circuit closes", func() bool { return read() == nil })
+	testwait.Until(t, "the circuit closes", func() bool { return read() == nil })
 }
 
 // The pool is never larger than it may be, and who finds it empty waits.

@@ -11,6 +11,7 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // What replicas have to confirm and do not is unknown, and stays to be confirmed by the
@@ -42,7 +43,7 @@ func TestReplicasConfirm(t *testing.T) {
 	_, port, _ := strings.Cut(s.server.Addr, ":")
 	replica := redistest.Start(t, "--replicaof", "127.0.0.1", port)
 	var taken lock.Lock
-	await(t, "the replica confirms the take", func() bool {
+	testwait.Until(t, "the replica confirms the take", func() bool {
 		var replayed bool
 		taken, replayed, err = store.Take(attempt(), cmd)
 		return err == nil && replayed
@@ -59,7 +60,7 @@ func TestReplicasConfirm(t *testing.T) {
 		t.Fatalf("another take is answered %v", err)
 	}
 	replica.Resume()
-	await(t, "the replica confirms the extension", func() bool {
+	testwait.Until(t, "the replica confirms the extension", func() bool {
 		extended, err := store.Extend(attempt(), extension)
 		return err == nil && extended.ExpiresAt.Equal(taken.ExpiresAt.Add(time.Minute))
 	})
@@ -71,7 +72,7 @@ func TestReplicasConfirm(t *testing.T) {
 	_, err = store.Resume(attempt(), resumption)
 	wantUnknown(err)
 	replica.Resume()
-	await(t, "the replica confirms the resume", func() bool {
+	testwait.Until(t, "the replica confirms the resume", func() bool {
 		resumed, err := store.Resume(attempt(), resumption)
 		return err == nil && resumed.Replayed
 	})
@@ -84,8 +85,8 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 	// A node that is stopped for a moment is not to be taken for dead.
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
 	store := redistest.Open(t, cluster.URL, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 5, Replicas: 1})
-	take := func(tag lock.Tag, patience time.Duration) error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+	take := func(tag lock.Tag, timeout time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
 		s := &stand{t: t, ctx: ctx, tag: tag}
 		_, _, err := locktest.OneAtATime{Store: store}.Take(ctx, s.command())
@@ -103,7 +104,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 		}
 	}
 	for _, tag := range before {
-		if err := take(tag, patience); err != nil {
+		if err := take(tag, testwait.Patience); err != nil {
 			t.Fatalf("with all replicas, a take is answered %v", err)
 		}
 	}
@@ -114,7 +115,7 @@ func TestReplicasConfirmInACluster(t *testing.T) {
 		t.Errorf("without the master's replica, the error is %v", err)
 	}
 	for _, master := range masters[1:] {
-		if err := take(after[master], patience); err != nil {
+		if err := take(after[master], testwait.Patience); err != nil {
 			t.Errorf("with the replica of another master away, a take is answered %v", err)
 		}
 	}

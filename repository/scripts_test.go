@@ -12,6 +12,7 @@ import (
 
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // monitor returns what the clients of the server send it, scripts left out, until
@@ -20,7 +21,7 @@ func (s *stand) monitor() (stop func() []string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.server.Addr)
 	s.must(err)
-	s.must(conn.SetDeadline(time.Now().Add(patience)))
+	s.must(conn.SetDeadline(time.Now().Add(testwait.Patience)))
 	_, err = conn.Write([]byte("MONITOR\r\n"))
 	s.must(err)
 	lines := bufio.NewScanner(conn)
@@ -85,14 +86,11 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 	var mayAnswer atomic.Value // func() bool
 	mayAnswer.Store(func() bool { return true })
 	proxy := redistest.StartProxy(t, s.server.Addr, func([]byte) bool {
-		for deadline := time.Now().Add(patience); !mayAnswer.Load().(func() bool)(); {
-			if time.Now().After(deadline) {
-				t.Error("the client waits for an answer before it has sent everything")
-				return true
-			}
-			time.Sleep(time.Millisecond)
+		answer := testwait.Poll(func() bool { return mayAnswer.Load().(func() bool)() })
+		if !answer {
+			t.Error("the client waits for an answer before it has sent everything")
 		}
-		return false
+		return !answer
 	})
 	store := open(t, proxy.URL)
 	everyOperation := func(await func(text string)) {

@@ -13,6 +13,7 @@ import (
 
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func openLogged(t *testing.T, url string) (*repository.Redis, *redistest.Log) {
@@ -155,14 +156,9 @@ func TestWatchSaysOnceWhatChanges(t *testing.T) {
 	log.Find(t, "redis is back")
 	log.Find(t, "redis found")
 	server.Pause()
-	deadline := time.Now().Add(patience)
-	for strings.Count(log.String(), "redis is away") != 2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	testwait.Until(t, "redis is away again", func() bool { return strings.Count(log.String(), "redis is away") >= 2 })
 	server.Resume()
-	for strings.Count(log.String(), "redis found") != 2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	testwait.Until(t, "redis is found again", func() bool { return strings.Count(log.String(), "redis found") >= 2 })
 	cancel()
 	if err := <-watched; err != nil {
 		t.Fatal(err)
@@ -184,12 +180,8 @@ func TestWatchInspectsARestartedRedis(t *testing.T) {
 	go func() { watched <- store.Watch(ctx) }()
 	found := func(n int) {
 		t.Helper()
-		deadline := time.Now().Add(patience)
-		for strings.Count(log.String(), "redis found") != n {
-			if time.Now().After(deadline) {
-				t.Fatalf("redis is not found %d times:\n%s", n, log)
-			}
-			time.Sleep(10 * time.Millisecond)
+		if !testwait.Poll(func() bool { return strings.Count(log.String(), "redis found") == n }) {
+			t.Fatalf("redis is not found %d times:\n%s", n, log)
 		}
 	}
 	found(1)
