@@ -17,6 +17,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // audited is a service, and reads what it says in its log.
@@ -24,18 +25,8 @@ func audited(t *testing.T, url string, config lock.Config) (service *lock.Servic
 	t.Helper()
 	var text lines
 	log := slog.New(slog.NewJSONHandler(&text, nil))
-	store, err := repository.Open(repository.Config{URL: redistest.ParseURL(t, url), MaxConnections: 5, Timeout: config.Timeout, Memory: time.Hour}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	service = lock.NewService(store, config, log)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		service.Close(ctx)
-		_ = store.Close()
-	})
-	return service, func() (all []map[string]any) {
+	store := redistest.Open(t, url, log, repository.Config{MaxConnections: 5, Timeout: config.Timeout})
+	return serve(t, store, config, log), func() (all []map[string]any) {
 		t.Helper()
 		for line := range strings.Lines(text.take()) {
 			var record map[string]any
@@ -77,7 +68,7 @@ func TestAudit(t *testing.T) {
 	service, records := audited(t, repository.EmbeddedURL, config())
 	as := func(c lock.Caller) context.Context {
 		c.Address = netip.MustParseAddr("10.0.0.7")
-		return lock.WithCaller(newContext(t), c)
+		return lock.WithCaller(testwait.Context(t), c)
 	}
 	want := func(what string, wanted ...string) {
 		t.Helper()
@@ -182,7 +173,7 @@ func TestAudit(t *testing.T) {
 		t.Errorf("it is refused with %v", err)
 	}
 
-	_, _ = service.Take(newContext(t), lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)"})
+	_, _ = service.Take(testwait.Context(t), lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)"})
 	want("what the program does by itself")
 }
 
@@ -192,9 +183,9 @@ func TestAuditOfWhatIsNotKnown(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool { return bytes.Contains(request, []byte("eval")) })
 	config := config()
-	config.Timeout = patience // the proxy cuts each attempt off by itself
+	config.Timeout = testwait.Patience // the proxy cuts each attempt off by itself
 	service, records := audited(t, proxy.URL, config)
-	_, err := service.Take(lock.WithCaller(newContext(t), ana), lock.TakeRequest{Tag: "MK-1"})
+	_, err := service.Take(lock.WithCaller(testwait.Context(t), ana), lock.TakeRequest{Tag: "MK-1"})
 	got := records()
 	if err == nil || len(got) != 1 || got[0]["outcome"] != "UNKNOWN" || got[0]["worker"] != "93" || got[0]["tag"] != "MK-1" {
 		t.Errorf("%v has the records %v", err, got)

@@ -17,6 +17,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // takeRequests are as many as a batch can have.
@@ -73,7 +74,7 @@ func all[T any](t *testing.T) func([]lock.Result[T], error) []T {
 // spool, newest first.
 func wantHistory(t *testing.T, service *lock.Service, tag string, want ...lock.EventType) {
 	t.Helper()
-	page, err := service.History(newContext(t), tag, lock.MaxPage, nil)
+	page, err := service.History(testwait.Context(t), tag, lock.MaxPage, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func behindProxy(t *testing.T, server *redistest.Server, onCut func()) (*lock.Se
 	patient := config()
 	patient.Timeout = 5 * time.Second // a batch is to be answered in the first of three attempts
 	service, _ := open(t, proxy.URL, patient)
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	taken, err := service.Take(ctx, takeRequest())
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +146,7 @@ func behindProxy(t *testing.T, server *redistest.Server, onCut func()) (*lock.Se
 // costs nothing and doubles nothing, and the results are in order.
 func TestLostRepliesOfBatches(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, proxy, cut := behindProxy(t, redistest.Start(t), func() {})
 	for _, parts := range []int64{0, 1, 3} {
 		requests := takeRequests(false)
@@ -188,7 +189,7 @@ func TestLostRepliesOfBatches(t *testing.T) {
 // stands; the rest is of unknown outcome, and there for the next sending.
 func TestRedisHangsInTheMiddleOfABatch(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	service, _, cut := behindProxy(t, server, server.Pause)
 	requests := takeRequests(true)
@@ -223,7 +224,7 @@ func TestRedisHangsInTheMiddleOfABatch(t *testing.T) {
 // of the same batch that were answered stay.
 func TestLostTakesOfABatchAreTakenBack(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	service, _, cut := behindProxy(t, server, server.Pause)
 	requests := takeRequests(false)
@@ -240,7 +241,7 @@ func TestLostTakesOfABatchAreTakenBack(t *testing.T) {
 		}
 		lost++
 		wantUnavailable(t, result.Err, lock.OutcomeUnknown)
-		eventually(t, "the orphan is free", func() bool {
+		testwait.Until(t, "the orphan is free", func() bool {
 			spool, err := service.Spool(ctx, requests[i].Tag)
 			return err == nil && spool.Lock == nil && spool.Version > 0
 		})
@@ -260,7 +261,7 @@ func TestLostTakesOfABatchAreTakenBack(t *testing.T) {
 func TestCallerOfABatchGone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	caller, leave := context.WithCancel(newContext(t))
+	caller, leave := context.WithCancel(testwait.Context(t))
 	var armed atomic.Bool
 	proxy := redistest.StartProxy(t, server.Addr, func(request []byte) bool {
 		if bytes.Contains(request, []byte("evalsha")) && armed.CompareAndSwap(true, false) {
@@ -269,7 +270,7 @@ func TestCallerOfABatchGone(t *testing.T) {
 		return false
 	})
 	service, _ := open(t, proxy.URL, config())
-	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+	if _, err := service.Take(testwait.Context(t), takeRequest()); err != nil {
 		t.Fatal(err)
 	}
 	armed.Store(true)
@@ -280,8 +281,8 @@ func TestCallerOfABatchGone(t *testing.T) {
 	}
 	for i, result := range results {
 		wantUnavailable(t, result.Err, lock.OutcomeUnknown)
-		eventually(t, "the orphan is free", func() bool {
-			spool, err := service.Spool(newContext(t), requests[i].Tag)
+		testwait.Until(t, "the orphan is free", func() bool {
+			spool, err := service.Spool(testwait.Context(t), requests[i].Tag)
 			return err == nil && spool.Lock == nil && spool.Version > 0
 		})
 	}
@@ -293,7 +294,7 @@ func TestBatchSentAgain(t *testing.T) {
 }
 
 func batchSentAgain(t *testing.T, url string) {
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _ := open(t, url, config())
 	requests := takeRequests(true)
 	first := all[lock.Taken](t)(service.TakeAll(ctx, requests))
@@ -330,7 +331,7 @@ func TestOneBrokenItemOfABatch(t *testing.T) {
 	t.Parallel()
 	const broken, invalid = 17, 31
 	server := redistest.Start(t)
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // a client of the moment
 	service, _ := open(t, server.URL, config())
@@ -403,7 +404,7 @@ func TestSimultaneousBatches(t *testing.T) {
 
 func simultaneousBatches(t *testing.T, url string) {
 	const takers = 8
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _ := open(t, url, config())
 	wanted := takeRequests(false)
 	var answers [takers][]lock.Result[lock.Taken]
@@ -456,7 +457,7 @@ func simultaneousBatches(t *testing.T, url string) {
 // A Redis that forgot the scripts gets them again, and does each item once.
 func TestScriptsForgottenBetweenBatches(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // a client of the moment
@@ -492,7 +493,7 @@ func TestScriptsForgottenBetweenBatches(t *testing.T) {
 // What concerns a batch as a whole is refused before anything is done.
 func TestBatchesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _ := open(t, repository.EmbeddedURL, config())
 	full := takeRequests(false)
 	twice := slices.Clone(full)
@@ -535,7 +536,7 @@ func TestBatchWithoutRedis(t *testing.T) {
 	server := redistest.Start(t)
 	service, _ := open(t, server.URL, config())
 	server.Kill()
-	results, err := service.TakeAll(newContext(t), takeRequests(false))
+	results, err := service.TakeAll(testwait.Context(t), takeRequests(false))
 	if err != nil {
 		t.Fatal(err)
 	}

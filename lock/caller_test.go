@@ -10,6 +10,7 @@ import (
 
 	"spoollock/lock"
 	"spoollock/repository"
+	"spoollock/testwait"
 )
 
 func TestRoleIncludesThoseBeforeIt(t *testing.T) {
@@ -44,7 +45,7 @@ func TestStolenToken(t *testing.T) {
 	t.Parallel()
 	service, _ := open(t, repository.EmbeddedURL, config())
 	for _, own := range []lock.Caller{ana, acme} {
-		ctx := lock.WithCaller(newContext(t), own)
+		ctx := lock.WithCaller(testwait.Context(t), own)
 		taken, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-" + uuid.NewString()})
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +83,7 @@ func TestStolenToken(t *testing.T) {
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	service, _ := open(t, repository.EmbeddedURL, config())
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	as := func(caller lock.Caller) context.Context { return lock.WithCaller(ctx, caller) }
 	tag := "MK-" + uuid.NewString()
 	taken, err := service.Take(as(ana), lock.TakeRequest{Tag: tag})

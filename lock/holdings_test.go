@@ -14,6 +14,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // A worker has at most as many locks as it may have, counted from what is known to be
@@ -30,7 +31,7 @@ func TestLocksPerWorker(t *testing.T) {
 		return int(known.Load()), false
 	}
 	service, _ := open(t, repository.EmbeddedURL, config)
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	known.Store(3)
 	take := func(tag, worker string) error {
 		_, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: worker, WorkerName: "N"})
@@ -74,12 +75,12 @@ func locksPerWorkerAtTheSameTime(t *testing.T, url string) {
 	config := config()
 	config.Limits.LocksPerWorker = 10
 	config.Held = func(lock.WorkerID, lock.Tag) (int, bool) { return 0, false }
-	config.Timeout = patience
+	config.Timeout = testwait.Patience
 	_, store := open(t, url, config)
 	const takes = 50
 	gate := gate{Store: store, begun: make(chan struct{}, takes+1), open: make(chan struct{})}
 	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	var refused atomic.Int64
 	var taking sync.WaitGroup
 	var tags []string
@@ -119,7 +120,7 @@ func TestLocksPerWorkerOfWhatIsNotAnsweredYet(t *testing.T) {
 	t.Parallel()
 	config := config()
 	config.Limits.LocksPerWorker = 2
-	config.Timeout = patience
+	config.Timeout = testwait.Patience
 	var known sync.Map // tags
 	config.Held = func(_ lock.WorkerID, tag lock.Tag) (locks int, occupied bool) {
 		known.Range(func(any, any) bool { locks++; return true })
@@ -129,7 +130,7 @@ func TestLocksPerWorkerOfWhatIsNotAnsweredYet(t *testing.T) {
 	_, store := open(t, repository.EmbeddedURL, config)
 	gate := gate{Store: store, begun: make(chan struct{}, 2), open: make(chan struct{})}
 	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	take := func(tag string) chan error {
 		done := make(chan error, 1)
 		go func() {
@@ -168,7 +169,7 @@ func TestLostAnswerAtTheLimit(t *testing.T) {
 		return bytes.Contains(request, []byte("eval")) && lose.CompareAndSwap(true, false)
 	})
 	service, _ := open(t, proxy.URL, config)
-	ctx, id := newContext(t), uuid.NewString()
+	ctx, id := testwait.Context(t), uuid.NewString()
 	request := lock.TakeRequest{Tag: "MK-1", WorkerID: "93", WorkerName: "N", RequestID: &id}
 	lose.Store(true)
 	if _, err := service.Take(ctx, request); !errors.As(err, new(*lock.LimitError)) || lose.Load() {

@@ -13,6 +13,7 @@ import (
 
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // A caller who is gone when the answer comes never learns the token.
@@ -28,17 +29,17 @@ func TestCallerGone(t *testing.T) {
 		return false
 	})
 	service, _ := open(t, proxy.URL, config())
-	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+	if _, err := service.Take(testwait.Context(t), takeRequest()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancelTake := context.WithCancel(newContext(t))
+	ctx, cancelTake := context.WithCancel(testwait.Context(t))
 	cancel = cancelTake
 	armed.Store(true)
 	request := takeRequest()
 	_, err := service.Take(ctx, request)
 	wantUnavailable(t, err, lock.OutcomeUnknown)
-	eventually(t, "the orphan is free", func() bool {
-		spool, err := service.Spool(newContext(t), request.Tag)
+	testwait.Until(t, "the orphan is free", func() bool {
+		spool, err := service.Spool(testwait.Context(t), request.Tag)
 		return err == nil && spool.Lock == nil && spool.Version > 0
 	})
 }
@@ -47,7 +48,7 @@ func TestCallerGone(t *testing.T) {
 // worked with holds up no other.
 func TestOrphansAreTriedUntilTheyCanBeTakenBack(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // a client of the moment
@@ -93,11 +94,11 @@ func TestOrphansAreTriedUntilTheyCanBeTakenBack(t *testing.T) {
 	abandon(first)
 	broken = ""
 	abandon(second)
-	eventually(t, "the second orphan is free", free(second))
+	testwait.Until(t, "the second orphan is free", free(second))
 	if err := client.Del(ctx, "spool_lock:"+first.Tag).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first orphan is free", free(first))
+	testwait.Until(t, "the first orphan is free", free(first))
 }
 
 // Closing gives up on what cannot be taken back, in time.
@@ -107,7 +108,7 @@ func TestCloseWithoutRedis(t *testing.T) {
 	service, _ := open(t, server.URL, config())
 	server.Pause()
 	for range 3 {
-		_, err := service.Take(newContext(t), takeRequest())
+		_, err := service.Take(testwait.Context(t), takeRequest())
 		wantUnavailable(t, err, lock.OutcomeUnknown)
 	}
 	server.Kill()
@@ -120,22 +121,22 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	config := config()
-	config.Timeout = patience
+	config.Timeout = testwait.Patience
 	_, store := open(t, server.URL, config)
 	service := lock.NewService(store, config, redistest.NewLog(t).Logger())
-	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+	if _, err := service.Take(testwait.Context(t), takeRequest()); err != nil {
 		t.Fatal(err)
 	}
 	server.Pause()
-	brief, cancel := context.WithTimeout(newContext(t), 2*time.Second)
+	brief, cancel := context.WithTimeout(testwait.Context(t), 2*time.Second)
 	defer cancel()
 	_, err := service.Take(brief, takeRequest())
 	wantUnavailable(t, err, lock.OutcomeUnknown)
-	closing, cancel := context.WithTimeout(newContext(t), 100*time.Millisecond)
+	closing, cancel := context.WithTimeout(testwait.Context(t), 100*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
 	service.Close(closing)
-	if took := time.Since(begun); took > patience/2 {
+	if took := time.Since(begun); took > testwait.Patience/2 {
 		t.Fatalf("closing took %v", took)
 	}
 }
@@ -143,7 +144,7 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 // A take that was refused does not come into force when an attempt of it is late.
 func TestRefusedTakeComesLate(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr, nil)
 	service, _ := open(t, proxy.URL, config())
@@ -164,7 +165,7 @@ func TestRefusedTakeComesLate(t *testing.T) {
 		_, err := service.Take(ctx, request)
 		refused <- err
 	}()
-	eventually(t, "the first attempt is on its way", func() bool { return proxy.Seen(*request.RequestID) })
+	testwait.Until(t, "the first attempt is on its way", func() bool { return proxy.Seen(*request.RequestID) })
 	proxy.Delay(0)
 	if err := <-refused; !errors.As(err, new(*lock.OccupiedError)) {
 		t.Fatalf("the take is answered %v", err)
@@ -184,7 +185,7 @@ func TestRefusedTakeComesLate(t *testing.T) {
 		return n
 	}
 	before := calls()
-	eventually(t, "the first attempt has arrived", func() bool { return calls() > before })
+	testwait.Until(t, "the first attempt has arrived", func() bool { return calls() > before })
 	if spool, err := other.Spool(ctx, request.Tag); err != nil || spool.Lock != nil {
 		t.Fatalf("the spool is %+v, %v", spool, err)
 	}

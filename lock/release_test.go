@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"spoollock/lock"
+	"spoollock/testwait"
 )
 
 func TestReleaseSentTwiceWithLostReplies(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _, lose := losesReplies(t)
 	request := takeRequest()
 	taken, err := service.Take(ctx, request)

@@ -15,6 +15,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // losesReplies returns a service whose next reply of a script is lost, after
@@ -26,7 +27,7 @@ func losesReplies(t *testing.T) (*lock.Service, *redistest.Proxy, *atomic.Bool) 
 		return bytes.Contains(request, []byte("evalsha")) && lose.CompareAndSwap(true, false)
 	})
 	service, _ := open(t, proxy.URL, config())
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	taken, err := service.Take(ctx, takeRequest())
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +49,7 @@ func losesReplies(t *testing.T) (*lock.Service, *redistest.Proxy, *atomic.Bool) 
 func TestLostReplies(t *testing.T) {
 	t.Parallel()
 	const rounds = 50
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, proxy, lose := losesReplies(t)
 	for range rounds {
 		request := takeRequest()
@@ -102,11 +103,11 @@ func TestSwallowedReply(t *testing.T) {
 	patient := config()
 	patient.Timeout = 4 * time.Second
 	service, _ := open(t, proxy.URL, patient)
-	if _, err := service.Take(newContext(t), takeRequest()); err != nil {
+	if _, err := service.Take(testwait.Context(t), takeRequest()); err != nil {
 		t.Fatal(err)
 	}
 	swallow.Store(true)
-	if taken, err := service.Take(newContext(t), takeRequest()); err != nil || swallow.Load() {
+	if taken, err := service.Take(testwait.Context(t), takeRequest()); err != nil || swallow.Load() {
 		t.Fatalf("a take whose first answer does not come is answered %+v, %v", taken, err)
 	}
 }
@@ -114,7 +115,7 @@ func TestSwallowedReply(t *testing.T) {
 // A request id makes the client's own repetition safe, too.
 func TestLostReplyOfARepeatedRequest(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _, lose := losesReplies(t)
 	request := takeRequest()
 	request.RequestID = ptr(uuid.NewString())
@@ -169,22 +170,10 @@ func within(t *testing.T, timeout time.Duration, op func() error) error {
 	return err
 }
 
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not seen in %v: %s", patience, what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // Promise 5: a Redis that hangs.
 func TestHangingRedis(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t)
 	service, _ := open(t, server.URL, impatient())
 	hold := func() (lock.TakeRequest, lock.Taken) {
@@ -252,7 +241,7 @@ func TestHangingRedis(t *testing.T) {
 	}
 	// The one that cannot is taken back, and nobody is in the way of the next.
 	var next lock.Taken
-	eventually(t, "the orphan is free", func() bool {
+	testwait.Until(t, "the orphan is free", func() bool {
 		request := unnamed
 		request.WorkerID = "94"
 		next, err = service.Take(ctx, request)
@@ -279,7 +268,7 @@ func TestHangingRedis(t *testing.T) {
 // Promise 5: a Redis that is gone, and comes back.
 func TestKilledRedis(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	service, _ := open(t, server.URL, impatient())
 	held := takeRequest()
@@ -300,7 +289,7 @@ func TestKilledRedis(t *testing.T) {
 	wantUnavailable(t, err, lock.NotApplied)
 
 	server.Restart()
-	eventually(t, "Redis is back", func() bool {
+	testwait.Until(t, "Redis is back", func() bool {
 		_, err := service.Take(ctx, takeRequest())
 		return err == nil
 	})
@@ -322,7 +311,7 @@ func TestCallerGoneBefore(t *testing.T) {
 	request := takeRequest()
 	_, err := service.Take(ctx, request)
 	wantUnavailable(t, err, lock.NotApplied)
-	spool, err := service.Spool(newContext(t), request.Tag)
+	spool, err := service.Spool(testwait.Context(t), request.Tag)
 	if err != nil || spool.Version != 0 {
 		t.Fatalf("spool is %+v, %v", spool, err)
 	}
@@ -332,7 +321,7 @@ func TestCallerGoneBefore(t *testing.T) {
 func TestBrokenStoreIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // a client of the moment
 	request := takeRequest()

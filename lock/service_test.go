@@ -16,12 +16,10 @@ import (
 	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is a guard against hanging, never a measurement.
-const patience = 30 * time.Second
 
 func config() lock.Config {
 	return lock.Config{
@@ -35,22 +33,20 @@ func config() lock.Config {
 func open(t testing.TB, url string, config lock.Config) (*lock.Service, *repository.Redis) {
 	t.Helper()
 	log := redistest.NewLog(t).Logger()
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: 50, Timeout: config.Timeout, Memory: 30 * 24 * time.Hour,
-	}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := redistest.Open(t, url, log, repository.Config{Timeout: config.Timeout})
+	return serve(t, store, config, log), store
+}
+
+// serve returns a service on the store, and closes it when the test ends.
+func serve(t testing.TB, store lock.Store, config lock.Config, log *slog.Logger) *lock.Service {
+	t.Helper()
 	service := lock.NewService(store, config, log)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		service.Close(ctx)
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
 	})
-	return service, store
+	return service
 }
 
 // onBothServers runs a test on the embedded Redis and on a real one.
@@ -66,13 +62,6 @@ func onBothServers(t *testing.T, test func(t *testing.T, url string)) {
 	})
 }
 
-func newContext(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func takeRequest() lock.TakeRequest {
 	return lock.TakeRequest{Tag: "MK-" + uuid.NewString(), WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3"}
 }
@@ -81,7 +70,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestUpperCaseFindsTheSameSpool(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	upper := config()
 	upper.Tags.UpperCase = true
 	service, _ := open(t, repository.EmbeddedURL, upper)
@@ -99,7 +88,7 @@ func TestUpperCaseFindsTheSameSpool(t *testing.T) {
 func TestInvalidInput(t *testing.T) {
 	t.Parallel()
 	service, _ := open(t, repository.EmbeddedURL, config())
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	take := func(change func(*lock.TakeRequest)) error {
 		request := takeRequest()
 		change(&request)
@@ -203,7 +192,7 @@ func TestAdmission(t *testing.T) {
 		return nil
 	}
 	service, _ := open(t, repository.EmbeddedURL, config)
-	ctx := lock.WithCaller(newContext(t), boss)
+	ctx := lock.WithCaller(testwait.Context(t), boss)
 	results, err := service.TakeAll(ctx, []lock.TakeRequest{{Tag: "MK-1"}, {Tag: "{}"}, {Tag: "MK-2"}, {Tag: "MK-3"}, {Tag: "{}}"}})
 	if err != nil || results[0].Err != nil || !errors.As(results[1].Err, new(*lock.InvalidError)) || results[2].Err != nil ||
 		!errors.Is(results[3].Err, limited) || !errors.Is(results[4].Err, limited) {

@@ -10,11 +10,12 @@ import (
 
 	"spoollock/lock"
 	"spoollock/repository"
+	"spoollock/testwait"
 )
 
 func TestTakeDefaults(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _ := open(t, repository.EmbeddedURL, config())
 	request := takeRequest()
 	taken, err := service.Take(ctx, request)
@@ -37,7 +38,7 @@ func TestTakeDefaults(t *testing.T) {
 
 func TestRequestSentAgain(t *testing.T) {
 	t.Parallel()
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	service, _ := open(t, repository.EmbeddedURL, config())
 	request := takeRequest()
 	request.RequestID = ptr(uuid.NewString())
@@ -106,7 +107,7 @@ func TestTakeIsForWhomTheCallerMayActAs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := lock.WithCaller(newContext(t), test.caller)
+			ctx := lock.WithCaller(testwait.Context(t), test.caller)
 			tag := "MK-" + uuid.NewString()
 			taken, err := service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: test.id, WorkerName: test.name})
 			if test.err != nil {

@@ -10,10 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
+	"spoollock/testwait"
 )
-
-// patience is a guard against hanging, never a measurement.
-const patience = 20 * time.Second
 
 // brief is a time to live that a test waits out.
 const brief = 300 * time.Millisecond
@@ -70,9 +68,7 @@ func Run(t *testing.T, store lock.Store) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			t.Cleanup(cancel)
-			test(t, &bench{t: t, ctx: ctx, store: OneAtATime{store}, tag: newTag(t)})
+			test(t, &bench{t: t, ctx: testwait.Context(t), store: OneAtATime{store}, tag: newTag(t)})
 		})
 	}
 }
@@ -172,19 +168,13 @@ func (b *bench) read() lock.Spool {
 	return spool
 }
 
-// takeBriefly takes the spool and waits until the lock has lapsed.
+// takeBriefly takes the spool and waits until the lock has expired.
 func (b *bench) takeBriefly() (lock.Lock, lock.Token) {
 	b.t.Helper()
 	cmd := b.command()
 	cmd.TTL = brief
 	taken := b.take(cmd)
-	for b.read().Lock != nil {
-		select {
-		case <-b.ctx.Done():
-			b.t.Fatal("the lock did not lapse")
-		case <-time.After(brief / 10):
-		}
-	}
+	testwait.Until(b.t, "the lock expires", func() bool { return b.read().Lock == nil })
 	return taken, cmd.Token
 }
 
