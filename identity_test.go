@@ -17,7 +17,7 @@ import (
 	"spoollock/auth"
 	"spoollock/auth/authtest"
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 )
 
 // postAs sends a request with a credential, and returns its status and body.
@@ -76,7 +76,7 @@ func TestIdentity(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			env := map[string]string{"REDIS_URL": repository.EmbeddedURL, "HOST": "127.0.0.1"}
+			env := map[string]string{"REDIS_URL": redisurl.EmbeddedText, "HOST": "127.0.0.1"}
 			for _, some := range variables {
 				maps.Copy(env, some)
 			}

@@ -29,7 +29,7 @@ import (
 	"spoollock/auth/authtest"
 	"spoollock/graph"
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -164,7 +164,7 @@ func (c callers) env() (env []string) {
 	if c.Provider == nil {
 		return nil
 	}
-	env = []string{"HOST=127.0.0.1", "REDIS_URL=" + repository.EmbeddedURL}
+	env = []string{"HOST=127.0.0.1", "REDIS_URL=" + redisurl.EmbeddedText}
 	for name, value := range c.Env() {
 		env = append(env, name+"="+value)
 	}

@@ -25,7 +25,7 @@ import (
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
 )
@@ -377,7 +377,7 @@ func TestCredentialsThatAreWithdrawn(t *testing.T) {
 // many there were.
 func TestRefusalsAreLogged(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Identify = crew.identify })
 	const released = `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"acme.7:x\"}){released}}"}`
 	ask := func(credential string) {
 		a.do(http.MethodPost, "/graphql", released, "Content-Type", "application/json", "Authorization", "Bearer "+credential)

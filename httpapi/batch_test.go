@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -109,7 +109,7 @@ func TestBatchesInAnswers(t *testing.T) {
 
 func TestBatchesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	tags := func(n int) (tags []string) {
 		for i := range n {
 			tags = append(tags, fmt.Sprintf("MK-%d", i))
@@ -285,7 +285,7 @@ func TestInternalErrorOfAnItem(t *testing.T) {
 // would look free.
 func TestEveryMissingSpoolHasItsError(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	var tags []string
 	for range lock.MaxBatch {
 		tags = append(tags, "{}")
@@ -301,7 +301,7 @@ func TestEveryMissingSpoolHasItsError(t *testing.T) {
 // What is no tag comes back as it was sent, and not at any length.
 func TestWhatIsNoTagIsAnsweredShortened(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	const query = `mutation($input: ReleaseSpoolsInput!){releaseSpools(input: $input){results{tagSpool}}}`
 	proof := func(tag string) map[string]any { return map[string]any{"tagSpool": tag, "lockToken": "93:x"} }
 	a.want(query, batch(proof(strings.Repeat("ñ", 10_000)), proof(" {} "), proof(""), proof(" MK-1 ")), 200,
@@ -315,7 +315,7 @@ func TestAWholeBatchIsWithinTheLimits(t *testing.T) {
 	for name, note := range map[string]string{"ASCII": "x", "two bytes": "ñ", "four bytes": "🔧"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newAPI(t, repository.EmbeddedURL)
+			a := newAPI(t, redisurl.EmbeddedText)
 			var items []map[string]any
 			var tags []string
 			for i := range lock.MaxBatch {
@@ -335,7 +335,7 @@ func TestAWholeBatchIsWithinTheLimits(t *testing.T) {
 			}
 		})
 	}
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	// Python's json.dumps and others write every character beyond ASCII as \u….
 	escaped := `{"tagSpool":"MK-%d","workerId":"93","workerNombre":"MR(93)","requestId":"` + uuid.NewString() + `","note":"` + strings.Repeat(`\u00f1`, 140) + `"}`
 	var items, literals []string
@@ -356,7 +356,7 @@ func TestAWholeBatchIsWithinTheLimits(t *testing.T) {
 // A batch is one root field, whatever is in it.
 func TestBatchesAreRootFieldsLikeOthers(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	tags := `["` + strings.Join(slices.Collect(func(yield func(string) bool) {
 		for i := range lock.MaxBatch {
 			if !yield(fmt.Sprintf("MK-%d", i)) {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"spoollock/httpapi"
-	"spoollock/repository"
+	"spoollock/redisurl"
 )
 
 // introspectionQuery is graphql-js' full one, the deepest document that an honest
@@ -35,7 +35,7 @@ func nested(depth int) string {
 // above.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = 500 })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = 500 })
 	repeat := func(n int, format string) string {
 		var text strings.Builder
 		for i := range n {
@@ -117,12 +117,12 @@ func TestComplexity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			limit := test.want
-			a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
+			a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
 			if _, body := a.post(test.document, test.variables); strings.Contains(body, "QUERY_TOO_COMPLEX") {
 				t.Errorf("at the limit, the answer is %s", body)
 			}
 			limit--
-			a = newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
+			a = newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
 			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"complexity"}`, test.want, limit)
 			if _, body := a.post(test.document, test.variables); !strings.Contains(body, want) || strings.Contains(body, "data") {
 				t.Errorf("above the limit, the answer is %s, want %s", body, want)
@@ -135,7 +135,7 @@ func TestComplexity(t *testing.T) {
 // page shows is within the default, with room to spare.
 func TestComplexityOfADocumentWithOtherVariables(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	const document = `query($tags:[ID!]!,$n:Int!){spools(tagSpools:$tags){id version lock{ownerName expiresAt} history(first:$n){edges{node{type at ownerName}}}}}`
 	var tags []string
 	for i := range 50 {
@@ -151,7 +151,7 @@ func TestComplexityOfADocumentWithOtherVariables(t *testing.T) {
 
 func TestDepth(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Introspection = true })
 	// No type of the schema goes that deep: below the limit, the validation refuses.
 	if _, body := a.post("{"+nested(12)+"}", nil); !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") {
 		t.Errorf("at the limit, the answer is %s", body)
@@ -168,7 +168,7 @@ func TestDepth(t *testing.T) {
 // that comes to 2^30 fields is refused before anything goes through them.
 func TestFragmentBomb(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	var bomb strings.Builder
 	bomb.WriteString(`{spool(tagSpool:"MK-1"){...F0}}`)
 	for i := range 30 {
@@ -191,7 +191,7 @@ func TestFragmentBomb(t *testing.T) {
 // half a minute, or have it fill the memory with conflicts.
 func TestOverlapBombs(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	nest := func(depth int, inner string) string {
 		return strings.Repeat("...{", depth) + inner + strings.Repeat("}", depth)
 	}
@@ -222,8 +222,8 @@ func TestSuggestionsGoWithIntrospection(t *testing.T) {
 		`{spoolLok(tagSpool:"a"){id}}`, `{spool(tagSpol:"a"){id}}`, `{spool(tagSpool:"a"){...on Spol{id}}}`,
 		`mutation{releaseSpool(input:{tagSpool:"a",lockTokn:"b"}){released}}`,
 	}
-	closed := newAPI(t, repository.EmbeddedURL)
-	open := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	closed := newAPI(t, redisurl.EmbeddedText)
+	open := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Introspection = true })
 	suggested := 0
 	for _, document := range documents {
 		if _, body := closed.post(document, nil); strings.Contains(body, suggestion) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -98,7 +98,7 @@ func TestForeignHistoryInAnswers(t *testing.T) {
 // cursor of an event that is no longer kept still says where to go on.
 func TestHistoryPages(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	const tag = "MK-1"
 	for range 12 {
 		a.round(tag)
@@ -144,7 +144,7 @@ func TestHistoryPages(t *testing.T) {
 // A history that cannot be answered is null with its error, and the spool is there.
 func TestHistoriesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	for name, test := range map[string]struct {
 		arguments map[string]any
 		facts     string

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"spoollock/httpapi"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -71,7 +71,7 @@ func TestAudit(t *testing.T) {
 // status of the newer media type, and has no data in either.
 func TestStatusOfWhatWasNotExecuted(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	for name, body := range map[string]string{
 		"parse":     `{"query":"{"}`,
 		"validate":  `{"query":"{nothing}"}`,
@@ -98,7 +98,7 @@ func TestStatusOfWhatWasNotExecuted(t *testing.T) {
 // The time of a request runs out with an answer.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.RequestTimeout = time.Nanosecond })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestTimeout = time.Nanosecond })
 	response, body := a.do(http.MethodPost, "/graphql", good, "Content-Type", "application/json")
 	if response.StatusCode != 200 || !strings.Contains(body, `"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED"`) {
 		t.Fatalf("the answer is %d %s", response.StatusCode, body)
@@ -121,7 +121,7 @@ func TestPanicOfAnExecution(t *testing.T) {
 // Names that a client made up are quoted back in part at most, values never.
 func TestNamesAreNotEchoedAtLength(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	if _, body := a.post("{"+strings.Repeat("x", 10000)+"}", nil); len(body) > 1000 {
 		t.Errorf("the answer has %d bytes", len(body))
 	}
@@ -134,7 +134,7 @@ func TestNamesAreNotEchoedAtLength(t *testing.T) {
 // Numbers arrive as they were written: 2^53+1 is not taken for 2^53.
 func TestNumbersAreNotRounded(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	_, body := a.do(http.MethodPost, "/graphql", `{"query":"query($t:ID!){spool(tagSpool:$t){tagSpool}}","variables":{"t":123456789012345678901234567890}}`,
 		"Content-Type", "application/json")
 	if body != `{"data":{"spool":{"tagSpool":"123456789012345678901234567890"}}}` {
@@ -144,7 +144,7 @@ func TestNumbersAreNotRounded(t *testing.T) {
 
 func TestNoMoreThanFiveErrors(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	_, body := a.post(`{spool(tagSpool:"MK-1"){`+strings.Repeat("a b c d e f g h i j ", 3)+"}}", nil)
 	if n := strings.Count(body, `"message"`); n != 5 {
 		t.Fatalf("%d errors are answered: %s", n, body)
@@ -153,7 +153,7 @@ func TestNoMoreThanFiveErrors(t *testing.T) {
 
 func TestPersistedQueries(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	sum := sha256.Sum256([]byte(`{lockLimits{batchSize}}`))
 	hash := hex.EncodeToString(sum[:])
 	extensions := `{"persistedQuery":{"version":1,"sha256Hash":"` + hash + `"}}`
@@ -181,7 +181,7 @@ func TestPersistedQueries(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.AllowedHosts = []string{"spools.example"} })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.AllowedHosts = []string{"spools.example"} })
 	for host, want := range map[string]int{
 		"localhost": 200, "LOCALHOST:8080": 200, "localhost.:80": 200, "127.0.0.1:80": 200, "10.1.2.3": 200,
 		"[::1]:8080": 200, "[::1]": 200, "spools.example": 200, "Spools.Example:443": 200,
@@ -196,7 +196,7 @@ func TestHosts(t *testing.T) {
 
 func TestOrigins(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.AllowedOrigins = []string{"https://board.example"} })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.AllowedOrigins = []string{"https://board.example"} })
 	own := a.server.URL
 	for name, test := range map[string]struct {
 		headers []string
@@ -231,7 +231,7 @@ func TestOrigins(t *testing.T) {
 
 func TestSecurityHeaders(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Playground = true })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Playground = true })
 	for _, path := range []string{"/", "/healthz", "/graphql?query={__typename}", "/playground", "/nothing"} {
 		response, _ := a.do(http.MethodGet, path, "")
 		header := response.Header
@@ -246,7 +246,7 @@ func TestSecurityHeaders(t *testing.T) {
 // A path that is not clean is nothing, rather than a redirect that repeats the query.
 func TestPathsThatAreNotClean(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	for _, path := range []string{"//", "//graphql", "/./graphql", "/x/../graphql", "/graphql//"} {
 		response, body := a.do(http.MethodGet, path+"?query="+leaked, "")
 		if response.StatusCode != 404 || strings.Contains(body, leaked) {
@@ -258,7 +258,7 @@ func TestPathsThatAreNotClean(t *testing.T) {
 // The schema as it is served is the one in the repository.
 func TestSchemaAsServed(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	_, served := a.do(http.MethodGet, "/schema.graphql", "")
 	const golden = "testdata/schema.graphql"
 	if os.Getenv("UPDATE_GOLDEN") == "true" {

@@ -23,6 +23,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/metrics"
+	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 )
@@ -203,7 +204,7 @@ func (a *api) take(fields map[string]any) string {
 func onEachRedis(t *testing.T, test func(*testing.T, *api), change ...func(*httpapi.Config)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, newAPI(t, repository.EmbeddedURL, change...))
+		test(t, newAPI(t, redisurl.EmbeddedText, change...))
 	})
 	t.Run("real", func(t *testing.T) {
 		t.Parallel()
@@ -267,7 +268,7 @@ func TestALifeInAnswers(t *testing.T) {
 
 func TestLimitsInAnswers(t *testing.T) {
 	t.Parallel()
-	a := newBoundedAPI(t, repository.EmbeddedURL, 200, nil)
+	a := newBoundedAPI(t, redisurl.EmbeddedText, 200, nil)
 	a.want(`{lockLimits{defaultTtlSeconds maxTtlSeconds batchSize maxLocksPerWorker}}`, nil, 200,
 		`{"data":{"lockLimits":{"defaultTtlSeconds":3600,"maxTtlSeconds":43200,"batchSize":50,"maxLocksPerWorker":200}}}`)
 }
@@ -297,7 +298,7 @@ func TestForeignLockInAnswers(t *testing.T) {
 
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	good := map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"}
 	with := func(field string, value any) map[string]any {
 		fields := map[string]any{}
@@ -381,7 +382,7 @@ func TestBadInput(t *testing.T) {
 
 func TestExtensionBeyondTheMaximumSaysWhatIsAllowed(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	token := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 43200})
 	_, body := a.post(extend, input(map[string]any{"tagSpool": "MK-1", "lockToken": token, "additionalSeconds": 3600}))
 	var allowed int // as many as have gone by since the take
@@ -397,7 +398,7 @@ func TestExtensionBeyondTheMaximumSaysWhatIsAllowed(t *testing.T) {
 // One failing root field leaves its neighbours alone.
 func TestNeighboursSurvive(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	_, body := a.post(`{bad: spool(tagSpool:""){id} good: spool(tagSpool:"MK-1"){version}}`, nil)
 	if !strings.Contains(body, `"data":{"bad":null,"good":{"version":0}}`) || !strings.Contains(body, `"path":["bad"]`) {
 		t.Fatalf("answer is %s", body)
@@ -408,7 +409,7 @@ func TestNeighboursSurvive(t *testing.T) {
 // wrong is named as the schema names it, whatever the variable is called.
 func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	const two = `mutation($a:TomarSpoolInput!,$b:TomarSpoolInput!){a:tomarSpool(input:$a){replayed} b:tomarSpool(input:$b){replayed}}`
 	good := `{"tagSpool":"MK-1","workerId":"93","workerNombre":"MR(93)"}`
 	bad := func(field string) string {
@@ -458,7 +459,7 @@ func TestVariablesAreCheckedBeforeAnythingIsDone(t *testing.T) {
 // So they are where the answer is a stream.
 func TestVariablesAreCheckedBeforeAStreamDoesAnything(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	const payload = `{"query":"mutation($v:Boolean=true){tomarSpool(input:{tagSpool:\"MK-1\",workerId:\"93\",workerNombre:\"x\"}){replayed @include(if:$v)}}","variables":{"v":null}}`
 	const refused = `[{"message":"if must be true or false.","extensions":{"code":"BAD_USER_INPUT","field":"if","reason":"WRONG_TYPE"}}]`
 	if _, body := a.do(http.MethodPost, "/graphql", payload, "Content-Type", "application/json", "Accept", "text/event-stream"); body != comment+event(`{"errors":`+refused+`}`)+completed {
@@ -472,7 +473,7 @@ func TestVariablesAreCheckedBeforeAStreamDoesAnything(t *testing.T) {
 
 func TestDocumentsThatAreRefused(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL)
+	a := newAPI(t, redisurl.EmbeddedText)
 	for name, test := range map[string]struct{ document, code string }{
 		"unreadable":       {`{`, "GRAPHQL_PARSE_FAILED"},
 		"a stray token":    {`{spool "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"}`, "GRAPHQL_PARSE_FAILED"},
@@ -502,7 +503,7 @@ func TestDocumentsThatAreRefused(t *testing.T) {
 
 func TestIntrospectionWhereItIsOn(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Introspection = true })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Introspection = true })
 	a.want(`{__type(name:"Long"){name description} __typename}`, nil, 200,
 		`{"data":{"__type":{"name":"Long","description":"A whole number from 0 to 9007199254740991 (2^53-1), as a JSON number."},"__typename":"Query"}}`)
 }
@@ -777,7 +778,7 @@ func TestOneSecond(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	plain := newAPI(t, repository.EmbeddedURL)
+	plain := newAPI(t, redisurl.EmbeddedText)
 	if status, body := plain.send(http.MethodGet, "/", "", ""); status != 200 || strings.Contains(body, "playground") || !strings.Contains(body, "/graphql") {
 		t.Fatalf("the index is %d %s", status, body)
 	}
@@ -786,7 +787,7 @@ func TestPages(t *testing.T) {
 			t.Fatalf("%s is %d", path, status)
 		}
 	}
-	dev := newAPI(t, repository.EmbeddedURL, func(c *httpapi.Config) { c.Playground = true })
+	dev := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.Playground = true })
 	if status, body := dev.send(http.MethodGet, "/", "", ""); status != 200 || !strings.Contains(body, "/playground") {
 		t.Fatalf("the index is %d %s", status, body)
 	}

@@ -18,7 +18,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/ratelimit"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -178,7 +178,7 @@ func TestFloodsAreBounded(t *testing.T) {
 func TestRateInAnswers(t *testing.T) {
 	t.Parallel()
 	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
-	a := newBoundedAPI(t, repository.EmbeddedURL, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a := newBoundedAPI(t, redisurl.EmbeddedText, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
 	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	limited := func(path string) string {
 		return `{"message":"The caller has asked for too many changes.","path":[` + path + `],"locations":[{"line":1,"column":10}],` +
@@ -226,7 +226,7 @@ func (a *api) awaitLimited(document, want string) {
 // it had before.
 func TestLockLimitInAnswers(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{repository.EmbeddedURL, redistest.Start(t).URL} {
+	for _, url := range []string{redisurl.EmbeddedText, redistest.Start(t).URL} {
 		a := newBoundedAPI(t, url, 3, nil)
 		take := func(tag string) map[string]any {
 			return map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "requestId": uuid.NewString()}
@@ -317,7 +317,7 @@ func TestLockLimitOfWhatIsHeld(t *testing.T) {
 func TestRefusalsAreLimited(t *testing.T) {
 	t.Parallel()
 	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
-	a := newBoundedAPI(t, repository.EmbeddedURL, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a := newBoundedAPI(t, redisurl.EmbeddedText, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
 	a.client.Transport = as{"viewer", a.client.Transport.(*http.Transport)}
 	a.awaitLimited(`mutation{releaseSpool(input:{tagSpool:"MK-0",lockToken:"acme.7:x"}){released}}`,
 		`{"errors":[{"message":"The caller has asked for too many changes.","path":["releaseSpool"],"locations":[{"line":1,"column":10}],`+

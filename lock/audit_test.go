@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
+	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
@@ -65,7 +66,7 @@ func (l *lines) take() string {
 // caller may not make; and what changed nothing has none.
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	service, records := audited(t, repository.EmbeddedURL, config())
+	service, records := audited(t, redisurl.EmbeddedText, config())
 	as := func(c lock.Caller) context.Context {
 		c.Address = netip.MustParseAddr("10.0.0.7")
 		return lock.WithCaller(testwait.Context(t), c)

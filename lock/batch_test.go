@@ -15,7 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
@@ -494,7 +494,7 @@ func TestScriptsForgottenBetweenBatches(t *testing.T) {
 func TestBatchesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	ctx := testwait.Context(t)
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	full := takeRequests(false)
 	twice := slices.Clone(full)
 	twice[49].Tag = " " + twice[0].Tag

@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/testwait"
 )
 
@@ -43,7 +43,7 @@ var (
 // A token is of no use under another identity than the one it was taken under.
 func TestStolenToken(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	for _, own := range []lock.Caller{ana, acme} {
 		ctx := lock.WithCaller(testwait.Context(t), own)
 		taken, err := service.Take(ctx, lock.TakeRequest{Tag: "MK-" + uuid.NewString()})
@@ -82,7 +82,7 @@ func TestStolenToken(t *testing.T) {
 // right role.
 func TestAuthority(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	ctx := testwait.Context(t)
 	as := func(caller lock.Caller) context.Context { return lock.WithCaller(ctx, caller) }
 	tag := "MK-" + uuid.NewString()

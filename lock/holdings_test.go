@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
@@ -30,7 +30,7 @@ func TestLocksPerWorker(t *testing.T) {
 		}
 		return int(known.Load()), false
 	}
-	service, _ := open(t, repository.EmbeddedURL, config)
+	service, _ := open(t, redisurl.EmbeddedText, config)
 	ctx := testwait.Context(t)
 	known.Store(3)
 	take := func(tag, worker string) error {
@@ -127,7 +127,7 @@ func TestLocksPerWorkerOfWhatIsNotAnsweredYet(t *testing.T) {
 		_, occupied = known.Load(tag)
 		return locks, occupied
 	}
-	_, store := open(t, repository.EmbeddedURL, config)
+	_, store := open(t, redisurl.EmbeddedText, config)
 	gate := gate{Store: store, begun: make(chan struct{}, 2), open: make(chan struct{})}
 	service := lock.NewService(gate, config, redistest.NewLog(t).Logger())
 	ctx := testwait.Context(t)

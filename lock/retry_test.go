@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
@@ -305,7 +305,7 @@ func TestKilledRedis(t *testing.T) {
 
 func TestCallerGoneBefore(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	request := takeRequest()

@@ -54,7 +54,7 @@ func onBothServers(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, repository.EmbeddedURL)
+		test(t, redisurl.EmbeddedText)
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
@@ -73,7 +73,7 @@ func TestUpperCaseFindsTheSameSpool(t *testing.T) {
 	ctx := testwait.Context(t)
 	upper := config()
 	upper.Tags.UpperCase = true
-	service, _ := open(t, repository.EmbeddedURL, upper)
+	service, _ := open(t, redisurl.EmbeddedText, upper)
 	request := takeRequest()
 	request.Tag = " mk-1 "
 	if _, err := service.Take(ctx, request); err != nil {
@@ -87,7 +87,7 @@ func TestUpperCaseFindsTheSameSpool(t *testing.T) {
 
 func TestInvalidInput(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	ctx := testwait.Context(t)
 	take := func(change func(*lock.TakeRequest)) error {
 		request := takeRequest()
@@ -191,7 +191,7 @@ func TestAdmission(t *testing.T) {
 		}
 		return nil
 	}
-	service, _ := open(t, repository.EmbeddedURL, config)
+	service, _ := open(t, redisurl.EmbeddedText, config)
 	ctx := lock.WithCaller(testwait.Context(t), boss)
 	results, err := service.TakeAll(ctx, []lock.TakeRequest{{Tag: "MK-1"}, {Tag: "{}"}, {Tag: "MK-2"}, {Tag: "MK-3"}, {Tag: "{}}"}})
 	if err != nil || results[0].Err != nil || !errors.As(results[1].Err, new(*lock.InvalidError)) || results[2].Err != nil ||

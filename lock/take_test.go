@@ -9,14 +9,14 @@ import (
 	"github.com/google/uuid"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/testwait"
 )
 
 func TestTakeDefaults(t *testing.T) {
 	t.Parallel()
 	ctx := testwait.Context(t)
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	request := takeRequest()
 	taken, err := service.Take(ctx, request)
 	if err != nil {
@@ -39,7 +39,7 @@ func TestTakeDefaults(t *testing.T) {
 func TestRequestSentAgain(t *testing.T) {
 	t.Parallel()
 	ctx := testwait.Context(t)
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	request := takeRequest()
 	request.RequestID = ptr(uuid.NewString())
 	first, err := service.Take(ctx, request)
@@ -79,7 +79,7 @@ func TestRequestSentAgain(t *testing.T) {
 // What a take says of the worker, and whom it is for.
 func TestTakeIsForWhomTheCallerMayActAs(t *testing.T) {
 	t.Parallel()
-	service, _ := open(t, repository.EmbeddedURL, config())
+	service, _ := open(t, redisurl.EmbeddedText, config())
 	forbidden, invalid := &lock.ForbiddenError{}, &lock.InvalidError{}
 	for name, test := range map[string]struct {
 		caller   lock.Caller

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"spoollock/lock/locktest"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -15,5 +15,5 @@ func TestConformanceRedis(t *testing.T) {
 
 func TestConformanceEmbedded(t *testing.T) {
 	t.Parallel()
-	locktest.Run(t, open(t, repository.EmbeddedURL))
+	locktest.Run(t, open(t, redisurl.EmbeddedText))
 }

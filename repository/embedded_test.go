@@ -9,7 +9,7 @@ import (
 
 	"spoollock/lock"
 	"spoollock/lock/locktest"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -17,7 +17,7 @@ import (
 func TestEmbeddedIsReachable(t *testing.T) {
 	t.Parallel()
 	redistest.NeedProgram(t, "redis-cli", "needs redis-cli, install redis-tools")
-	store, log := openLogged(t, repository.EmbeddedURL)
+	store, log := openLogged(t, redisurl.EmbeddedText)
 	ctx, cancel := context.WithCancel(t.Context())
 	watched := make(chan error)
 	go func() { watched <- store.Watch(ctx) }()

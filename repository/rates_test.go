@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
@@ -17,7 +18,7 @@ func TestDraw(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
 	t.Cleanup(func() { _ = client.Close() })
-	embedded := open(t, repository.EmbeddedURL)
+	embedded := open(t, redisurl.EmbeddedText)
 	for name, processes := range map[string][2]*repository.Redis{
 		"embedded": {embedded, embedded}, // another one would have another Redis
 		"real":     {open(t, server.URL), open(t, server.URL)},

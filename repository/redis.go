@@ -78,9 +78,6 @@ type Redis struct {
 	eviction  atomic.Value      // string, the policy that it saw
 }
 
-// EmbeddedURL is the text of a URL of the embedded Redis.
-const EmbeddedURL = redisurl.EmbeddedText
-
 // Open prepares a pool and, for [redisurl.Embedded], starts the embedded Redis. It
 // connects to nothing: a Redis that is away is met by the first command and by
 // [Redis.Watch], and the pool recovers by itself. It fails on a URL without hosts, and
