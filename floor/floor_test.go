@@ -20,19 +20,10 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is a guard against hanging, never a measurement.
-const patience = 60 * time.Second
-
-func newContext(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // process is what one process of the service has: a pool of connections, and a
 // view that is kept.
@@ -56,16 +47,10 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 	t.Helper()
 	log := redistest.NewLog(t)
 	view := floor.NewView()
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour,
-		OnSpool: func(spool lock.Spool) {
-			saw(spool)
-			view.Apply(spool)
-		},
-	}, log.Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := redistest.Open(t, url, log.Logger(), repository.Config{Timeout: 5 * time.Second, OnSpool: func(spool lock.Spool) {
+		saw(spool)
+		view.Apply(spool)
+	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	kept := make(chan struct{})
 	go func() {
@@ -75,34 +60,21 @@ func startSeeing(t *testing.T, url string, interval time.Duration, saw func(lock
 	t.Cleanup(func() {
 		cancel()
 		<-kept
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 	return &process{t: t, store: locktest.OneAtATime{Store: store}, redis: store, view: view, log: log}
 }
 
 const seldom = time.Hour
 
-// eventually fails the test unless the condition comes true.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
-
 func (p *process) awaitLive() {
 	p.t.Helper()
-	eventually(p.t, "the view is live", func() bool { return p.view.Status().Live })
+	testwait.Until(p.t, "the view is live", func() bool { return p.view.Status().Live })
 }
 
 func (p *process) take(tag string, ttl time.Duration) (lock.Lock, lock.Token) {
 	p.t.Helper()
 	token := lock.NewToken("93", newID(p.t))
-	taken, _, err := p.store.Take(newContext(p.t), lock.TakeCommand{
+	taken, _, err := p.store.Take(testwait.Context(p.t), lock.TakeCommand{
 		Tag: lock.Tag(tag), Owner: lock.Worker{ID: "93", Name: "MR(93)"}, TTL: ttl, Token: token,
 	})
 	if err != nil {
@@ -113,7 +85,7 @@ func (p *process) take(tag string, ttl time.Duration) (lock.Lock, lock.Token) {
 
 func (p *process) release(tag string, token lock.Token) {
 	p.t.Helper()
-	outcome, _, err := p.store.Release(newContext(p.t), lock.ReleaseCommand{Tag: lock.Tag(tag), Token: token, ID: newID(p.t)})
+	outcome, _, err := p.store.Release(testwait.Context(p.t), lock.ReleaseCommand{Tag: lock.Tag(tag), Token: token, ID: newID(p.t)})
 	if err != nil || outcome != lock.OutcomeReleased {
 		p.t.Fatalf("release is %s, %v", outcome, err)
 	}
@@ -149,7 +121,7 @@ func (p *process) listed() []string {
 
 func (p *process) awaitListed(want ...string) {
 	p.t.Helper()
-	eventually(p.t, fmt.Sprintf("the view lists %q", want), func() bool { return slices.Equal(p.listed(), want) })
+	testwait.Until(p.t, fmt.Sprintf("the view lists %q", want), func() bool { return slices.Equal(p.listed(), want) })
 }
 
 // A process' own writes are in its view at once, other processes' shortly after.
@@ -213,11 +185,11 @@ func TestLapsesAreToldOnce(t *testing.T) {
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
 	for tag, l := range taken {
-		history, err := client.LRange(newContext(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
+		history, err := client.LRange(testwait.Context(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
 		if err != nil || len(history) != 2 {
 			t.Fatalf("history of %s is %q, %v", tag, history, err)
 		}
-		events, err := processes[0].redis.History(newContext(t), lock.Tag(tag))
+		events, err := processes[0].redis.History(testwait.Context(t), lock.Tag(tag))
 		if err != nil || len(events) != 2 || events[0].Type != lock.EventExpired || events[0].At != l.ExpiresAt {
 			t.Fatalf("history of %s is %+v, %v after a lapse at %v", tag, events, err, l.ExpiresAt)
 		}
@@ -230,13 +202,13 @@ func TestExtendedLockStays(t *testing.T) {
 	p := start(t, redistest.Start(t).URL, seldom)
 	p.awaitLive()
 	taken, token := p.take("MK-1", 300*time.Millisecond)
-	if _, err := p.store.Extend(newContext(t), lock.ExtendCommand{
+	if _, err := p.store.Extend(testwait.Context(t), lock.ExtendCommand{
 		Tag: "MK-1", Token: token, By: 400 * time.Millisecond, MaxTTL: time.Hour, ID: newID(t),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	p.awaitListed()
-	events, err := p.redis.History(newContext(t), "MK-1")
+	events, err := p.redis.History(testwait.Context(t), "MK-1")
 	if want := taken.ExpiresAt.Add(400 * time.Millisecond); err != nil || len(events) != 3 || events[0].Type != lock.EventExpired || events[0].At != want {
 		t.Fatalf("history is %+v, %v, want a lapse at %v", events, err, want)
 	}
@@ -250,7 +222,7 @@ func TestForeignLocksAreRebuilt(t *testing.T) {
 	p.awaitLive()
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	set := func(tag, value string, ttl time.Duration) {
 		if err := client.Set(ctx, "spool_lock:"+tag, value, ttl).Err(); err != nil {
 			t.Fatal(err)
@@ -276,7 +248,7 @@ func TestForeignLocksAreRebuilt(t *testing.T) {
 	if err := client.Expire(ctx, "spool_lock:MK-1", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a shortened lock is seen", func() bool {
+	testwait.Until(t, "a shortened lock is seen", func() bool {
 		page, err := p.view.List(floor.Filter{}, 1, "")
 		return err == nil && page.Locks[0].Remaining <= time.Minute
 	})
@@ -298,7 +270,7 @@ func TestCutFeed(t *testing.T) {
 	proxy.Cut()
 	other.release("MK-1", token)
 	other.take("MK-2", time.Hour)
-	eventually(t, "the view is not live", func() bool { return !p.view.Status().Live })
+	testwait.Until(t, "the view is not live", func() bool { return !p.view.Status().Live })
 	var unavailable *lock.UnavailableError
 	if _, err := p.view.List(floor.Filter{}, 1, ""); !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied {
 		t.Fatalf("a view that is not live lists, or says %v", err)
@@ -312,7 +284,7 @@ func TestCutFeed(t *testing.T) {
 	if !p.view.Status().AsOf.After(stood) {
 		t.Fatal("the view's time stands still")
 	}
-	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), "the view of the floor is live again") })
+	testwait.Until(t, "the log says so", func() bool { return strings.Contains(p.log.String(), "the view of the floor is live again") })
 }
 
 // A feed that never was connected is not said to be cut, nor its view to be live again.
@@ -340,12 +312,12 @@ func TestGapAsksForARebuild(t *testing.T) {
 	p.take("MK-1", time.Hour)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	// Another program's take leaves no message; neither does a counter that jumps.
 	if err := client.Set(ctx, "spool_lock:MK-9", "94:x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
+	testwait.Until(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
 	if err := client.HIncrBy(ctx, "spool_meta:{spool_lock:MK-1}", "seq", 5).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -374,11 +346,11 @@ func TestOddMessages(t *testing.T) {
 		`["MK-1","1","1","0","93","1","1","",""]`, `["MK-1","1","1","1","93","-2","1","",""]`,
 		`["","1","1","1","93","1","1","",""]`, `["MK-1","-1","1","1","93","1","1","",""]`}
 	for _, message := range odd {
-		if err := client.Publish(newContext(t), "spool_floor:0", message).Err(); err != nil {
+		if err := client.Publish(testwait.Context(t), "spool_floor:0", message).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "odd messages are counted", func() bool { return p.redis.Stats().ForeignMessages == int64(len(odd)) })
+	testwait.Until(t, "odd messages are counted", func() bool { return p.redis.Stats().ForeignMessages == int64(len(odd)) })
 	if got := p.listed(); len(got) != 0 {
 		t.Fatalf("the view lists %q", got)
 	}
@@ -393,13 +365,13 @@ func TestOneConnectionForTheFeed(t *testing.T) {
 	for range 100 {
 		subscription := p.view.Subscribe(floor.Filter{})
 		defer subscription.Close()
-		if _, err := subscription.Next(newContext(t)); err != nil {
+		if _, err := subscription.Next(testwait.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	followers, err := client.PubSubNumSub(newContext(t), "spool_floor:0").Result()
+	followers, err := client.PubSubNumSub(testwait.Context(t), "spool_floor:0").Result()
 	if err != nil || !maps.Equal(followers, map[string]int64{"spool_floor:0": 1}) {
 		t.Fatalf("the channel is followed by %v, %v", followers, err)
 	}
@@ -418,7 +390,7 @@ func TestRedisThatForgot(t *testing.T) {
 	p.take("MK-2", time.Hour)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	if err := client.HSet(ctx, "spool_meta:{spool_lock:MK-2}", "version", 7, "seq", 0, "name", "XY").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -429,7 +401,7 @@ func TestRedisThatForgot(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitListed("MK-2 93")
-	eventually(t, "the older version is listed", func() bool {
+	testwait.Until(t, "the older version is listed", func() bool {
 		page, err := p.view.List(floor.Filter{}, 1, "")
 		return err == nil && page.Locks[0].Version == 7 && page.Locks[0].Owner.Name == "XY"
 	})
@@ -462,27 +434,21 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 	other := start(t, server.URL, seldom)
 	_, token := other.take("MK-1", time.Hour)
 	extension := lock.ExtendCommand{Tag: "MK-1", Token: token, By: time.Minute, MaxTTL: 12 * time.Hour, ID: newID(t)}
-	first, err := other.store.Extend(newContext(t), extension)
+	first, err := other.store.Extend(testwait.Context(t), extension)
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := extension
 	second.ID = newID(t)
-	extended, err := other.store.Extend(newContext(t), second)
+	extended, err := other.store.Extend(testwait.Context(t), second)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	view := floor.NewView()
 	log := redistest.NewLog(t).Logger()
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, server.URL), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
-	}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close() //nolint:errcheck // the test is over
-	again, err := locktest.OneAtATime{Store: store}.Extend(newContext(t), extension)
+	store := redistest.Open(t, server.URL, log, repository.Config{Timeout: 5 * time.Second, OnSpool: view.Apply})
+	again, err := locktest.OneAtATime{Store: store}.Extend(testwait.Context(t), extension)
 	if err != nil || !again.ExpiresAt.Equal(first.ExpiresAt) {
 		t.Fatalf("sent again, the extension is answered %v, %v, want %v", again.ExpiresAt, err, first.ExpiresAt)
 	}
@@ -496,7 +462,7 @@ func TestReplayedExtensionIsNoNews(t *testing.T) {
 		cancel()
 		<-kept
 	}()
-	eventually(t, "the view is live", func() bool { return view.Status().Live })
+	testwait.Until(t, "the view is live", func() bool { return view.Status().Live })
 	page, err := view.List(floor.Filter{}, 1, "")
 	if err != nil || len(page.Locks) != 1 || !page.Locks[0].ExpiresAt.Equal(extended.ExpiresAt) {
 		t.Fatalf("the view lists %+v, %v, want an expiry at %v", page.Locks, err, extended.ExpiresAt)
@@ -513,14 +479,14 @@ func TestExpiryOnAFullRedis(t *testing.T) {
 	p.take("MK-1", time.Hour)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	if err := client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.Expire(ctx, "spool_lock:MK-1", 2*time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new expiry is listed", func() bool {
+	testwait.Until(t, "the new expiry is listed", func() bool {
 		page, err := p.view.List(floor.Filter{}, 1, "")
 		return err == nil && page.Locks[0].Remaining > time.Hour
 	})
@@ -538,18 +504,12 @@ func TestRefusedView(t *testing.T) {
 			server := redistest.Start(t)
 			client := server.Client()
 			defer client.Close() //nolint:errcheck // the test is over
-			ctx := newContext(t)
+			ctx := testwait.Context(t)
 			if err := client.Do(ctx, "ACL", "SETUSER", "shut", "on", ">pw", "~*", "+@all", "allchannels", refused.rule).Err(); err != nil {
 				t.Fatal(err)
 			}
 			view, log := floor.NewView(), redistest.NewLog(t)
-			store, err := repository.Open(repository.Config{
-				URL: redistest.ParseURL(t, "redis://shut:pw@"+server.Addr), MaxConnections: 20, Timeout: 5 * time.Second, Memory: 24 * time.Hour, OnSpool: view.Apply,
-			}, log.Logger())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close() //nolint:errcheck // the test is over
+			store := redistest.Open(t, "redis://shut:pw@"+server.Addr, log.Logger(), repository.Config{Timeout: 5 * time.Second, OnSpool: view.Apply})
 			keeping, cancel := context.WithCancel(ctx)
 			kept := make(chan struct{})
 			go func() {
@@ -561,7 +521,7 @@ func TestRefusedView(t *testing.T) {
 				<-kept
 			}()
 			third := regexp.MustCompile(`rejected_calls=([3-9]|\d\d)`)
-			eventually(t, "it is refused three times", func() bool {
+			testwait.Until(t, "it is refused three times", func() bool {
 				stats, err := client.InfoMap(ctx, "commandstats").Result()
 				return err == nil && third.MatchString(stats["Commandstats"]["cmdstat_"+refused.command])
 			})
@@ -581,7 +541,7 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 	p.awaitLive()
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	tag := ""
 	for n, inTime := 0, int64(0); inTime == 0; n++ {
 		tag = fmt.Sprintf("MK-%d", n)
@@ -611,7 +571,7 @@ func TestForeignLockWithoutExpiryIsTakenAnew(t *testing.T) {
 	p.awaitLive()
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	set := func(value string) {
 		if err := client.Set(ctx, "spool_lock:MK-1", value, 0).Err(); err != nil {
 			t.Fatal(err)
@@ -625,10 +585,10 @@ func TestForeignLockWithoutExpiryIsTakenAnew(t *testing.T) {
 		return page.Locks[0].Version
 	}
 	set("94:" + uuid.NewString())
-	eventually(t, "it is listed", func() bool { return version() > 0 })
+	testwait.Until(t, "it is listed", func() bool { return version() > 0 })
 	first := version()
 	set("94:" + uuid.NewString())
-	eventually(t, "the next one is listed", func() bool { return version() > first })
+	testwait.Until(t, "the next one is listed", func() bool { return version() > first })
 }
 
 // Tags that cannot be shown are left out.
@@ -637,7 +597,7 @@ func TestUnfitTags(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	ctx := newContext(t)
+	ctx := testwait.Context(t)
 	for _, tag := range []string{"", strings.Repeat("x", 257), strings.Repeat("x", 256)} {
 		if err := client.Set(ctx, "spool_lock:"+tag, "94:x", 0).Err(); err != nil {
 			t.Fatal(err)
@@ -672,7 +632,7 @@ func TestReleaseDuringTheFirstRebuild(t *testing.T) {
 	<-asked
 	other.release("MK-1", token)
 	other.take("MK-2", time.Hour)
-	eventually(t, "the feed was heard", func() bool { return p.view.Status().Held == 1 })
+	testwait.Until(t, "the feed was heard", func() bool { return p.view.Status().Held == 1 })
 	close(answered)
 	p.awaitLive()
 	if got := p.listed(); !slices.Equal(got, []string{"MK-2 93"}) {
@@ -689,12 +649,12 @@ func TestRedisBackFromASnapshot(t *testing.T) {
 	_, token := p.take("MK-1", time.Hour)
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	if err := client.Save(newContext(t)).Err(); err != nil {
+	if err := client.Save(testwait.Context(t)).Err(); err != nil {
 		t.Fatal(err)
 	}
 	p.release("MK-1", token)
 	server.Kill()
-	eventually(t, "the view is stale", func() bool { return !p.view.Status().Live })
+	testwait.Until(t, "the view is stale", func() bool { return !p.view.Status().Live })
 	server.Restart()
 	p.awaitListed("MK-1 93")
 }
@@ -718,7 +678,7 @@ func TestForms(t *testing.T) {
 			takeSome := func() {
 				t.Helper()
 				for range 20 { // so many that each master has some
-					eventually(t, "a take", func() bool {
+					testwait.Until(t, "a take", func() bool {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 						defer cancel()
 						_, _, err := other.store.Take(ctx, lock.TakeCommand{
@@ -728,7 +688,7 @@ func TestForms(t *testing.T) {
 					})
 					held++
 				}
-				eventually(t, "the view is live, and has them", func() bool {
+				testwait.Until(t, "the view is live, and has them", func() bool {
 					status := p.view.Status()
 					return status.Live && status.Held >= held
 				})
