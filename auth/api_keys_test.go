@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"spoollock/auth"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func acme(expires time.Duration) auth.Key {
@@ -25,8 +25,7 @@ func TestKeys(t *testing.T) {
 	first := must(auth.AddKey(file, acme(time.Hour)))
 	log := redistest.NewLog(t)
 	keys := must(auth.LoadKeys(file, log.Logger()))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := testwait.Context(t)
 	identity, err := keys.Identify(ctx, first)
 	if want := (lock.Caller{Worker: lock.Worker{ID: "acme", Name: "Acme Pipes"}, Role: lock.RolePartner}); err != nil || identity.Caller != want {
 		t.Fatalf("%+v, %v", identity, err)
@@ -47,12 +46,11 @@ func TestKeys(t *testing.T) {
 
 	// The next key is known without a restart, beside the first one.
 	second := must(auth.AddKey(file, acme(time.Hour)))
-	for _, err := keys.Identify(ctx, second); err != nil; _, err = keys.Identify(ctx, second) {
-		if ctx.Err() != nil {
-			t.Fatalf("the next key is not known: %v", err)
-		}
-		time.Sleep(20 * time.Millisecond)
+	good := func(credential string) bool {
+		_, err := keys.Identify(ctx, credential)
+		return err == nil
 	}
+	testwait.Until(t, "the next key is known", func() bool { return good(second) })
 	if _, err := keys.Identify(ctx, first); err != nil {
 		t.Errorf("beside the next key, the first one is refused: %v", err)
 	}
@@ -64,24 +62,19 @@ func TestKeys(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for !strings.Contains(log.String(), "cannot be read") {
+	testwait.Until(t, "the log says that the file cannot be read", func() bool {
 		if _, err := keys.Identify(ctx, second); err != nil {
 			t.Fatalf("a broken file takes the keys away: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return strings.Contains(log.String(), "cannot be read")
+	})
 
 	// A key that is taken out is refused.
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	third := must(auth.AddKey(file, acme(time.Hour)))
-	for _, err := keys.Identify(ctx, first); err == nil; _, err = keys.Identify(ctx, first) {
-		if ctx.Err() != nil {
-			t.Fatal("a key that was taken out is good")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	testwait.Until(t, "a key that was taken out is refused", func() bool { return !good(first) })
 	if _, err := keys.Identify(ctx, third); err != nil {
 		t.Error(err)
 	}
@@ -177,17 +170,7 @@ func TestKeysThatCouldNotBeRead(t *testing.T) {
 	credential := must(auth.AddKey(file, acme(time.Hour)))
 	log := redistest.NewLog(t)
 	keys := must(auth.LoadKeys(file, log.Logger()))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	await := func(what string, condition func() bool) {
-		t.Helper()
-		for !condition() {
-			if ctx.Err() != nil {
-				t.Fatalf("in vain: %s", what)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
+	ctx := testwait.Context(t)
 	known := func() bool {
 		_, err := keys.Identify(ctx, credential)
 		return err == nil
@@ -200,9 +183,9 @@ func TestKeysThatCouldNotBeRead(t *testing.T) {
 		}
 	}
 	write(`{"keys": [}`)
-	await("the log says so", func() bool { return known() && strings.Contains(log.String(), "cannot be read") })
+	testwait.Until(t, "the log says so", func() bool { return known() && strings.Contains(log.String(), "cannot be read") })
 	write(`{"keys":[]}`)
-	await("a key that was taken out is refused", func() bool { return !known() })
+	testwait.Until(t, "a key that was taken out is refused", func() bool { return !known() })
 	if strings.Count(log.String(), "cannot be read") != 1 {
 		t.Errorf("the log is %s", log)
 	}

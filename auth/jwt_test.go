@@ -29,15 +29,13 @@ import (
 
 	"spoollock/auth"
 	"spoollock/lock"
+	"spoollock/testwait"
 )
 
 const (
 	issuer   = "https://id.example"
 	audience = "spools"
 )
-
-// patience is a guard against hanging, never a measurement.
-const patience = 30 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -303,8 +301,7 @@ func TestKeysAreRotated(t *testing.T) {
 		_, _ = w.Write(i.keys)
 	}))
 	t.Cleanup(i.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := testwait.Context(t)
 	tokens, err := auth.NewJWT(ctx, auth.JWTConfig{
 		Keys: i.URL, Issuer: issuer, Audience: audience, WorkerIDClaim: "sub", NameClaim: "name", RolesClaim: "roles",
 		Refresh: 200 * time.Millisecond, RefreshUnknown: 50 * time.Millisecond,
@@ -318,16 +315,7 @@ func TestKeysAreRotated(t *testing.T) {
 		_, err := tokens.Identify(ctx, s.token(map[string]any{"jti": n}, nil))
 		return err
 	}
-	await := func(what string, condition func() bool) {
-		t.Helper()
-		for !condition() {
-			if ctx.Err() != nil {
-				t.Fatalf("in vain: %s", what)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	await("the first key is known", func() bool { return identify(rsaKey) == nil })
+	testwait.Until(t, "the first key is known", func() bool { return identify(rsaKey) == nil })
 
 	requests, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -342,7 +330,7 @@ func TestKeysAreRotated(t *testing.T) {
 		})
 	}
 	i.have(rsaKey, edKey)
-	await("the next key is known", func() bool { return identify(edKey) == nil })
+	testwait.Until(t, "the next key is known", func() bool { return identify(edKey) == nil })
 	if err := identify(rsaKey); err != nil {
 		t.Errorf("beside the next key, the first one is refused: %v", err)
 	}
@@ -354,7 +342,7 @@ func TestKeysAreRotated(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	i.have(edKey)
-	await("the first key is forgotten", func() bool { return identify(rsaKey) != nil })
+	testwait.Until(t, "the first key is forgotten", func() bool { return identify(rsaKey) != nil })
 	if err := identify(edKey); err != nil {
 		t.Errorf("without the first key, the next one is refused: %v", err)
 	}
