@@ -21,13 +21,7 @@ import (
 func TestCallerWhoHangsUp(t *testing.T) {
 	t.Parallel()
 	log := redistest.NewLog(t)
-	store, err := repository.Open(repository.Config{
-		URL: redisurl.URL{Form: redisurl.Embedded}, MaxConnections: 1, Timeout: time.Second, Memory: time.Hour,
-	}, log.Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close() //nolint:errcheck // the test is over
+	store := redistest.Open(t, redisurl.EmbeddedText, log.Logger(), repository.Config{Timeout: time.Second})
 	locks := lock.NewService(store, lock.Config{Timeout: time.Second, Attempts: 1}, log.Logger())
 	ctx, hangUp := context.WithCancel(graphql.WithFieldContext(t.Context(), &graphql.FieldContext{
 		Object: "Query", Field: graphql.CollectedField{Field: &ast.Field{Name: "spool", Alias: "spool"}},
@@ -37,7 +31,7 @@ func TestCallerWhoHangsUp(t *testing.T) {
 	observe := graph.Observe(func(operation, outcome string, _ time.Duration) {
 		outcomes = append(outcomes, operation+" "+outcome)
 	})
-	_, err = observe(ctx, func(ctx context.Context) (any, error) { return locks.Spool(ctx, "MK-1") })
+	_, err := observe(ctx, func(ctx context.Context) (any, error) { return locks.Spool(ctx, "MK-1") })
 	if !lock.IsUnavailable(err) || !slices.Equal(outcomes, []string{"spool CALLER_GONE"}) {
 		t.Fatalf("it is counted as %v, the error is %v", outcomes, err)
 	}
