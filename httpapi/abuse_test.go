@@ -29,11 +29,12 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
-// answerPatience is how long a hostile request may keep its sender waiting: a guard
+// answerTimeout is how long a hostile request may keep its sender waiting. It is a guard
 // against hanging, never a measurement.
-const answerPatience = 20 * time.Second
+const answerTimeout = 20 * time.Second
 
 // marker stands in whatever part of a hostile request can hold it. Neither an
 // answer nor the log may repeat it.
@@ -225,7 +226,7 @@ func (b *abuse) exchange(a attack) (string, error) {
 		return "", err
 	}
 	defer conn.Close() //nolint:errcheck // all was read
-	if err := conn.SetDeadline(time.Now().Add(answerPatience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return "", err
 	}
 	request := a.request
@@ -427,12 +428,13 @@ func (b *abuse) nowOpen(t *testing.T) open {
 func (b *abuse) settled(t *testing.T) open {
 	t.Helper()
 	last, same := b.nowOpen(t), 0
-	for deadline := time.Now().Add(patience); same < 20 && time.Now().Before(deadline); same++ {
-		time.Sleep(5 * time.Millisecond)
+	testwait.Poll(func() bool {
+		same++
 		if now := b.nowOpen(t); now != last {
 			last, same = now, 0
 		}
-	}
+		return same > 20
+	})
 	return last
 }
 
@@ -459,17 +461,13 @@ func (b *abuse) survive(t *testing.T, attack func()) {
 	attack()
 	b.liveOneLife("MK-AFTER")
 	b.client.CloseIdleConnections()
-	deadline := time.Now().Add(patience)
-	for {
-		after := b.nowOpen(t)
-		if after.goroutines <= before.goroutines && after.descriptors <= before.descriptors {
-			return
-		}
-		if time.Now().After(deadline) {
-			stacks := make([]byte, 1<<20)
-			t.Fatalf("before, there was %+v, after it %+v:\n%s", before, after, stacks[:runtime.Stack(stacks, true)])
-		}
-		time.Sleep(10 * time.Millisecond)
+	var after open
+	if !testwait.Poll(func() bool {
+		after = b.nowOpen(t)
+		return after.goroutines <= before.goroutines && after.descriptors <= before.descriptors
+	}) {
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("before, there was %+v, after it %+v:\n%s", before, after, stacks[:runtime.Stack(stacks, true)])
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"spoollock/httpapi"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestConnectionsPerAddress(t *testing.T) {
@@ -36,7 +37,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 		return conn
 	}
 	served := func(conn net.Conn) bool {
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(testwait.Patience))
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 			return false
 		}
@@ -66,28 +67,25 @@ func TestConnectionsPerAddress(t *testing.T) {
 		wantSaid(1)
 	}
 	_ = open[0].Close()
-	deadline := time.Now().Add(patience)
-	for open[0] = dial(); !served(open[0]); open[0] = dial() {
-		if time.Now().After(deadline) {
-			t.Fatal("a connection that was closed still counts")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	testwait.Until(t, "a connection that was closed does not count", func() bool {
+		open[0] = dial()
+		return served(open[0])
+	})
 	wantSaid(1) // it lasts as long as any of them
 
-	for said() == 1 {
-		for _, conn := range open {
-			_ = conn.Close()
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it is not said again when it begins again")
-		}
-		time.Sleep(5 * time.Millisecond)
-		open = []net.Conn{dial(), dial(), dial(), dial()}
-		for _, conn := range open {
+	for _, conn := range open {
+		_ = conn.Close()
+	}
+	testwait.Until(t, "it is said again when it begins again", func() bool {
+		again := []net.Conn{dial(), dial(), dial(), dial()}
+		for _, conn := range again {
 			served(conn)
 		}
-	}
+		for _, conn := range again {
+			_ = conn.Close()
+		}
+		return said() > 1
+	})
 }
 
 // What a proxy says of whom it forwards for is believed of trusted ones only, and

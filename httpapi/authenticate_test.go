@@ -28,6 +28,7 @@ import (
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // people are the callers of a test by their credentials.
@@ -194,7 +195,7 @@ func (a *api) transports(root *ast.Definition) map[string]func(t *testing.T, cre
 	asked := func(t *testing.T, credential, method, path, body, accept string) string {
 		t.Helper()
 		a := &api{t: t, server: a.server, client: a.client}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 		defer cancel()
 		request, err := http.NewRequestWithContext(ctx, method, a.server.URL+path, strings.NewReader(body))
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // The clients that people use, from npm, see what they should.
@@ -160,7 +161,7 @@ func runClients(t *testing.T, script string, shutDown func(), args ...string) st
 	if err := clients.Start(); err != nil {
 		t.Fatal(err)
 	}
-	guard := time.AfterFunc(patience, func() { _ = clients.Process.Kill() })
+	guard := time.AfterFunc(testwait.Patience, func() { _ = clients.Process.Kill() })
 	defer guard.Stop()
 	var got []string
 	for lines := bufio.NewScanner(out); lines.Scan(); {

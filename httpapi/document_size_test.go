@@ -11,6 +11,7 @@ import (
 
 	"spoollock/httpapi"
 	"spoollock/redisurl"
+	"spoollock/testwait"
 )
 
 // introspectionQuery is graphql-js' full one, the deepest document that an honest
@@ -179,7 +180,7 @@ func TestFragmentBomb(t *testing.T) {
 	if _, body := a.post(bomb.String(), nil); !strings.Contains(body, `"limitName":"complexity"`) {
 		t.Errorf("the answer is %s", body)
 	}
-	if took := time.Since(begun); took > patience {
+	if took := time.Since(begun); took > testwait.Patience {
 		t.Errorf("it took %v", took)
 	}
 	if _, body := a.post(`{...F} fragment F on Query{...G} fragment G on Query{...F}`, nil); !strings.Contains(body, "GRAPHQL_VALIDATION_FAILED") {

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // What evicts is ready all the same.
@@ -176,9 +176,8 @@ type floorUpdate struct {
 
 func (a *api) follow(filter string) *floorClient {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	body := fmt.Sprintf(`{"query":"subscription{floorUpdates%s{snapshot more stale asOf gone changed{tagSpool version lock{ownerID:ownerId}}}}"}`, filter)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.server.URL+"/graphql", strings.NewReader(body))
+	request, err := http.NewRequestWithContext(testwait.Context(a.t), http.MethodPost, a.server.URL+"/graphql", strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -188,10 +187,7 @@ func (a *api) follow(filter string) *floorClient {
 	if err != nil || response.StatusCode != 200 {
 		a.t.Fatalf("the stream is answered %v, %v", response, err)
 	}
-	a.t.Cleanup(func() {
-		cancel()
-		_ = response.Body.Close()
-	})
+	a.t.Cleanup(func() { _ = response.Body.Close() })
 	return &floorClient{t: a.t, events: bufio.NewScanner(response.Body), held: map[string]string{}}
 }
 

@@ -26,12 +26,10 @@ import (
 	"spoollock/redisurl"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is a guard against hanging, never a measurement.
-const patience = 60 * time.Second
 
 // operationTimeout is long enough for a thousand operations at once under the race
 // detector.
@@ -70,12 +68,7 @@ func newBoundedAPI(
 	log := redistest.NewLog(t)
 	logger := log.Logger()
 	view := floor.NewView()
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, redisURL), MaxConnections: 50, Timeout: operationTimeout, Memory: 30 * 24 * time.Hour, OnSpool: view.Apply,
-	}, logger)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := redistest.Open(t, redisURL, logger, repository.Config{Timeout: operationTimeout, OnSpool: view.Apply})
 	locks := lock.NewService(store, lock.Config{
 		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
 		Timeout:  operationTimeout,
@@ -110,14 +103,11 @@ func newBoundedAPI(
 	a.pooled = func() int { return store.Stats().Connections }
 	t.Cleanup(func() {
 		a.server.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testwait.Patience)
 		defer cancel()
 		locks.Close(ctx)
 		stop()
 		<-kept
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
 		if found := secret.FindString(log.String()); found != "" {
 			t.Errorf("the log holds a token, %q:\n%s", found, log.String())
 		}
@@ -535,14 +525,13 @@ func TestUnavailable(t *testing.T) {
 // awaitReadiness fails the test unless /readyz comes to say so.
 func (a *api) awaitReadiness(status int, body string) {
 	a.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		gotStatus, gotBody := a.send(http.MethodGet, "/readyz", "", "")
-		if gotStatus == status && gotBody == body {
-			return
-		}
-		if time.Now().After(deadline) {
-			a.t.Fatalf("readiness is %d %s, want %d %s", gotStatus, gotBody, status, body)
-		}
+	var gotStatus int
+	var gotBody string
+	if !testwait.Poll(func() bool {
+		gotStatus, gotBody = a.send(http.MethodGet, "/readyz", "", "")
+		return gotStatus == status && gotBody == body
+	}) {
+		a.t.Fatalf("readiness is %d %s, want %d %s", gotStatus, gotBody, status, body)
 	}
 }
 
@@ -586,14 +575,12 @@ func TestMetrics(t *testing.T) {
 func (a *api) wantCounted(operation, outcome string, n int) {
 	a.t.Helper()
 	want := fmt.Sprintf("spoollock_operation_duration_seconds_count{operation=%q,outcome=%q} %d\n", operation, outcome, n)
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		_, body := a.send(http.MethodGet, "/metrics", "", "")
-		if strings.Contains(body, want) {
-			return
-		}
-		if time.Now().After(deadline) {
-			a.t.Fatalf("the metrics have no %s:\n%s", want, body)
-		}
+	var body string
+	if !testwait.Poll(func() bool {
+		_, body = a.send(http.MethodGet, "/metrics", "", "")
+		return strings.Contains(body, want)
+	}) {
+		a.t.Fatalf("the metrics have no %s:\n%s", want, body)
 	}
 }
 
@@ -694,7 +681,7 @@ func TestSimultaneousTakes(t *testing.T) {
 			}))
 			defer server.Close()
 			a := &api{t: t, server: server, client: server.Client()}
-			a.client.Timeout = patience
+			a.client.Timeout = testwait.Patience
 			tag := fmt.Sprintf("MK-%d", takers)
 			bodies := make([]string, takers)
 			var done sync.WaitGroup
@@ -748,18 +735,17 @@ func TestOneSecond(t *testing.T) {
 	t.Parallel()
 	onEachRedis(t, func(t *testing.T, a *api) {
 		token := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)", "ttlSeconds": 1})
-		deadline := time.Now().Add(patience)
-		for {
+		testwait.Until(t, "the spool is free", func() bool {
 			_, body := a.post(`{spoolLock(tagSpool:"MK-1"){remainingSeconds}}`, nil)
 			if body == `{"data":{"spoolLock":null}}` {
-				break
+				return true
 			}
 			// 0 in the very millisecond of the expiry, in which Redis still has the key.
-			if !regexp.MustCompile(`^{"data":{"spoolLock":{"remainingSeconds":[01]}}}$`).MatchString(body) || time.Now().After(deadline) {
+			if !regexp.MustCompile(`^{"data":{"spoolLock":{"remainingSeconds":[01]}}}$`).MatchString(body) {
 				t.Fatalf("answer is %s", body)
 			}
-			time.Sleep(20 * time.Millisecond)
-		}
+			return false
+		})
 		next := a.take(map[string]any{"tagSpool": "MK-1", "workerId": "94", "workerNombre": "JP(94)"})
 		proof := map[string]any{"tagSpool": "MK-1", "lockToken": token}
 		_, body := a.post(release, input(proof))

@@ -20,6 +20,7 @@ import (
 	"spoollock/ratelimit"
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // The budget of the tests, changes a second; at once, twice as many.
@@ -273,7 +274,7 @@ func TestStreamsPerIdentity(t *testing.T) {
 	first.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 	a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
 	stream := a.stream(`{"query":"subscription{hangs}"}`)
-	a.waitFor("two run", func() bool { return a.trial.Running.Load() == 2 })
+	testwait.Until(a.t, "two run", func() bool { return a.trial.Running.Load() == 2 })
 	second.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
 	text, err := second.Read()
 	var message struct {
@@ -291,7 +292,7 @@ func TestStreamsPerIdentity(t *testing.T) {
 	other.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
 	other.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 	_ = stream.Body.Close()
-	a.waitFor("there is room", func() bool { return a.handler.Streams().Subscriptions == 2 })
+	testwait.Until(a.t, "there is room", func() bool { return a.handler.Streams().Subscriptions == 2 })
 	second.Send(gqlhttptest.Subscribe("2", "subscription{hangs}"))
 	second.Want(`{"type":"next","id":"2","payload":{"data":{"hangs":0}}}`)
 }

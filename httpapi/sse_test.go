@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"spoollock/gqlhttp"
+	"spoollock/testwait"
 )
 
 // stream posts a body and returns the answer under way.
@@ -123,7 +124,7 @@ func TestEventsThatAreRefused(t *testing.T) {
 // is answered.
 func TestEventsAtShutdown(t *testing.T) {
 	t.Parallel()
-	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: patience}))
+	a := newStreamAPI(t, withTimes(gqlhttp.StreamTimes{KeepAlive: testwait.Patience}))
 	subscription := a.stream(`{"query":"subscription{hangs}"}`)
 	mutation := a.stream(`{"query":"mutation{touch}"}`)
 	<-a.trial.Begun

@@ -14,6 +14,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // streamAPI is a server of the trial schema.
@@ -32,7 +33,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	trial.Refused = &lock.ExpiredError{Tag: "MK-1", Cause: lock.EndReleased}
 	config := httpapi.Config{
 		Schema: trial, Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, Log: log.Logger(),
-		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: patience, Addresses: httpapi.NewAddresses(400, nil),
+		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: testwait.Patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe:  func(string, string, time.Duration) {},
 		Identify: auth.Static(lock.Caller{Role: lock.RoleWorker}),
@@ -50,7 +51,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 		handler: handler, trial: trial,
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testwait.Patience)
 		defer cancel()
 		_ = handler.Shutdown(ctx)
 		server.Close()
@@ -66,21 +67,10 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	return a
 }
 
-func (a *streamAPI) waitFor(what string, condition func() bool) {
-	a.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			a.t.Fatalf("not seen in %v: %s; open are %+v", patience, what, a.handler.Streams())
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 // logged counts the records of masked errors.
 func (a *streamAPI) logged() int { return strings.Count(a.log.String(), "request failed") }
 
-// withTimes returns a change of the patience.
+// withTimes returns a change of the times.
 func withTimes(times gqlhttp.StreamTimes) func(*httpapi.Config, *httptest.Server) {
 	return func(c *httpapi.Config, _ *httptest.Server) { c.StreamTimes = times }
 }

@@ -19,6 +19,7 @@ import (
 	"spoollock/httpapi"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 const (
@@ -229,14 +230,14 @@ func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.C
 			_ = conn.Close() // it is gone without a word
 		}
 	}
-	a.waitFor("all sockets are gone", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
+	testwait.Until(a.t, "all sockets are gone", func() bool { return a.handler.Streams() == gqlhttp.StreamCounts{} })
 	if answer, err := io.ReadAll(conns[1]); !strings.Contains(string(answer), "connection_ack") {
 		t.Errorf("a good init is answered %q, %v", answer, err)
 	}
 	for _, conn := range conns {
 		_ = conn.Close()
 	}
-	a.waitFor("goroutines and descriptors return", func() bool {
+	testwait.Until(a.t, "goroutines and descriptors return", func() bool {
 		return runtime.NumGoroutine() <= goroutines && descriptors() <= open && a.trial.Running.Load() == 0
 	})
 	for len(a.trial.Begun) > 0 {
