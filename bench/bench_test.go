@@ -56,12 +56,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	server := redistest.Start(t)
 	log := slog.New(slog.DiscardHandler)
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, server.URL), MaxConnections: connections, Timeout: 10 * time.Second, Memory: 30 * 24 * time.Hour,
-	}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := redistest.Open(t, server.URL, log, repository.Config{MaxConnections: connections})
 	b := &bench{t: t, client: server.Client(), service: lock.NewService(store, lock.Config{
 		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 365 * 24 * time.Hour},
 		Timeout:  10 * time.Second,
@@ -69,7 +64,7 @@ func newBench(t *testing.T) *bench {
 	}, log)}
 	t.Cleanup(func() {
 		b.service.Close(context.Background())
-		_, _ = store.Close(), b.client.Close()
+		_ = b.client.Close()
 	})
 	info, err := b.client.InfoMap(t.Context(), "server").Result()
 	if err != nil {
