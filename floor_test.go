@@ -5,10 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,95 +16,46 @@ import (
 
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
-// binary is where the program is, built once for the tests of this file.
-var binary = sync.OnceValues(func() (string, error) {
-	path, err := filepath.Abs("spoollock")
-	if err != nil {
-		return "", err
-	}
-	command := exec.Command("go", "build", "-o", path, ".")
-	command.Dir = root
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// process is the program as it is deployed.
+// process is the service as it is deployed.
 type process struct {
-	t   *testing.T
-	url string
-	cmd *exec.Cmd
+	*servicetest.Service
+	t *testing.T
 }
 
 // launch starts the program on the Redis at redisURL, waits until its view is live,
 // and stops it when the test ends. The environment is given as names and values.
 func launch(t *testing.T, redisURL string, env ...string) *process {
 	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := redistest.NewLog(t)
-	cmd := exec.Command(path)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(env, "REDIS_URL="+redisURL, "AUTH_MODE=none", "PORT=0", "LIMITS=off")
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("it ends with %v", err)
-		}
-	})
-	p := &process{t: t, url: log.Find(t, `"graphql":"(http://[^"]+)/graphql"`), cmd: cmd}
-	p.awaitMetric("spoollock_floor_live", 1)
-	return p
+	env = append(env, "REDIS_URL="+redisURL, "AUTH_MODE=none", "LIMITS=off")
+	service := servicetest.Launch(t, redistest.NewLog(t), env, program(t))
+	testwait.Live(testwait.Context(t), t, service.URL)
+	return &process{Service: service, t: t}
 }
 
 // metric is the value of a metric without labels.
 func (p *process) metric(name string) float64 {
 	p.t.Helper()
-	response, err := client.Get(p.url + "/metrics")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer response.Body.Close() //nolint:errcheck // it was read
-	var text strings.Builder
-	if err := response.Write(&text); err != nil {
-		p.t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)\s*$`).FindStringSubmatch(text.String())
-	if found == nil {
-		p.t.Fatalf("%s is not among the metrics:\n%s", name, &text)
-	}
-	value, err := strconv.ParseFloat(found[1], 64)
-	if err != nil {
-		p.t.Fatal(err)
+	metrics := p.Metrics()
+	value, ok := metrics[name]
+	if !ok {
+		p.t.Fatalf("%s is not among the metrics: %v", name, metrics)
 	}
 	return value
 }
 
 func (p *process) awaitMetric(name string, want float64) {
 	p.t.Helper()
-	waitFor(p.t, fmt.Sprint(name, " is ", want), func() bool { return p.metric(name) == want })
-}
-
-func (p *process) signal(signal syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(signal); err != nil {
-		p.t.Fatal(err)
-	}
+	testwait.Until(p.t, fmt.Sprint(name, " is ", want), func() bool { return p.metric(name) == want })
 }
 
 // follow subscribes to the process's floor.
 func (p *process) follow(ctx context.Context) *floortest.Client {
 	p.t.Helper()
-	subscriber, err := floortest.Dial(ctx, p.url)
+	subscriber, err := floortest.Dial(ctx, p.URL)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -137,7 +84,7 @@ func (p *process) batch(mutation, inputType string, items []item) (tokens []stri
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		text := post(p.t, p.url, string(body))
+		text := post(p.t, p.URL, string(body))
 		var answer struct {
 			Data struct {
 				Batch struct {
@@ -207,13 +154,6 @@ func converge(ctx context.Context, t *testing.T, subscriber *floortest.Client, p
 	}
 }
 
-func guarded(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func plainClient(t *testing.T, server *redistest.Server) *redis.Client {
 	t.Helper()
 	plain := server.Client()
@@ -228,7 +168,7 @@ func TestManySubscribersOnASmallPool(t *testing.T) {
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
 	p := launch(t, server.URL, "REDIS_MAX_CONNECTIONS=2")
-	ctx := guarded(t)
+	ctx := testwait.Context(t)
 	var want atomic.Pointer[map[string]floortest.Held] // nil until everything is changed
 	var following sync.WaitGroup
 	for range 100 {
@@ -282,7 +222,7 @@ func TestFloorOfManyLocks(t *testing.T) {
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
 	const many = 5000
-	ctx, pipe := guarded(t), plain.Pipeline()
+	ctx, pipe := testwait.Context(t), plain.Pipeline()
 	for i := range many {
 		pipe.Set(ctx, fmt.Sprintf("spool_lock:MANY-%04d", i), "94:5d1f8c52-7a6e-4d0b-9b0e-0a4c1f3e2d11", time.Hour)
 	}
@@ -300,7 +240,7 @@ func TestLapsesInThreeProcesses(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
-	ctx, others := guarded(t), plain.Pipeline()
+	ctx, others := testwait.Context(t), plain.Pipeline()
 	for i := range 10_000 {
 		others.Set(ctx, fmt.Sprintf("other:%05d", i), "x", time.Hour)
 	}
@@ -323,7 +263,7 @@ func TestLapsesInThreeProcesses(t *testing.T) {
 	}
 	// Read as it is in Redis: an operation would record what nobody had yet.
 	for _, tag := range tags {
-		history, err := plain.LRange(guarded(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
+		history, err := plain.LRange(testwait.Context(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
 		if err != nil || len(history) != 2 || !strings.HasPrefix(history[0], `["EXPIRED",`) || !strings.HasPrefix(history[1], `["TAKEN",`) {
 			t.Fatalf("the history of %s is %q, %v", tag, history, err)
 		}
@@ -358,13 +298,13 @@ func TestSubscribersConvergeAfterFaults(t *testing.T) {
 			b.server.Kill()
 			b.p.awaitMetric("spoollock_floor_live", 0)
 			b.server.Restart() //nolint:contextcheck // a server lives as long as the test
-			waitFor(t, "short locks have lapsed", func() bool { return len(truth(ctx, t, b.plain)) == 10 })
+			testwait.Until(t, "short locks have lapsed", func() bool { return len(truth(ctx, t, b.plain)) == 10 })
 		},
 		"the process is stopped": func(ctx context.Context, t *testing.T, b broken) {
 			feed := b.plain.Subscribe(ctx, "spool_floor:0")
 			defer feed.Close() //nolint:errcheck // it was heard
-			b.p.signal(syscall.SIGSTOP)
-			defer b.p.signal(syscall.SIGCONT)
+			b.p.Signal(syscall.SIGSTOP)
+			defer b.p.Signal(syscall.SIGCONT)
 			change(b)
 			// For longer than a view stays live without its own beats: the other process
 			// sends one a second.
@@ -387,7 +327,7 @@ func TestSubscribersConvergeAfterFaults(t *testing.T) {
 				server: server, proxy: proxy, plain: plainClient(t, server),
 				p: launch(t, proxy.URL), other: launch(t, server.URL), untouched: tagsOf("MK", 10),
 			}
-			ctx := guarded(t)
+			ctx := testwait.Context(t)
 			b.tokens = b.other.take(b.untouched, 3600, "")
 			var subscribers []*floortest.Client
 			for range 5 {
@@ -410,7 +350,7 @@ func TestSubscriberThatDoesNotRead(t *testing.T) {
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
 	p := launch(t, server.URL)
-	ctx := guarded(t)
+	ctx := testwait.Context(t)
 	slow, reads := p.follow(ctx), p.follow(ctx)
 	converge(ctx, t, slow, plain)
 	converge(ctx, t, reads, plain)
@@ -418,7 +358,7 @@ func TestSubscriberThatDoesNotRead(t *testing.T) {
 	note := strings.Repeat("n", 140)
 	messages := func() float64 { return p.metric("spoollock_floor_messages_total") }
 	for begun, stuck := time.Now(), false; !stuck; {
-		if time.Since(begun) > patience/2 {
+		if time.Since(begun) > testwait.Patience/2 {
 			t.Fatal("the network takes everything")
 		}
 		before := messages()
@@ -462,11 +402,11 @@ func TestForeignLocksReachSubscribers(t *testing.T) {
 	server := redistest.Start(t)
 	plain := plainClient(t, server)
 	seldom, often := launch(t, server.URL, "FLOOR_REBUILD_SECONDS=86400"), launch(t, server.URL, "FLOOR_REBUILD_SECONDS=1")
-	ctx := guarded(t)
+	ctx := testwait.Context(t)
 	subscriber, other := seldom.follow(ctx), often.follow(ctx)
 	converge(ctx, t, subscriber, plain)
 	touch := func() {
-		post(t, seldom.url, `{"query":"{spoolLock(tagSpool:\"MK-1\"){ownerId}}"}`)
+		post(t, seldom.URL, `{"query":"{spoolLock(tagSpool:\"MK-1\"){ownerId}}"}`)
 	}
 	for range 2 {
 		if err := plain.SetNX(ctx, "spool_lock:MK-1", "94:5d1f8c52-7a6e-4d0b-9b0e-0a4c1f3e2d11", time.Hour).Err(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"spoollock/repository/redistest"
-	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // Each limit on what callers change is the variable's that is named after it.
@@ -19,7 +19,7 @@ func TestLimitsOfChanges(t *testing.T) {
 	}
 	t.Run("MAX_LOCKS_PER_WORKER", func(t *testing.T) {
 		url, _ := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "MAX_LOCKS_PER_WORKER": "2"})
-		awaitFloor(t, url)
+		testwait.Live(testwait.Context(t), t, url)
 		for i, want := range []string{`"replayed":false`, `"replayed":false`, `"code":"LOCK_LIMIT_REACHED","held":2,"limit":2`} {
 			if got := take(url, fmt.Sprint("MK-LOCKS-", i)); !strings.Contains(got, want) {
 				t.Errorf("the take %d is answered %s", i, got)
@@ -36,7 +36,7 @@ func TestLimitsOfChanges(t *testing.T) {
 				args, worker = []string{"-dev"}, "dev"
 			}
 			url, _ := start(t, env, args...)
-			servicetest.Await(t.Context(), t, "the rate is too high", func() bool {
+			testwait.Until(t, "the rate is too high", func() bool {
 				got := post(t, url, fmt.Sprintf(release, worker))
 				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
 			})
@@ -48,13 +48,13 @@ func TestLimitsOfChanges(t *testing.T) {
 		two, _ := start(t, env)
 		client := server.Client()
 		defer client.Close() //nolint:errcheck // a client of the moment
-		servicetest.Await(t.Context(), t, "a burst of both is told", func() bool {
+		testwait.Until(t, "a burst of both is told", func() bool {
 			post(t, one, fmt.Sprintf(release, "93"))
 			post(t, two, fmt.Sprintf(release, "93"))
 			left, err := client.PTTL(t.Context(), "spool_rate:address:127.0.0.1").Result()
 			return err == nil && left > 2*time.Second // beyond what one may have
 		})
-		servicetest.Await(t.Context(), t, "one waits for what the other had", func() bool {
+		testwait.Until(t, "one waits for what the other had", func() bool {
 			got := post(t, two, fmt.Sprintf(release, "93"))
 			return strings.Contains(got, `"RATE_LIMITED"`) && !strings.Contains(got, `"retryAfterSeconds":1`)
 		})

@@ -35,19 +35,20 @@ import (
 	"spoollock/config"
 	"spoollock/lock"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // root is where the project is. The tests run elsewhere, so that a .env there
 // means nothing to them.
-var root string
+var root, elsewhere string
 
 func TestMain(m *testing.M) {
 	var err error
 	if root, err = os.Getwd(); err != nil {
 		panic(err)
 	}
-	elsewhere, err := os.MkdirTemp("", "spoollock")
-	if err != nil {
+	if elsewhere, err = os.MkdirTemp("", "spoollock"); err != nil {
 		panic(err)
 	}
 	if err := os.Chdir(elsewhere); err != nil {
@@ -59,8 +60,17 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience is a guard against hanging, never a measurement.
-const patience = 60 * time.Second
+// program builds the program, once for all tests, and returns its path.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) { return servicetest.Build(root, elsewhere) })
 
 func environment(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
@@ -89,7 +99,7 @@ func start(t *testing.T, env map[string]string, args ...string) (url string, log
 	return log.Find(t, `graphql"?[=:]"?(http://[^ "]+)/graphql`), log
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testwait.Patience}
 
 func post(t *testing.T, url, body string) string {
 	t.Helper()
@@ -161,7 +171,7 @@ func TestDocumentedRequests(t *testing.T) {
 	t.Parallel()
 	answers := func(t *testing.T, url string, d document) {
 		t.Helper()
-		awaitFloor(t, url)
+		testwait.Live(testwait.Context(t), t, url)
 		for _, shown := range d.requests(t, "8080") {
 			send := post
 			if shown.stream {
@@ -195,25 +205,6 @@ func TestDocumentedRequests(t *testing.T) {
 			url, _ := start(t, map[string]string{"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none"})
 			answers(t, url, d)
 		})
-	}
-}
-
-// awaitFloor waits until the floor is live.
-func awaitFloor(t *testing.T, url string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		response, err := http.Get(url + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err == nil && strings.Contains(string(body), `"floor":"live"`) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("readiness is %s, %v", body, err)
-		}
 	}
 }
 
@@ -445,15 +436,6 @@ func TestReplicasAck(t *testing.T) {
 	}
 }
 
-func build(t *testing.T, binary string) {
-	t.Helper()
-	command := exec.Command("go", "build", "-o", binary, ".")
-	command.Dir = root
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-}
-
 // warm sees to it that there are connections to Redis that nothing is using: a new one
 // gets nowhere while Redis is stopped.
 func warm(t *testing.T, url string) {
@@ -470,42 +452,29 @@ func warm(t *testing.T, url string) {
 func TestTermination(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	binary := filepath.Join(t.TempDir(), "spoollock")
-	build(t, binary)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			log := redistest.NewLog(t)
-			process := exec.Command(binary)
-			process.Dir = t.TempDir()
 			proxy := redistest.StartProxy(t, server.Addr, passOn)
-			process.Env = []string{
-				"REDIS_URL=" + proxy.URL, "AUTH_MODE=none", "PORT=0",
+			service := servicetest.Launch(t, log, []string{
+				"REDIS_URL=" + proxy.URL, "AUTH_MODE=none",
 				"REDIS_OPERATION_TIMEOUT_MS=30000", "REQUEST_TIMEOUT_SECONDS=60", "SHUTDOWN_TIMEOUT_SECONDS=60",
-			}
-			process.Stderr = log
-			if err := process.Start(); err != nil {
-				t.Fatal(err)
-			}
-			url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+			}, program(t))
 			log.Find(t, "redis found")
 
-			warm(t, url)
+			warm(t, service.URL)
 			server.Pause()
 			answer := make(chan string, 1)
 			tag := fmt.Sprintf("MK-%d", signal)
-			go func() { answer <- post(t, url, strings.ReplaceAll(takeOne, "MK-1", tag)) }()
-			waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:" + tag) })
-			if err := process.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
+			go func() { answer <- post(t, service.URL, strings.ReplaceAll(takeOne, "MK-1", tag)) }()
+			testwait.Until(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:" + tag) })
+			service.Signal(signal)
 			log.Find(t, "shutting down")
 			server.Resume()
 			if got := <-answer; !strings.Contains(got, `"lockToken":"93:`) {
 				t.Errorf("the take under way is answered %s", got)
 			}
-			if err := process.Wait(); err != nil {
-				t.Errorf("it ends with %v", err)
-			}
+			service.Wait()
 			log.Find(t, "stopped")
 		})
 	}
@@ -528,8 +497,7 @@ func TestTerminationOfStreams(t *testing.T) {
 	}()
 	url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
 	log.Find(t, "redis found")
-	within, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	within := testwait.Context(t)
 	socket, _, err := websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
 	if err != nil {
 		t.Fatal(err)
@@ -552,7 +520,7 @@ func TestTerminationOfStreams(t *testing.T) {
 	warm(t, url)
 	server.Pause()
 	write(`{"type":"subscribe","id":"1","payload":` + takeOne + `}`)
-	waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
+	testwait.Until(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
 	request, err := http.NewRequestWithContext(within, http.MethodPost, url+"/graphql", strings.NewReader(strings.ReplaceAll(takeOne, "MK-1", "MK-2")))
 	if err != nil {
 		t.Fatal(err)
@@ -610,8 +578,7 @@ func TestLimitsOfASocket(t *testing.T) {
 	log.Find(t, "redis found")
 	server.Pause()
 	defer server.Resume()
-	within, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	within := testwait.Context(t)
 	for want, test := range map[string]struct {
 		message string
 		sent    int
@@ -639,9 +606,7 @@ func TestLimitsOfASocket(t *testing.T) {
 // dialWebSocket opens a WebSocket that is closed when the test ends.
 func dialWebSocket(t *testing.T, url string) (*websocket.Conn, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	socket, _, err := websocket.Dial(ctx, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	socket, _, err := websocket.Dial(testwait.Context(t), url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
 	if err == nil {
 		t.Cleanup(func() { _ = socket.CloseNow() })
 	}
@@ -700,7 +665,7 @@ func TestLimitsOff(t *testing.T) {
 		"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none", "LIMITS": "off", "MAX_TOKENS": "5500", "MAX_BODY_BYTES": "200000",
 	})
 	log.Find(t, `"level":"WARN","msg":"LIMITS=off IS FOR LOAD TESTS ONLY`)
-	awaitFloor(t, url)
+	testwait.Live(testwait.Context(t), t, url)
 	for path, want := range map[string]string{"/readyz": `"limits":"off"`, "/": "LIMITS=off is for load tests only"} {
 		if _, got := get(t, url+path); !strings.Contains(got, want) {
 			t.Errorf("%s says %s, without %s", path, got, want)
@@ -733,8 +698,7 @@ func TestLimitsOff(t *testing.T) {
 			t.Errorf("what is beyond the bound on %s is answered %.300s", bound, got)
 		}
 	}
-	within, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	within := testwait.Context(t)
 	var socket *websocket.Conn
 	for range 450 {
 		var err error
@@ -805,7 +769,7 @@ func TestSlowClients(t *testing.T) {
 			}
 			cut.Go(func() {
 				defer conn.Close() //nolint:errcheck // it is cut off
-				deadline := time.Now().Add(patience)
+				deadline := time.Now().Add(testwait.Patience)
 				_, err := conn.Write([]byte(begun))
 				for err == nil && time.Now().Before(deadline) {
 					_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
@@ -815,7 +779,7 @@ func TestSlowClients(t *testing.T) {
 					}
 				}
 				if err == nil {
-					t.Errorf("%q goes on for %v", begun, patience)
+					t.Errorf("%q goes on for %v", begun, testwait.Patience)
 				}
 			})
 		}
@@ -830,17 +794,6 @@ func TestSlowClients(t *testing.T) {
 
 // passOn drops no reply.
 func passOn([]byte) bool { return false }
-
-func waitFor(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not seen in %v: %s", patience, what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
 
 // A shutdown takes no longer than its own time and that of one operation, with a take
 // under way, and its taking back after it. It says what it cut off.
@@ -874,7 +827,7 @@ func TestTerminationIsBounded(t *testing.T) {
 		}
 		cut <- err
 	}()
-	waitFor(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
+	testwait.Until(t, "the take is under way", func() bool { return proxy.Seen("spool_lock:MK-1") })
 	begun := time.Now()
 	stop()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "still running") {
@@ -910,8 +863,6 @@ func TestRedisURLs(t *testing.T) {
 	behind, sentinel, tlsSentinel := behindSentinels(t, options)
 	tlsNodes := tlsCluster(t, options)
 	watcher := []string{"REDIS_SENTINEL_USERNAME=watcher", "REDIS_SENTINEL_PASSWORD=hunter3"}
-	binary := filepath.Join(t.TempDir(), "spoollock")
-	build(t, binary)
 	_, tlsPort, err := net.SplitHostPort(tlsServer.TLSAddr)
 	if err != nil {
 		t.Fatal(err)
@@ -943,36 +894,24 @@ func TestRedisURLs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := redistest.NewLog(t)
-			process := exec.Command(binary)
-			process.Dir = t.TempDir()
-			process.Env = append([]string{"REDIS_URL=" + test.url, "AUTH_MODE=none", "PORT=0"}, test.env...)
-			process.Stderr = log
-			if err := process.Start(); err != nil {
-				t.Fatal(err)
-			}
-			url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+			service := servicetest.Launch(t, log, append([]string{"REDIS_URL=" + test.url, "AUTH_MODE=none"}, test.env...), program(t))
 			body := strings.ReplaceAll(takeOne, "MK-1", "MK-"+strings.ReplaceAll(name, " ", "-"))
 			if test.ready {
 				log.Find(t, "redis found")
-				if got := post(t, url, body); !strings.Contains(got, `"lockToken":"93:`) {
+				if got := post(t, service.URL, body); !strings.Contains(got, `"lockToken":"93:`) {
 					t.Errorf("a take is answered %s", got)
 				}
-				awaitFloor(t, url) // of each node, and by the feed
+				testwait.Live(testwait.Context(t), t, service.URL) // of each node, and by the feed
 			} else {
 				log.Find(t, "redis is away|a master of the cluster is away|redis refuses")
-				if got := post(t, url, body); !strings.Contains(got, `"data":{"tomarSpool":null}`) {
+				if got := post(t, service.URL, body); !strings.Contains(got, `"data":{"tomarSpool":null}`) {
 					t.Errorf("a take is answered %s", got)
 				}
-				if got := status(t, url+"/readyz"); got != 503 {
+				if got := status(t, service.URL+"/readyz"); got != 503 {
 					t.Errorf("readiness is %d", got)
 				}
 			}
-			if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if err := process.Wait(); err != nil {
-				t.Errorf("it ends with %v", err)
-			}
+			service.Stop()
 			for _, secret := range append(regexp.MustCompile(`:\d+`).FindAllString(test.url, -1), "hunter2", "hunter3", "redis.invalid") {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("%q is in the log:\n%s", secret, log)
@@ -1047,7 +986,7 @@ func tlsCluster(t *testing.T, options []string) (nodes []*redistest.Server) {
 	_, bus, _ := strings.Cut(strings.Fields(do(t, nodes[1], "CLUSTER", "NODES").(string))[1], "@")
 	do(t, nodes[0], "CLUSTER", "MEET", "127.0.0.1", port, strings.TrimRight(bus, ","))
 	for _, node := range nodes {
-		waitFor(t, "the Cluster is complete", func() bool {
+		testwait.Until(t, "the Cluster is complete", func() bool {
 			return strings.Contains(do(t, node, "CLUSTER", "INFO").(string), "cluster_state:ok")
 		})
 	}

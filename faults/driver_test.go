@@ -340,11 +340,12 @@ func newClient(services []*servicetest.Service) *client {
 	return c
 }
 
-// patience is how long a request is waited for that may be one to a process that hangs.
-const patience = 5 * time.Second
+// requestTimeout is how long a request takes at most, as it may be one to a process that
+// hangs.
+const requestTimeout = 5 * time.Second
 
 func (c *client) carry(ctx context.Context, attempt int, operations []*faults.Operation) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	kind, url := operations[0].Kind, c.urls[attempt%len(c.urls)]
 	var inputs []any

@@ -23,6 +23,7 @@ import (
 	"spoollock/faults"
 	"spoollock/floor/floortest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 var (
@@ -56,7 +57,7 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the system clears it, too
-	if binary, err = servicetest.Build(dir); err != nil {
+	if binary, err = servicetest.Build("..", dir); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -80,8 +81,8 @@ func run(m *testing.M) int {
 	return code
 }
 
-// scenario begins a section of the report. Everything under its context, the
-// processes too, ends at the deadline, and not before the cleanup.
+// scenario begins a section of the report. Its context ends at the deadline, and not
+// before the cleanup.
 func scenario(t *testing.T, deadline time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
@@ -202,11 +203,11 @@ func judgeAgain(path string) (status int) {
 // checkFloor waits until each process shows the locks that Redis has.
 func (s *system) checkFloor(ctx context.Context, t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, servicetest.Patience)
+	ctx, cancel := context.WithTimeout(ctx, testwait.Patience)
 	defer cancel()
 	for _, service := range s.services {
 		var shown, truth map[string]floortest.Held
-		servicetest.Await(ctx, t, "the floor is what Redis has", func() bool {
+		testwait.Within(ctx, t, "the floor is what Redis has", func() bool {
 			var err error
 			if shown, err = floorOf(ctx, service.URL); err != nil {
 				return false

@@ -16,7 +16,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
-	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // trial takes spools, each once, and finds out which of the locks are there afterwards.
@@ -30,11 +30,9 @@ type trial struct {
 // on is a trial on the Redis at url, where so many replicas are to have each lock.
 func on(t *testing.T, url string, replicas int) *trial {
 	t.Helper()
-	store := servicetest.Must[*repository.Redis](t)(repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: workers, Timeout: operationTimeout, Memory: time.Hour, Replicas: replicas,
-	}, slog.New(slog.DiscardHandler)))
-	t.Cleanup(func() { _ = store.Close() })
-	return &trial{store: store}
+	return &trial{store: redistest.Open(t, url, slog.New(slog.DiscardHandler), repository.Config{
+		MaxConnections: workers, Timeout: operationTimeout, Replicas: replicas,
+	})}
 }
 
 func (r *trial) take(ctx context.Context) {
@@ -73,10 +71,10 @@ func (r *trial) while(do func()) *trial {
 // lost is how many of the locks that were acknowledged are gone. None lapses.
 func (r *trial) lost(t *testing.T) (lost int) {
 	t.Helper()
-	ctx := scenario(t, servicetest.Patience)
+	ctx := testwait.Context(t)
 	for tags := range slices.Chunk(r.taken, lock.MaxBatch) {
 		var spools []lock.Result[lock.Spool]
-		servicetest.Await(ctx, t, "the spools are read", func() bool {
+		testwait.Within(ctx, t, "the spools are read", func() bool {
 			spools = r.store.Read(ctx, tags)
 			return !slices.ContainsFunc(spools, func(spool lock.Result[lock.Spool]) bool { return spool.Err != nil })
 		})
@@ -122,7 +120,7 @@ func TestRecommendations(t *testing.T) {
 		try("the memory is full", quote(options...), keeps, func(t *testing.T) *trial {
 			r := on(t, redistest.Start(t, append(options, "--maxmemory", "4mb")...).URL, 0)
 			return r.while(func() {
-				servicetest.Await(scenario(t, servicetest.Patience), t, "more was asked for than there is room for", func() bool { return r.asked.Load() > 8000 })
+				testwait.Until(t, "more was asked for than there is room for", func() bool { return r.asked.Load() > 8000 })
 			})
 		})
 	}

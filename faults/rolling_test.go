@@ -106,7 +106,7 @@ func TestRollingRestart(t *testing.T) {
 			during(ctx, time.Second)
 			way.end(service)
 			during(ctx, time.Second)
-			service.Restart(ctx)
+			service.Restart()
 			b.put(service, true)
 		}
 		during(ctx, time.Second)

@@ -19,6 +19,7 @@ import (
 	"spoollock/faults"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // system is the Redis of a run, what can break, and the processes of ours in front.
@@ -115,20 +116,22 @@ const operationTimeout = time.Second
 // first. What they log goes to the writer.
 func (s *system) launch(ctx context.Context, t *testing.T, random *rand.Rand, log io.Writer) {
 	t.Helper()
-	env := append([]string{fmt.Sprintf("REDIS_OPERATION_TIMEOUT_MS=%d", operationTimeout.Milliseconds()), "FLOOR_REBUILD_SECONDS=2"}, s.env...)
+	env := append([]string{
+		"LIMITS=off", fmt.Sprintf("REDIS_OPERATION_TIMEOUT_MS=%d", operationTimeout.Milliseconds()), "FLOOR_REBUILD_SECONDS=2",
+	}, s.env...)
 	env = append(env, crew.env()...)
 	for _, url := range s.urls {
-		s.services = append(s.services, servicetest.Launch(ctx, t, binary, url, redistest.NewLogTo(log), env...))
+		s.services = append(s.services, servicetest.Launch(t, redistest.NewLogTo(log), append(env, "REDIS_URL="+url), binary))
 	}
 	for _, service := range s.services {
-		service.AwaitLive(ctx)
+		testwait.Live(ctx, t, service.URL)
 	}
 	one := func() *servicetest.Service { return s.services[1+random.IntN(len(s.services)-1)] }
 	s.breaks = append(s.breaks,
 		fault{"a process of ours is killed", false, func() func() {
 			service := one()
 			service.Kill()
-			return func() { service.Restart(ctx) }
+			return service.Restart
 		}},
 		fault{"a process of ours is stopped", false, func() func() {
 			service := one()

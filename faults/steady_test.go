@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // slack is by how much an answer may come later than the operation's deadline, for all
@@ -78,7 +79,7 @@ func TestSteady(t *testing.T) {
 	took, silent, late = nil, 0, 0
 	load(*steady)
 	var after size
-	servicetest.Await(ctx, t, "the process is as large as before", func() bool {
+	testwait.Within(ctx, t, "the process is as large as before", func() bool {
 		after = sizeOf(whole)
 		return !after.grown(before)
 	})

@@ -27,7 +27,6 @@ import (
 	"spoollock/lock"
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
-	"spoollock/servicetest"
 	"spoollock/testwait"
 )
 
@@ -399,7 +398,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 	for range strangers {
 		ask("stranger")
 	}
-	servicetest.Await(t.Context(), t, "all are counted", func() bool {
+	testwait.Until(t, "all are counted", func() bool {
 		ask("stranger")
 		records, refusals := 0, 0
 		for _, found := range regexp.MustCompile(`caller="" error="the credential is refused" refusals=(\d+)`).FindAllStringSubmatch(a.log.String(), -1) {

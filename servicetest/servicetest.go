@@ -1,4 +1,4 @@
-// Package servicetest builds the program, and runs and asks it as it is deployed.
+// Package servicetest builds programs, and runs and asks the service as it is deployed.
 package servicetest
 
 import (
@@ -19,62 +19,49 @@ import (
 	"time"
 
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
-// Patience is a guard against hanging, never a measurement.
-const Patience = time.Minute
-
-// Build builds the program in dir, and returns its path.
-func Build(dir string) (binary string, err error) {
-	binary = filepath.Join(dir, "spoollock")
-	build := exec.Command("go", "build", "-o", binary, "spoollock")
+// Build builds the program whose source is in the folder, into dir, and returns its path.
+func Build(folder, dir string) (program string, err error) {
+	if program, err = filepath.Abs(filepath.Join(dir, "program")); err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-C", folder, "-o", program, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
-	return binary, nil
+	return program, nil
 }
 
-// Await polls until the condition holds.
-func Await(ctx context.Context, t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for !condition() {
-		if ctx.Err() != nil {
-			t.Fatalf("in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// Service is the program in a process of its own, on a free loopback port. Its
-// requests may be sent while it is killed and started again.
+// Service is the service in a process of its own. Requests may be sent while it is killed
+// and started again.
 type Service struct {
 	URL string
 
-	t      testing.TB
-	binary string
-	env    []string
-	log    *redistest.Log
-	cmd    *exec.Cmd
+	t       testing.TB
+	command []string
+	env     []string
+	log     *redistest.Log
+	cmd     *exec.Cmd
 }
 
-// Launch starts the program with its limits lifted, on the Redis at redisURL, and
-// stops it when the test ends, or kills it when ctx does. The log is its own, the
-// environment is given as NAME=value.
-func Launch(ctx context.Context, t testing.TB, binary, redisURL string, log *redistest.Log, env ...string) *Service {
+// Launch starts the service, waits until it listens on a free port, and stops it when the
+// test ends. The log is its own, env is its whole environment as NAME=value, and command
+// is the program and its arguments.
+func Launch(t testing.TB, log *redistest.Log, env []string, command ...string) *Service {
 	t.Helper()
-	s := &Service{t: t, binary: binary, log: log, env: append([]string{
-		"REDIS_URL=" + redisURL, "AUTH_MODE=none", "PORT=0", "LIMITS=off",
-	}, env...)}
-	s.start(ctx)
+	s := &Service{t: t, command: command, log: log, env: append([]string{"PORT=0"}, env...)}
+	s.start()
 	t.Cleanup(s.Stop)
-	s.URL = log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+	s.URL = log.Find(t, `graphql"?[=:]"?(http://[^ "]+)/graphql`)
 	s.env = append(s.env, "PORT="+s.URL[strings.LastIndex(s.URL, ":")+1:])
 	return s
 }
 
-func (s *Service) start(ctx context.Context) {
+func (s *Service) start() {
 	s.t.Helper()
-	s.cmd = exec.CommandContext(ctx, s.binary)
+	s.cmd = exec.Command(s.command[0], s.command[1:]...)
 	s.cmd.Dir = s.t.TempDir()
 	s.cmd.Env = s.env
 	s.cmd.Stderr = s.log
@@ -84,12 +71,12 @@ func (s *Service) start(ctx context.Context) {
 	}
 }
 
-// Restart starts the program again after [Service.Stop] or [Service.Kill], at the
+// Restart starts the service again after [Service.Stop] or [Service.Kill], at the
 // same address, and waits until it answers.
-func (s *Service) Restart(ctx context.Context) {
+func (s *Service) Restart() {
 	s.t.Helper()
-	s.start(ctx)
-	Await(ctx, s.t, "the program answers again", func() bool {
+	s.start()
+	testwait.Until(s.t, "the service answers again", func() bool {
 		response, err := client.Get(s.URL + "/healthz")
 		if err == nil {
 			_ = response.Body.Close()
@@ -98,40 +85,40 @@ func (s *Service) Restart(ctx context.Context) {
 	})
 }
 
-// Stop ends the program by SIGTERM, which has to do. It may be called twice.
+// Stop ends the service by SIGTERM, which has to do. It may be called twice.
 func (s *Service) Stop() {
 	if s.cmd.ProcessState != nil {
 		return
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	killed := time.AfterFunc(Patience, func() { _ = s.cmd.Process.Kill() })
+	s.Wait()
+}
+
+// Wait waits until the service has ended, which it does without an error after a signal
+// to stop.
+func (s *Service) Wait() {
+	killed := time.AfterFunc(testwait.Patience, func() { _ = s.cmd.Process.Kill() })
 	defer killed.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		s.t.Errorf("the service ends with %v", err)
 	}
 }
 
-// Kill ends the program at once, as kill -9 does, and waits until it is gone.
+// Kill ends the service at once, as kill -9 does, and waits until it is gone.
 func (s *Service) Kill() {
 	s.Signal(syscall.SIGKILL)
 	_ = s.cmd.Wait() // it was killed
 }
 
-// Signal sends the program a signal.
+// Signal sends the service a signal.
 func (s *Service) Signal(signal syscall.Signal) {
 	if err := s.cmd.Process.Signal(signal); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// AwaitLive waits until the view of the floor is live.
-func (s *Service) AwaitLive(ctx context.Context) {
-	s.t.Helper()
-	Await(ctx, s.t, "the view is live", func() bool { return s.Metrics()["spoollock_floor_live"] == 1 })
-}
-
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: Patience}
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: testwait.Patience}
 
 // Metrics are those without labels.
 func (s *Service) Metrics() map[string]float64 {

@@ -12,6 +12,7 @@ import (
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // returnAim is how soon all is to be right again.
@@ -25,9 +26,9 @@ func TestFaults(t *testing.T) {
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
 	// What breaks is between this one and Redis; the other one makes the changes.
-	s, other := launch(ctx, t, proxy.URL), launch(ctx, t, server.URL)
-	s.AwaitLive(ctx)
-	other.AwaitLive(ctx)
+	s, other := launch(t, proxy.URL), launch(t, server.URL)
+	testwait.Live(ctx, t, s.URL)
+	testwait.Live(ctx, t, other.URL)
 	const many = 50
 	followers := follow(ctx, t, s, many)
 	stop := load{service: other, prefix: "L", rate: *rate, keep: 50}.start(ctx)
@@ -90,7 +91,7 @@ func broken(
 	if redisIsGone {
 		ttl = max(time.Second, length/2).Truncate(time.Second) // nobody can change them; they lapse
 	}
-	servicetest.Await(ctx, t, "the other process takes spools", func() bool {
+	testwait.Within(ctx, t, "the other process takes spools", func() bool {
 		_, _, err := other.take(ctx, prefix, note, time.Hour)
 		return err == nil
 	})
@@ -116,7 +117,7 @@ func broken(
 	again()
 	since := time.Now()
 	if redisIsGone {
-		servicetest.Await(ctx, t, "short locks have lapsed", func() bool {
+		testwait.Within(ctx, t, "short locks have lapsed", func() bool {
 			return len(servicetest.Must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))) == 21
 		})
 	}

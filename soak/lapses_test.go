@@ -17,6 +17,7 @@ import (
 
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // lapseAim is how soon a lapse is to be told.
@@ -74,8 +75,8 @@ func TestLapses(t *testing.T) {
 	defer plain.Close() //nolint:errcheck // the test is over
 	var services []*service
 	for range 3 {
-		s := launch(ctx, t, server.URL)
-		s.AwaitLive(ctx)
+		s := launch(t, server.URL)
+		testwait.Live(ctx, t, s.URL)
 		services = append(services, s)
 	}
 	printf("%d locks, each for 1 to 20 seconds at random. Delay: from the expiry to the message on the feed.\n", *lapses)
@@ -116,14 +117,14 @@ func lapse(ctx context.Context, t *testing.T, services []*service, plain *redis.
 	}
 	progress(t, "%d locks are taken beside %d other keys", len(tags), others)
 	for _, s := range services {
-		servicetest.Await(ctx, t, "no lock is on the floor", func() bool { return s.Metrics()["spoollock_floor_locks"] == 0 })
+		testwait.Within(ctx, t, "no lock is on the floor", func() bool { return s.Metrics()["spoollock_floor_locks"] == 0 })
 	}
 	told := func() int {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return len(h.delays)
 	}
-	servicetest.Await(ctx, t, "each lapse is told", func() bool { return told() == len(tags) })
+	testwait.Within(ctx, t, "each lapse is told", func() bool { return told() == len(tags) })
 	// Read as it is in Redis: an operation would record what nobody had yet.
 	events, twice := 0, 0
 	for _, tag := range tags {

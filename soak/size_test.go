@@ -18,6 +18,7 @@ import (
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // TestForeignLocks has another program take and release spools.
@@ -27,8 +28,8 @@ func TestForeignLocks(t *testing.T) {
 	server := redistest.Start(t)
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
-	often := launch(ctx, t, server.URL, fmt.Sprintf("FLOOR_REBUILD_SECONDS=%.0f", rebuild.Seconds()))
-	often.AwaitLive(ctx)
+	often := launch(t, server.URL, fmt.Sprintf("FLOOR_REBUILD_SECONDS=%.0f", rebuild.Seconds()))
+	testwait.Live(ctx, t, often.URL)
 	untouched := follow(ctx, t, often, 1)[0]
 	shows := func(f *follower, tag string, held bool) func() bool {
 		return func() bool {
@@ -49,13 +50,13 @@ func TestForeignLocks(t *testing.T) {
 			for m := n; m < min(n+20, *foreign); m++ {
 				another(ctx, t, plain, fmt.Sprintf("FOREIGN-%05d", m), held)
 			}
-			servicetest.Await(ctx, t, "the next rebuild", shows(untouched, fmt.Sprintf("FOREIGN-%05d", n), held))
+			testwait.Within(ctx, t, "the next rebuild", shows(untouched, fmt.Sprintf("FOREIGN-%05d", n), held))
 			rebuilt[i] = append(rebuilt[i], time.Since(begun))
 		}
 	}
 	often.Stop() // from here on nothing is rebuilt
-	seldom := launch(ctx, t, server.URL, "FLOOR_REBUILD_SECONDS=86400")
-	seldom.AwaitLive(ctx)
+	seldom := launch(t, server.URL, "FLOOR_REBUILD_SECONDS=86400")
+	testwait.Live(ctx, t, seldom.URL)
 	asked := follow(ctx, t, seldom, 1)[0]
 	for i, held := range []bool{true, false} {
 		for n := range *foreign {
@@ -66,7 +67,7 @@ func TestForeignLocks(t *testing.T) {
 			if err := seldom.post(ctx, `query($tag:ID!){spoolLock(tagSpool:$tag){ownerId}}`, map[string]any{"tag": tag}, &answer); err != nil {
 				t.Fatal(err)
 			}
-			servicetest.Await(ctx, t, "a spool that was asked for", shows(asked, tag, held))
+			testwait.Within(ctx, t, "a spool that was asked for", shows(asked, tag, held))
 			touched[i] = append(touched[i], time.Since(begun))
 		}
 	}
@@ -119,10 +120,7 @@ func largeTag(i int) string { return fmt.Sprintf("MK-%07d", i) }
 
 func fillByTakes(ctx context.Context, t *testing.T, server *redistest.Server, n int) {
 	t.Helper()
-	store := servicetest.Must[*repository.Redis](t)(repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, server.URL), MaxConnections: 1, Timeout: time.Minute, Memory: 30 * 24 * time.Hour,
-	}, slog.New(slog.DiscardHandler)))
-	defer store.Close() //nolint:errcheck // it was used
+	store := redistest.Open(t, server.URL, slog.New(slog.DiscardHandler), repository.Config{MaxConnections: 1, Timeout: time.Minute})
 	for i := 0; i < n; i += batch {
 		var cmds []lock.TakeCommand
 		for j := i; j < min(i+batch, n); j++ {
@@ -170,9 +168,9 @@ func largeFloor(ctx context.Context, t *testing.T, whose string, n int, fill fun
 func measureFloor(ctx context.Context, t *testing.T, server *redistest.Server, whose, start string, n int) {
 	t.Helper()
 	begun := time.Now()
-	s := launch(ctx, t, server.URL, "FLOOR_REBUILD_SECONDS=2")
+	s := launch(t, server.URL, "FLOOR_REBUILD_SECONDS=2")
 	stop := load{service: s, prefix: "LOAD-" + start, rate: *rate, keep: 20}.start(ctx)
-	s.AwaitLive(ctx)
+	testwait.Live(ctx, t, s.URL)
 	ready := time.Since(begun)
 	meanwhile := stop()
 	meanwhile.check(t)

@@ -14,6 +14,7 @@ import (
 	"spoollock/lock"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // TestSlowSubscribers has some subscribers stop reading while others go on.
@@ -25,8 +26,8 @@ func TestSlowSubscribers(t *testing.T) {
 	server := redistest.Start(t)
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
-	s := launch(ctx, t, server.URL)
-	s.AwaitLive(ctx)
+	s := launch(t, server.URL)
+	testwait.Live(ctx, t, s.URL)
 	c := gather(ctx, t, s, many)
 	before := measure(ctx, t, s, c, "ALONE", long, faster**rate, *stepTime)
 
@@ -78,7 +79,7 @@ func TestSlowSubscribers(t *testing.T) {
 // readAgain reads until the subscriber shows what it should, on a new connection if
 // the old one was cut off.
 func readAgain(ctx context.Context, s *service, subscriber *floortest.Client, truth map[string]floortest.Held) (anew bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, servicetest.Patience)
+	ctx, cancel := context.WithTimeout(ctx, testwait.Patience)
 	defer cancel()
 	for {
 		_, err := subscriber.Next(ctx)

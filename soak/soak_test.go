@@ -23,6 +23,7 @@ import (
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // The sizes, each with its full measure.
@@ -60,7 +61,7 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // the system clears it, too
-	if binary, err = servicetest.Build(dir); err != nil {
+	if binary, err = servicetest.Build("..", dir); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -87,8 +88,8 @@ func redisVersion() string {
 	return "Redis " + strings.TrimPrefix(fields[min(2, len(fields)-1)], "v=")
 }
 
-// scenario begins a section of the report. Everything under its context, the
-// processes too, ends at the deadline, and not before the cleanup.
+// scenario begins a section of the report. Its context ends at the deadline, and not
+// before the cleanup.
 func scenario(t *testing.T, title string, deadline time.Duration) context.Context {
 	t.Helper()
 	fmt.Fprintf(&report, "\n## %s\n\n", title)
@@ -124,11 +125,12 @@ func during(ctx context.Context, d time.Duration) {
 // service is the program under test.
 type service struct{ *servicetest.Service }
 
-// launch starts the program on the Redis at redisURL, and stops it when the test
-// ends. The environment is given as NAME=value.
-func launch(ctx context.Context, t *testing.T, redisURL string, env ...string) *service {
+// launch starts the program without limits on the Redis at redisURL, and stops it when the
+// test ends. The environment is given as NAME=value.
+func launch(t *testing.T, redisURL string, env ...string) *service {
 	t.Helper()
-	return &service{servicetest.Launch(ctx, t, binary, redisURL, redistest.NewLog(t), env...)}
+	env = append(env, "REDIS_URL="+redisURL, "AUTH_MODE=none", "LIMITS=off")
+	return &service{servicetest.Launch(t, redistest.NewLog(t), env, binary)}
 }
 
 func (s *service) post(ctx context.Context, query string, variables map[string]any, answer any) error {
@@ -314,7 +316,7 @@ func follow(ctx context.Context, t *testing.T, s *service, n int) []*follower {
 		})
 	}
 	for _, f := range followers {
-		servicetest.Await(ctx, t, "a first message", func() bool {
+		testwait.Within(ctx, t, "a first message", func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.held != nil
@@ -373,10 +375,8 @@ func (f *follower) shows(prefix string, want map[string]floortest.Held) bool {
 func converge(ctx context.Context, t *testing.T, followers []*follower, plain *redis.Client, prefix string, since time.Time) []time.Duration {
 	t.Helper()
 	truth := servicetest.Must[map[string]floortest.Held](t)(floortest.Truth(ctx, plain, prefix))
-	ctx, cancel := context.WithTimeout(ctx, servicetest.Patience)
-	defer cancel()
 	took := make([]time.Duration, len(followers))
-	servicetest.Await(ctx, t, fmt.Sprintf("all show the %d spools that Redis has", len(truth)), func() bool {
+	testwait.Until(t, fmt.Sprintf("all show the %d spools that Redis has", len(truth)), func() bool {
 		all := true
 		for i, f := range followers {
 			if took[i] != 0 {

@@ -17,6 +17,7 @@ import (
 	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
+	"spoollock/testwait"
 )
 
 // reachAim is how soon a change is to have reached all subscribers.
@@ -134,7 +135,7 @@ func gather(ctx context.Context, t *testing.T, s *service, n int) *crowd {
 		}
 	}
 	dialing.Wait()
-	servicetest.Await(ctx, t, "each subscriber has its first message", func() bool {
+	testwait.Within(ctx, t, "each subscriber has its first message", func() bool {
 		c.check(t)
 		return c.begun.Load() == int64(n)
 	})
@@ -203,7 +204,7 @@ type phase struct {
 func measure(ctx context.Context, t *testing.T, s *service, c *crowd, prefix, note string, rate int, d time.Duration) phase {
 	t.Helper()
 	var p phase
-	p.reached = newCount(d + 2*servicetest.Patience)
+	p.reached = newCount(d + 2*testwait.Patience)
 	size := 0
 	if c != nil {
 		size = c.size
@@ -272,8 +273,8 @@ func TestSubscribers(t *testing.T) {
 	server := redistest.Start(t)
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
-	s := launch(ctx, t, server.URL, "REDIS_MAX_CONNECTIONS=5")
-	s.AwaitLive(ctx)
+	s := launch(t, server.URL, "REDIS_MAX_CONNECTIONS=5")
+	testwait.Live(ctx, t, s.URL)
 	measure(ctx, t, s, nil, "WARM", note, *rate, min(*stepTime, 5*time.Second))
 	alone := measure(ctx, t, s, nil, "ALONE", note, *rate, *stepTime)
 	c := gather(ctx, t, s, *subscribers)
@@ -315,8 +316,8 @@ func TestManySubscribers(t *testing.T) {
 	server := redistest.Start(t)
 	plain := server.Client()
 	defer plain.Close() //nolint:errcheck // the test is over
-	s := launch(ctx, t, server.URL, "REDIS_MAX_CONNECTIONS=5")
-	s.AwaitLive(ctx)
+	s := launch(t, server.URL, "REDIS_MAX_CONNECTIONS=5")
+	testwait.Live(ctx, t, s.URL)
 	alone := measure(ctx, t, s, nil, "ALONE", note, *rate, *stepTime)
 	c := gather(ctx, t, s, *many)
 	sample := follow(ctx, t, s, sampled)
