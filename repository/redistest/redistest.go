@@ -19,7 +19,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"spoollock/redisurl"
 	"spoollock/testwait"
 )
 
@@ -42,16 +41,6 @@ type Server struct {
 	control *redis.Client // closed where it does not run
 	process *exec.Cmd
 	exited  chan struct{}
-}
-
-// ParseURL returns the URL that text is the text of, as REDIS_URL has it.
-func ParseURL(t testing.TB, text string) redisurl.URL {
-	t.Helper()
-	url, err := redisurl.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return url
 }
 
 // FreePort stands for a free port in an option of [Start]: "--tls-port", FreePort.
