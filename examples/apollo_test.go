@@ -9,7 +9,6 @@ import (
 	goast "go/ast"
 	"go/parser"
 	"go/token"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -19,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,83 +29,29 @@ import (
 	"spoollock/lock"
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
+	"spoollock/servicetest"
+	"spoollock/testwait"
 )
-
-// patience is a guard against hanging, not a measurement.
-const patience = time.Minute
 
 // build builds what is in the folder and returns the program.
 func build(t *testing.T, folder string) (program string) {
 	t.Helper()
-	program = filepath.Join(t.TempDir(), "program")
-	if out, err := exec.Command("go", "build", "-o", program, folder).CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return program
+	return servicetest.Must[string](t)(servicetest.Build(folder, t.TempDir()))
 }
 
-// service runs the program on a free port as go run . -dev does, in the environment
-// given, until the test ends, and returns its GraphQL URL.
-func service(t *testing.T, program string, env ...string) (url string) {
+// service runs the program on a free port as go run . -dev does, and as go run . where the
+// environment given has AUTH_MODE, until the test ends.
+func service(t *testing.T, program string, env ...string) *servicetest.Service {
 	t.Helper()
-	process, url := start(t, program, append([]string{"PORT=0"}, env...)...)
-	t.Cleanup(func() {
-		if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		if err := process.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	return url
-}
-
-// start starts the program as go run . -dev does, and as go run . where the environment
-// given has AUTH_MODE, and returns its GraphQL URL.
-func start(t *testing.T, program string, env ...string) (process *exec.Cmd, url string) {
-	t.Helper()
-	process = exec.Command(program, "-dev")
+	command := []string{program, "-dev"}
 	if slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, "AUTH_MODE=") }) {
-		process = exec.Command(program)
+		command = command[:1]
 	}
-	process.Env = append(append(os.Environ(), "LOG_FORMAT=json"), env...)
-	log, err := process.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(log); lines.Scan(); {
-		var record struct{ GraphQL string }
-		if err := json.Unmarshal(lines.Bytes(), &record); err == nil && record.GraphQL != "" {
-			go io.Copy(io.Discard, log) //nolint:errcheck // it ends with the process
-			return process, record.GraphQL
-		}
-	}
-	t.Fatal("the service did not say where it listens")
-	return nil, ""
+	return servicetest.Launch(t, redistest.NewLog(t), env, command...)
 }
 
-// awaitReady waits until the service can list the floor, too.
-func awaitReady(t *testing.T, url string) {
-	t.Helper()
-	url = strings.TrimSuffix(url, "graphql") + "readyz"
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		response, err := http.Get(url) //nolint:gosec // it is the test's own
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		if err == nil && strings.Contains(string(body), `"floor":"live"`) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("readiness is %s, %v", body, err)
-		}
-	}
-}
+// graphql is where the service answers GraphQL.
+func graphql(s *servicetest.Service) (url string) { return s.URL + "/graphql" }
 
 // npm runs a script of the examples' package and returns what it prints.
 func npm(t *testing.T, script string, env ...string) string {
@@ -193,7 +137,7 @@ func (c callers) client(t *testing.T, role lock.Role) (env string) {
 var moment = regexp.MustCompile(`\d{4}-\d\d-\S+Z`)
 
 func testTomar(t *testing.T, program string, who callers) {
-	got := npm(t, "start", "GRAPHQL_URL="+service(t, program, who.env()...), who.client(t, lock.RoleWorker))
+	got := npm(t, "start", "GRAPHQL_URL="+graphql(service(t, program, who.env()...)), who.client(t, lock.RoleWorker))
 	got = moment.ReplaceAllString(got, "MOMENT")
 	const want = "MK-1335-CW-25238-012 is ours until MOMENT\n" +
 		"MK-1335-CW-25238-012 is held by MR(93) until MOMENT\n"
@@ -204,9 +148,9 @@ func testTomar(t *testing.T, program string, who callers) {
 
 // Every root field of the schema is answered in every way of sending it.
 func testOperations(t *testing.T, program string, who callers) {
-	url := service(t, program, append(who.env(), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")...)
-	awaitReady(t, url)
-	out := npm(t, "operations", "GRAPHQL_URL="+url, who.client(t, lock.RoleAdmin))
+	service := service(t, program, append(who.env(), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")...)
+	testwait.Live(testwait.Context(t), t, service.URL)
+	out := npm(t, "operations", "GRAPHQL_URL="+graphql(service), who.client(t, lock.RoleAdmin))
 	var answered map[string][]string
 	if err := json.Unmarshal([]byte(out), &answered); err != nil {
 		t.Fatal(err)
@@ -246,9 +190,9 @@ func testFloor(t *testing.T, program, script string, who callers) {
 	server := redistest.Start(t)
 	other := server.Client()
 	defer other.Close() //nolint:errcheck // a client of the test
-	env := append(who.env(), "REDIS_URL="+server.URL)
-	process, url := start(t, program, append(env, "PORT=0")...)
-	awaitReady(t, url)
+	service := service(t, program, append(who.env(), "REDIS_URL="+server.URL)...)
+	testwait.Live(testwait.Context(t), t, service.URL)
+	url := graphql(service)
 	tokenFile, firstHasEnded := who.renewed(t, url)
 	see := follow(t, script, url, tokenFile)
 	see("held: nothing")
@@ -269,18 +213,14 @@ func testFloor(t *testing.T, program, script string, who callers) {
 	mutate(t, url, `releaseSpool(input:{tagSpool:"MK-0",lockToken:"`+token+`"}){outcome}`)
 	see("held: MK-3 MR(93)")
 
-	if err := process.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = process.Wait() // it was killed
+	service.Kill()
 	if err := errors.Join(
 		other.Del(t.Context(), "spool_lock:MK-3").Err(),
 		other.Set(t.Context(), "spool_lock:MK-4", "95:1f0c7a52-6a55-4c0b-9f4e-2b7f2f7f3b10", time.Hour).Err(),
 	); err != nil {
 		t.Fatal(err)
 	}
-	port := regexp.MustCompile(`:(\d+)/`).FindStringSubmatch(url)[1]
-	service(t, program, append(env, "PORT="+port)...)
+	service.Restart()
 	see("held: MK-4 95")
 
 	server.Kill()
@@ -302,7 +242,7 @@ func follow(t *testing.T, script, url, tokenFile string) (see func(line string))
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
 	}
-	guard := time.AfterFunc(2*patience, func() { _ = client.Process.Kill() })
+	guard := time.AfterFunc(2*testwait.Patience, func() { _ = client.Process.Kill() })
 	t.Cleanup(func() {
 		guard.Stop()
 		_ = client.Process.Kill()
@@ -353,15 +293,10 @@ func (c callers) renewed(t *testing.T, url string) (env string, firstHasEnded fu
 	t.Cleanup(func() { close(stop); <-stopped })
 	return "TOKEN_FILE=" + file, func() {
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		testwait.Until(t, "a token that has ended is refused", func() bool {
 			var answer any
-			if ask(t, url, first, "{__typename}", &answer) == http.StatusUnauthorized {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("a token that should end is answered %v", answer)
-			}
-		}
+			return ask(t, url, first, "{__typename}", &answer) == http.StatusUnauthorized
+		})
 	}
 }
 
@@ -431,15 +366,15 @@ func testErrors(t *testing.T, program string, who callers) {
 	gone := redistest.Start(t)
 	gone.Kill()
 
-	with := func(env ...string) string { return service(t, program, append(who.env(), env...)...) }
+	with := func(env ...string) string { return graphql(service(t, program, append(who.env(), env...)...)) }
 	out := npm(t, "errors", who.client(t, lock.RoleAdmin),
 		"GRAPHQL_URL="+with("REDIS_URL="+proxy.URL,
 			"TRUSTED_PROXIES=127.0.0.1", "MAX_CONNECTIONS_PER_ADDRESS=1",
 			// SLOW is to be slower than any machine that runs this.
 			"REDIS_OPERATION_TIMEOUT_MS=60000", "REQUEST_TIMEOUT_SECONDS=60"),
 		"DOWN_GRAPHQL_URL="+with("REDIS_URL="+gone.URL),
-		"OPEN_GRAPHQL_URL="+service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none",
-			"MAX_LOCKS_PER_WORKER=1", "RATE_LIMIT_PER_ADDRESS=5"))
+		"OPEN_GRAPHQL_URL="+graphql(service(t, program, "REDIS_URL="+server.URL, "AUTH_MODE=none",
+			"MAX_LOCKS_PER_WORKER=1", "RATE_LIMIT_PER_ADDRESS=5")))
 	var read map[string][]string
 	if err := json.Unmarshal([]byte(out), &read); err != nil {
 		t.Fatal(err)

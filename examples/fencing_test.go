@@ -18,6 +18,7 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver"
 
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // The ways to start the writer of examples/fencing, by language.
@@ -31,7 +32,7 @@ var fencing = map[string]func(t *testing.T) []string{
 
 func TestFencing(t *testing.T) {
 	t.Parallel()
-	url := service(t, build(t, ".."), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off")
+	url := graphql(service(t, build(t, ".."), "REDIS_URL="+redistest.Start(t).URL, "RATE_LIMIT=off"))
 	for language, command := range fencing {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +103,7 @@ func testFencing(t *testing.T, url string, command []string, prefix string) {
 func take(t *testing.T, url, tag, worker string, seconds int) (version int64) {
 	t.Helper()
 	mutation := fmt.Sprintf(`tomarSpool(input:{tagSpool:%q,workerId:%q,workerNombre:"W",ttlSeconds:%d}){lock{version}}`, tag, worker, seconds)
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	testwait.Until(t, mutation+" has the spool", func() bool {
 		var answer struct {
 			Data struct {
 				TomarSpool struct{ Lock struct{ Version int64 } }
@@ -110,13 +111,13 @@ func take(t *testing.T, url, tag, worker string, seconds int) (version int64) {
 			Errors []struct{ Extensions struct{ Code string } }
 		}
 		ask(t, url, "", "mutation{"+mutation+"}", &answer)
-		if answer.Errors == nil {
-			return answer.Data.TomarSpool.Lock.Version
+		version = answer.Data.TomarSpool.Lock.Version
+		if answer.Errors != nil && answer.Errors[0].Extensions.Code != "SPOOL_OCCUPIED" {
+			t.Fatalf("%s is refused with %s", mutation, answer.Errors[0].Extensions.Code)
 		}
-		if code := answer.Errors[0].Extensions.Code; code != "SPOOL_OCCUPIED" || time.Now().After(deadline) {
-			t.Fatalf("%s is refused with %s", mutation, code)
-		}
-	}
+		return answer.Errors == nil
+	})
+	return version
 }
 
 // writer is a running writer of examples/fencing.
@@ -145,7 +146,7 @@ func startWriter(t *testing.T, command []string, database string) *writer {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	guard := time.AfterFunc(2*patience, func() { _ = process.Process.Kill() })
+	guard := time.AfterFunc(2*testwait.Patience, func() { _ = process.Process.Kill() })
 	t.Cleanup(func() {
 		guard.Stop()
 		_ = process.Process.Kill()

@@ -33,7 +33,7 @@ func TestTomar(t *testing.T) {
 			t.Parallel()
 			command := command(t)
 			client := exec.Command(command[0], command[1:]...)
-			client.Env = append(os.Environ(), "GRAPHQL_URL="+losesAnswers(t, service(t, program)))
+			client.Env = append(os.Environ(), "GRAPHQL_URL="+losesAnswers(t, graphql(service(t, program))))
 			client.Stderr = t.Output()
 			out, err := client.Output()
 			const want = "MK-1335-CW-25238-014 is ours until MOMENT\n" +
