@@ -83,20 +83,28 @@ func environment(env map[string]string) func(string) (string, bool) {
 // and its log.
 func start(t *testing.T, env map[string]string, args ...string) (url string, log *redistest.Log) {
 	t.Helper()
-	if env["PORT"] == "" {
-		env["PORT"] = "0"
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	log = redistest.NewLog(t)
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, args, environment(env), log) }()
+	url, log, stop, done := begin(t, env, args...)
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("run ends with %v", err)
 		}
 	})
-	return log.Find(t, `graphql"?[=:]"?(http://[^ "]+)/graphql`), log
+	return url, log
+}
+
+// begin is start for a test that stops the program itself, and sees from done how run ends.
+func begin(t *testing.T, env map[string]string, args ...string) (url string, log *redistest.Log, stop func(), done <-chan error) {
+	t.Helper()
+	if env["PORT"] == "" {
+		env["PORT"] = "0"
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	log = redistest.NewLog(t)
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, args, environment(env), log) }()
+	return log.Find(t, `graphql"?[=:]"?(http://[^ "]+)/graphql`), log, stop, ended
 }
 
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testwait.Patience}
@@ -486,16 +494,10 @@ func TestTerminationOfStreams(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr, passOn)
-	ctx, stop := context.WithCancel(context.Background())
-	log := redistest.NewLog(t)
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, nil, environment(map[string]string{
-			"REDIS_URL": proxy.URL, "AUTH_MODE": "none", "PORT": "0",
-			"REDIS_OPERATION_TIMEOUT_MS": "30000", "REQUEST_TIMEOUT_SECONDS": "60", "SHUTDOWN_TIMEOUT_SECONDS": "60",
-		}), log)
-	}()
-	url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+	url, log, stop, done := begin(t, map[string]string{
+		"REDIS_URL": proxy.URL, "AUTH_MODE": "none",
+		"REDIS_OPERATION_TIMEOUT_MS": "30000", "REQUEST_TIMEOUT_SECONDS": "60", "SHUTDOWN_TIMEOUT_SECONDS": "60",
+	})
 	log.Find(t, "redis found")
 	within := testwait.Context(t)
 	socket, _, err := websocket.Dial(within, url+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
@@ -729,13 +731,7 @@ func TestLimitsOff(t *testing.T) {
 // hold up the stop.
 func TestTerminationWithAHalfSentRequest(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(context.Background())
-	log := redistest.NewLog(t)
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, []string{"-dev"}, environment(map[string]string{"PORT": "0", "SHUTDOWN_TIMEOUT_SECONDS": "4"}), log)
-	}()
-	url := log.Find(t, `graphql=(http://[^ ]+)/graphql`)
+	url, _, stop, done := begin(t, map[string]string{"SHUTDOWN_TIMEOUT_SECONDS": "4"}, "-dev")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -802,17 +798,11 @@ func TestTerminationIsBounded(t *testing.T) {
 	const shutdown, operation = time.Second, 15 * time.Second
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr, passOn)
-	ctx, stop := context.WithCancel(context.Background())
-	log := redistest.NewLog(t)
-	done := make(chan error, 1)
-	go func() {
-		done <- run(ctx, nil, environment(map[string]string{
-			"REDIS_URL": proxy.URL, "AUTH_MODE": "none", "PORT": "0",
-			"REDIS_OPERATION_TIMEOUT_MS": fmt.Sprint(operation.Milliseconds()), "SHUTDOWN_TIMEOUT_SECONDS": fmt.Sprint(shutdown.Seconds()),
-			"REDIS_RETRY_ATTEMPTS": "1", "REQUEST_TIMEOUT_SECONDS": "60",
-		}), log)
-	}()
-	url := log.Find(t, `"graphql":"(http://[^"]+)/graphql"`)
+	url, log, stop, done := begin(t, map[string]string{
+		"REDIS_URL": proxy.URL, "AUTH_MODE": "none",
+		"REDIS_OPERATION_TIMEOUT_MS": fmt.Sprint(operation.Milliseconds()), "SHUTDOWN_TIMEOUT_SECONDS": fmt.Sprint(shutdown.Seconds()),
+		"REDIS_RETRY_ATTEMPTS": "1", "REQUEST_TIMEOUT_SECONDS": "60",
+	})
 	log.Find(t, "redis found")
 	if got := post(t, url, strings.ReplaceAll(takeOne, "MK-1", "MK-0")); !strings.Contains(got, "lockToken") {
 		t.Fatalf("a take is answered %s", got)
