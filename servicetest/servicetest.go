@@ -22,7 +22,7 @@ import (
 	"spoollock/testwait"
 )
 
-// Build builds the program whose source is in the folder, into dir, and returns its path.
+// Build builds the program in the folder into dir, and returns its path.
 func Build(folder, dir string) (program string, err error) {
 	if program, err = filepath.Abs(filepath.Join(dir, "program")); err != nil {
 		return "", err

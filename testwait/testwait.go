@@ -1,5 +1,5 @@
-// Package testwait waits in tests, by polling: for a condition, and for a service whose
-// floor is live.
+// Package testwait waits in tests, by polling: for a condition, and for the live floor of a
+// service.
 package testwait
 
 import (
