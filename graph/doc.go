@@ -28,17 +28,5 @@
 // input in mapping.go where the request is made; set a field of an answer where its model is
 // made. Write the schema as served anew: UPDATE_GOLDEN=true with TestSchemaAsServed.
 //
-// # How to add an operation
-//
-// Add a field with @requires to a root type, nullable if it can fail, and its types to a file
-// of their own. Generate, and write the body of the resolver that gqlgen added: it makes a
-// request, asks the service, and returns a payload or the error as it is. If it answers a
-// list, say in complexity.go what it counts for. Tests that go through all operations then
-// ask for a rule of who may do it, and for an example in the playground and in examples.
-//
-// # How to add a code of errors
-//
-// Add a constant and a case of factsOf in errors.go, new facts to facts.go, what a client is
-// told to clientErrors in the tests, and the code to the description of SpoolError.code and
-// to the table in the documents.
+// docs/DEVELOPING.md has the lists of files for an operation, an error code and a stored field.
 package graph
