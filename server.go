@@ -319,9 +319,9 @@ func limits(cfg config.Config) (gqlhttp.RequestLimits, gqlhttp.StreamLimits) {
 		BodyBytes:  int64(cfg.MaxBodyBytes),
 		Tokens:     cfg.MaxTokens,
 		Depth:      cfg.MaxDepth,
-		Aliases:    cfg.MaxAliases,
+		Aliases:    orNone(cfg.MaxAliases),
 		RootFields: cfg.MaxRootFields,
-		Directives: cfg.MaxDirectives,
+		Directives: orNone(cfg.MaxDirectives),
 		Complexity: cfg.MaxComplexity,
 	}
 	stream := gqlhttp.StreamLimits{
@@ -333,6 +333,14 @@ func limits(cfg config.Config) (gqlhttp.RequestLimits, gqlhttp.StreamLimits) {
 		request.AnswerBytes, stream.OperationsPerSocket, stream.MessagesPerSecond = 1<<30, 1<<20, 1<<20
 	}
 	return request, stream
+}
+
+// orNone is a limit whose 0 allows none, which in package gqlhttp is the default.
+func orNone(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 // identities are what the service knows of who is calling.

@@ -554,6 +554,19 @@ func TestTerminationOfStreams(t *testing.T) {
 	}
 }
 
+// A limit of 0 allows none, which is not the default.
+func TestLimitsOfNone(t *testing.T) {
+	t.Parallel()
+	for name, document := range map[string]string{
+		"MAX_ALIASES": "{a:__typename}", "MAX_DIRECTIVES": "{__typename@include(if:true)}",
+	} {
+		url, _ := start(t, map[string]string{name: "0"}, "-dev")
+		if got := post(t, url, `{"query":"`+document+`"}`); !strings.Contains(got, `"limit":0`) {
+			t.Errorf("with %s=0, %s is answered %s", name, document, got)
+		}
+	}
+}
+
 // Each limit of streams is the variable's that is named after it.
 func TestLimitsOfStreams(t *testing.T) {
 	t.Parallel()

@@ -30,7 +30,6 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"spoollock/auth"
-	"spoollock/gqlhttp"
 	"spoollock/graph"
 	"spoollock/httpapi"
 	"spoollock/lock"
@@ -250,9 +249,8 @@ func (b *bench) serve(identify auth.Identify) *httptest.Server {
 		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
 		Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, RequestTimeout: 10 * time.Second,
 		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
-		Observe:       metrics.New(metrics.Sources{}).Operation,
-		Identify:      identify,
-		RequestLimits: gqlhttp.RequestLimits{Aliases: 15, Directives: 50},
+		Observe:  metrics.New(metrics.Sources{}).Operation,
+		Identify: identify,
 	}))
 	b.t.Cleanup(server.Close)
 	return server

@@ -125,13 +125,15 @@ const (
 	DefaultBodyBytes   = 64 << 10
 	DefaultTokens      = 1000
 	DefaultDepth       = 12
+	DefaultAliases     = 15
 	DefaultRootFields  = 5
+	DefaultDirectives  = 50
 	DefaultComplexity  = 5000
 	DefaultAnswerBytes = 1 << 20
 )
 
 // RequestLimits bound what one request may ask for. A field that is zero is the
-// default, but for Aliases and Directives, of which zero allows none.
+// default; a negative Aliases or Directives allows none.
 type RequestLimits struct {
 	BodyBytes  int64 // of a request, or a WebSocket's message
 	Tokens     int   // of a document
@@ -235,7 +237,9 @@ func (l RequestLimits) withDefaults() RequestLimits {
 	l.BodyBytes = cmp.Or(l.BodyBytes, DefaultBodyBytes)
 	l.Tokens = cmp.Or(l.Tokens, DefaultTokens)
 	l.Depth = cmp.Or(l.Depth, DefaultDepth)
+	l.Aliases = max(0, cmp.Or(l.Aliases, DefaultAliases))
 	l.RootFields = cmp.Or(l.RootFields, DefaultRootFields)
+	l.Directives = max(0, cmp.Or(l.Directives, DefaultDirectives))
 	l.Complexity = cmp.Or(l.Complexity, DefaultComplexity)
 	l.AnswerBytes = cmp.Or(l.AnswerBytes, DefaultAnswerBytes)
 	return l

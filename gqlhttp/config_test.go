@@ -82,13 +82,17 @@ func TestDefaults(t *testing.T) {
 	})
 	t.Run("documents", func(t *testing.T) {
 		t.Parallel()
-		a := serve(t, gqlhttp.Config{})
-		for name, test := range map[string]struct{ within, beyond string }{
-			"tokens":     {"", "{" + strings.Repeat("count ", 1000) + "}"},
-			"rootFields": {"{" + strings.Repeat("count ", 5) + "}", "{" + strings.Repeat("count ", 6) + "}"},
-			"aliases":    {"{count}", "{a:count}"},
-			"directives": {"{count}", "{count@skip(if:false)}"},
+		usual, manyFields := gqlhttp.RequestLimits{}, gqlhttp.RequestLimits{RootFields: 20}
+		for name, test := range map[string]struct {
+			within, beyond string
+			limits         gqlhttp.RequestLimits
+		}{
+			"tokens":     {"", "{" + strings.Repeat("count ", 1000) + "}", usual},
+			"rootFields": {"{" + strings.Repeat("count ", 5) + "}", "{" + strings.Repeat("count ", 6) + "}", usual},
+			"aliases":    {"{" + strings.Repeat("a:count ", 15) + "}", "{" + strings.Repeat("a:count ", 16) + "}", manyFields},
+			"directives": {"{" + directives(50) + "}", "{" + directives(51) + "}", usual},
 		} {
+			a := serve(t, gqlhttp.Config{RequestLimits: test.limits})
 			if _, body := a.post(fmt.Sprintf(`{"query":%q}`, test.within)); strings.Contains(body, "QUERY_TOO_COMPLEX") {
 				t.Errorf("within %s, the answer is %s", name, body)
 			}
@@ -96,7 +100,18 @@ func TestDefaults(t *testing.T) {
 				t.Errorf("beyond %s, the answer is %s", name, body)
 			}
 		}
+		a := serve(t, gqlhttp.Config{RequestLimits: gqlhttp.RequestLimits{Aliases: -1, Directives: -1}})
+		for name, document := range map[string]string{"aliases": "{a:count}", "directives": "{" + directives(1) + "}"} {
+			if _, body := a.post(fmt.Sprintf(`{"query":%q}`, document)); !strings.Contains(body, `"limit":0,"limitName":"`+name+`"`) {
+				t.Errorf("without %s, the answer is %s", name, body)
+			}
+		}
 	})
+}
+
+// directives is a field with n directives.
+func directives(n int) string {
+	return "count" + strings.Repeat("@skip(if:false)", n)
 }
 
 // Without hooks, a panic and a timeout have the codes of the configuration.

@@ -59,7 +59,6 @@
 // [RequestLimits] bound one request and [StreamLimits] what is open at a time;
 // [StreamTimes] and Config.RequestTimeout bound waits. A zero is the default, which is a
 // constant of this package: [DefaultTokens], [DefaultSubscriptions] and their neighbors.
-// But a zero of RequestLimits.Aliases and Directives allows none: most programs set both.
 // An error for a limit of RequestLimits has the extensions limitName, limit and actual, but
 // for BodyBytes, and one for a limit of StreamLimits has reason and retryAfterSeconds.
 //

@@ -96,7 +96,6 @@ func serveTrial(t *testing.T, change ...func(*gqlhttp.Config, *httptest.Server))
 			return presented
 		},
 		RequestTimeout: patience,
-		RequestLimits:  gqlhttp.RequestLimits{Aliases: 15, Directives: 50},
 		StreamLimits:   gqlhttp.StreamLimits{MessagesPerSecond: 1000},
 	}, change...)
 	a.trial, a.uncoded = trial, uncoded

@@ -76,7 +76,7 @@ func TestTrustedDocuments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for only, want := range map[bool]string{false: c.open, true: c.closed} {
-				a := serve(t, gqlhttp.Config{TrustedDocuments: documents(t, only), RequestLimits: gqlhttp.RequestLimits{Directives: 1}})
+				a := serve(t, gqlhttp.Config{TrustedDocuments: documents(t, only)})
 				response, answer := a.post(c.body)
 				if !strings.Contains(answer, want) {
 					t.Errorf("nothing else %t: answer is %s, want %s", only, answer, want)
@@ -91,7 +91,7 @@ func TestTrustedDocuments(t *testing.T) {
 
 func TestTrustedDocumentsByGET(t *testing.T) {
 	t.Parallel()
-	a := serve(t, gqlhttp.Config{TrustedDocuments: documents(t, true), RequestLimits: gqlhttp.RequestLimits{Directives: 1}})
+	a := serve(t, gqlhttp.Config{TrustedDocuments: documents(t, true)})
 	get := func(id, variables string) (int, string) {
 		values := url.Values{"documentId": {id}, "variables": {variables}}
 		response, answer := a.do(http.MethodGet, "?"+values.Encode(), "")

@@ -49,8 +49,7 @@ func TestScalarsAreChecked(t *testing.T) {
 				executed.Add(1)
 				return &graphql.Response{Data: []byte(`{"f":"x"}`)}
 			}),
-		CheckScalar:   checkEven,
-		RequestLimits: gqlhttp.RequestLimits{Directives: 1},
+		CheckScalar: checkEven,
 	})
 	const (
 		invalid = "GRAPHQL_VALIDATION_FAILED"

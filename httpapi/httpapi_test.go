@@ -46,11 +46,7 @@ type api struct {
 	pooled func() int // connections to Redis
 }
 
-// The limits of requests are the defaults of the configuration.
-var (
-	requestLimits = gqlhttp.RequestLimits{Aliases: 15, Directives: 50}
-	streamLimits  = gqlhttp.StreamLimits{Subscriptions: 100, PerNetwork: 50, PerCaller: 50, OperationsPerSocket: 20, MessagesPerSecond: 1000}
-)
+var streamLimits = gqlhttp.StreamLimits{Subscriptions: 100, PerNetwork: 50, PerCaller: 50, OperationsPerSocket: 20, MessagesPerSecond: 1000}
 
 // secret is what must never be in a log: a token.
 var secret = regexp.MustCompile(`[\w.-]+:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-`)
@@ -85,7 +81,7 @@ func newBoundedAPI(
 		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
-		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
+		StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
 		Identify: auth.Static(lock.Caller{Role: lock.RoleWorker}), AuthMode: "none",
 	}
 	for _, change := range change {

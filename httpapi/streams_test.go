@@ -33,7 +33,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	trial.Refused = &lock.ExpiredError{Tag: "MK-1", Cause: lock.EndReleased}
 	config := httpapi.Config{
 		Schema: trial, Ping: func(context.Context) error { return nil }, PingTimeout: time.Second, Log: log.Logger(),
-		RequestLimits: requestLimits, StreamLimits: streamLimits, RequestTimeout: testwait.Patience, Addresses: httpapi.NewAddresses(400, nil),
+		StreamLimits: streamLimits, RequestTimeout: testwait.Patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe:  func(string, string, time.Duration) {},
 		Identify: auth.Static(lock.Caller{Role: lock.RoleWorker}),
