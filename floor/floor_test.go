@@ -189,7 +189,7 @@ func TestLapsesAreToldOnce(t *testing.T) {
 		if err != nil || len(history) != 2 {
 			t.Fatalf("history of %s is %q, %v", tag, history, err)
 		}
-		events, err := processes[0].redis.History(testwait.Context(t), lock.Tag(tag))
+		events, err := processes[0].redis.History(testwait.Context(t), lock.HistoryCommand{Tag: lock.Tag(tag), Newest: lock.MaxEvents})
 		if err != nil || len(events) != 2 || events[0].Type != lock.EventExpired || events[0].At != l.ExpiresAt {
 			t.Fatalf("history of %s is %+v, %v after a lapse at %v", tag, events, err, l.ExpiresAt)
 		}
@@ -208,7 +208,7 @@ func TestExtendedLockStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitListed()
-	events, err := p.redis.History(testwait.Context(t), "MK-1")
+	events, err := p.redis.History(testwait.Context(t), lock.HistoryCommand{Tag: "MK-1", Newest: lock.MaxEvents})
 	if want := taken.ExpiresAt.Add(400 * time.Millisecond); err != nil || len(events) != 3 || events[0].Type != lock.EventExpired || events[0].At != want {
 		t.Fatalf("history is %+v, %v, want a lapse at %v", events, err, want)
 	}

@@ -25,6 +25,11 @@ type ExtendCommand struct {
 	By     time.Duration
 	MaxTTL time.Duration
 	ID     RequestID // the same for each attempt at the same extension
+
+	OfClient bool // the id is a client's request id
+
+	// SinceFirst is how long ago the first attempt was made; 0: this is the first.
+	SinceFirst time.Duration
 }
 
 // Extend lengthens the remaining time of the lock that the token holds. Value,
@@ -53,7 +58,16 @@ func (s *Service) ExtendAll(ctx context.Context, reqs []ExtendRequest) ([]Result
 
 func (s *Service) extendAll(ctx context.Context, reqs []ExtendRequest) []Result[Lock] {
 	cmds, results := parseBatch[Lock](ctx, reqs, s.extendCommand)
-	try(ctx, s, cmds, results, s.store.Extend)
+	begun, first := time.Now(), true
+	try(ctx, s, cmds, results, func(ctx context.Context, cmds []ExtendCommand) []Result[Lock] {
+		for i := range cmds {
+			if !first {
+				cmds[i].SinceFirst = max(time.Since(begun), time.Millisecond)
+			}
+		}
+		first = false
+		return s.store.Extend(ctx, cmds)
+	})
 	for i, result := range results {
 		s.audit(ctx, actionExtend, cmds[i].Tag, result.Err,
 			workerAttr(cmds[i].Token, result.Err), slog.Int64("version", int64(result.Value.Version)),
@@ -74,6 +88,7 @@ func (s *Service) extendCommand(ctx context.Context, req ExtendRequest) (cmd Ext
 		return cmd, err
 	}
 	cmd.By, cmd.MaxTTL = req.By, s.config.Limits.MaxTTL
+	cmd.OfClient = req.RequestID != nil
 	cmd.ID, err = parseOrNewRequestID(req.RequestID)
 	return cmd, err
 }

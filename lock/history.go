@@ -25,20 +25,23 @@ const (
 	EventResumed            EventType = "RESUMED" // its holder got another token
 	EventTakenExternally    EventType = "TAKEN_EXTERNALLY"
 	EventReleasedExternally EventType = "RELEASED_EXTERNALLY"
+	EventExtendedExternally EventType = "EXTENDED_EXTERNALLY" // another program changed the expiry
 )
 
 // Event is one change of a spool.
 type Event struct {
 	Type EventType
 
-	// Version is the spool's after the event. Together with Type it identifies the
-	// event: an extension has the version of its lock.
+	// Version is the spool's after the event, and Number that of the change. Together they
+	// identify the event: an extension has the version of its lock.
 	Version Version
+	Number  int64
 
 	// At is when it happened; when it was noticed, if another program did it.
 	At time.Time
 
-	// Owner and Note are those of the lock that began, was extended, or ended.
+	// Owner and Note are those of the lock that began, was extended, or ended. A release that
+	// has a note of its own has that.
 	Owner Worker
 	Note  string
 
@@ -52,12 +55,12 @@ type Event struct {
 
 // Cursor is the place of an event in the history of its spool.
 type Cursor struct {
-	version  Version
-	extended bool
+	version Version
+	number  int64
 }
 
 // Cursor is the event's place.
-func (e Event) Cursor() Cursor { return Cursor{e.Version, e.Type == EventExtended} }
+func (e Event) Cursor() Cursor { return Cursor{e.Version, e.Number} }
 
 // older reports whether the event is older than the place c. An extension has the
 // version of the take before it.
@@ -65,24 +68,19 @@ func (c Cursor) older(e Event) bool {
 	if e.Version != c.version {
 		return e.Version < c.version
 	}
-	return c.extended && e.Type != EventExtended
+	return e.Number < c.number
 }
 
 // String is the text that [ParseCursor] reads.
-func (c Cursor) String() string {
-	text := strconv.FormatInt(int64(c.version), 10)
-	if c.extended {
-		text += "+"
-	}
-	return text
-}
+func (c Cursor) String() string { return fmt.Sprintf("%d.%d", c.version, c.number) }
 
 // ParseCursor returns *InvalidError for [FieldAfter] unless s is a cursor's text.
 func ParseCursor(s string) (Cursor, error) {
-	digits, extended := strings.CutSuffix(s, "+")
-	version, err := strconv.ParseInt(digits, 10, 64)
-	c := Cursor{Version(version), extended}
-	if err != nil || version < 1 || c.version > MaxVersion || c.String() != s {
+	versionText, numberText, _ := strings.Cut(s, ".")
+	version, _ := strconv.ParseInt(versionText, 10, 64)
+	number, _ := strconv.ParseInt(numberText, 10, 64)
+	c := Cursor{Version(version), number}
+	if version < 1 || c.version > MaxVersion || number < 0 || c.String() != s {
 		return Cursor{}, &InvalidError{
 			Field: FieldAfter, Reason: ReasonInvalidCursor, Problem: "must be a cursor that this list gave",
 		}
@@ -102,6 +100,12 @@ func CheckPage(first int) error {
 		return nil
 	}
 	return outsideBounds(FieldFirst, ReasonOutOfRange, fmt.Sprintf("must be %d to %d", MinPage, MaxPage), MinPage, MaxPage)
+}
+
+// HistoryCommand asks a [Store] what happened to a spool.
+type HistoryCommand struct {
+	Tag    Tag
+	Newest int // how many events are asked for, from the newest; 1 to [MaxEvents]
 }
 
 // HistoryPage is a part of a spool's history, newest first.
@@ -140,6 +144,10 @@ func (s *Service) History(ctx context.Context, tag string, first int, after *str
 		}
 		cursor = &c
 	}
-	result := notApplied(tryOne(ctx, s, parsed, s.store.History))
+	cmd := HistoryCommand{Tag: parsed, Newest: MaxEvents}
+	if cursor == nil {
+		cmd.Newest = min(first+1, MaxEvents) // to know whether there are more
+	}
+	result := notApplied(tryOne(ctx, s, cmd, s.store.History))
 	return pageOf(result.Value, first, cursor), result.Err
 }

@@ -9,6 +9,9 @@ import (
 type ReleaseRequest struct {
 	Tag   string
 	Token string
+
+	// Note is what was done, for the history; empty: none.
+	Note string
 }
 
 // Released is the answer to a release.
@@ -42,6 +45,7 @@ func (o ReleaseOutcome) Released() bool {
 type ReleaseCommand struct {
 	Tag   Tag
 	Token Token
+	Note  string
 	ID    RequestID // the same for each attempt at the same release
 
 	// Bar remembers the token as released even where it is not known, so that a
@@ -88,6 +92,9 @@ func (s *Service) releaseCommand(ctx context.Context, req ReleaseRequest) (cmd R
 		return cmd, err
 	}
 	if cmd.Tag, cmd.Token, err = s.parseTagAndToken(caller, req.Tag, req.Token); err != nil {
+		return cmd, err
+	}
+	if cmd.Note, err = ParseNote(req.Note); err != nil {
 		return cmd, err
 	}
 	cmd.ID, err = NewRequestID()

@@ -18,6 +18,8 @@ type ResumeCommand struct {
 	Tag    Tag
 	Worker WorkerID
 	Token  Token
+
+	OfClient bool // the token is made from a client's request id
 }
 
 // Resume gives the caller's own lock another token, and another version; its expiry
@@ -57,6 +59,6 @@ func (s *Service) resumeCommand(ctx context.Context, req ResumeRequest) (cmd Res
 	if err != nil {
 		return cmd, err
 	}
-	cmd.Token = NewToken(cmd.Worker, id)
+	cmd.Token, cmd.OfClient = NewToken(cmd.Worker, id), req.RequestID != nil
 	return cmd, nil
 }

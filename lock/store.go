@@ -59,7 +59,7 @@ type Store interface {
 	// Read answers the spools as they stand.
 	Read(ctx context.Context, tags []Tag) []Result[Spool]
 
-	// History answers what happened to a spool, newest first, at most
-	// [MaxEvents] events.
-	History(ctx context.Context, tag Tag) ([]Event, error)
+	// History answers what happened to a spool, newest first: at least as many events as
+	// are asked for, if there are as many, and at most [MaxEvents].
+	History(ctx context.Context, cmd HistoryCommand) ([]Event, error)
 }

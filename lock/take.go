@@ -46,6 +46,7 @@ type TakeCommand struct {
 	Token    Token
 	Expected *Version // nil: whatever the version
 	AtLimit  bool     // the owner gets no further lock, only one that the token has
+	OfClient bool     // the token is made from a client's request id
 }
 
 // Take occupies a free spool for the worker.
@@ -149,6 +150,6 @@ func (s *Service) takeCommand(ctx context.Context, req TakeRequest) (cmd TakeCom
 	if err != nil {
 		return cmd, err
 	}
-	cmd.Token = NewToken(cmd.Owner.ID, id)
+	cmd.Token, cmd.OfClient = NewToken(cmd.Owner.ID, id), req.RequestID != nil
 	return cmd, nil
 }

@@ -65,12 +65,20 @@ func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 // MarshalText returns "[token]".
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// OwnerOf returns the worker that a lock's value names: what stands before the
-// first colon, or [UnknownWorker] where nothing does. Each byte that is not UTF-8
-// comes out as U+FFFD. It never returns the whole value, which is a secret.
+// The bytes of a lock's value: of the longest that can be a token, and those in which the
+// owner is looked for.
+const (
+	maxTokenBytes = 4 * MaxTokenLength
+	maxOwnerBytes = 256
+)
+
+// OwnerOf returns the worker that a lock's value names: what stands before the first colon
+// within its first 256 bytes, or [UnknownWorker] where nothing does, or where the value is
+// longer than a token can be. Each byte that is not UTF-8 comes out as U+FFFD. It never
+// returns the whole value, which is a secret.
 func OwnerOf(value string) WorkerID {
-	owner, _, found := strings.Cut(value, ":")
-	if !found || owner == "" {
+	owner, _, found := strings.Cut(value[:min(len(value), maxOwnerBytes)], ":")
+	if !found || owner == "" || len(value) > maxTokenBytes {
 		return UnknownWorker
 	}
 	return WorkerID([]rune(owner))

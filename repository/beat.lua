@@ -1,6 +1,6 @@
--- Publishes a beat on the channel ARGV[1]: a JSON array of texts, the id ARGV[2] and
--- now, ms.
+-- Publishes a beat on the channel ARGV[1]: a MESSAGE without a key, see spool.lua, whose LINE
+-- has the kind B and, in its extras, the id ARGV[2], a JSON text.
 
 local clock = redis.call('TIME')
-return redis.call('PUBLISH', ARGV[1], cjson.encode({ARGV[2],
-  string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))}))
+return redis.call('PUBLISH', ARGV[1], string.format('\nB%015d%054d{"id":%s}',
+  clock[1] * 1000 + math.floor(clock[2] / 1000), 0, ARGV[2]))

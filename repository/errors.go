@@ -51,6 +51,10 @@ func classify(tag lock.Tag, err error) error {
 	}
 }
 
+// errForgotten says that a retry came when it was no longer remembered whether an earlier
+// attempt was applied.
+var errForgotten = errors.New("the lock was extended so often since that it is not known whether this extension was applied")
+
 // isAnswer reports whether Redis said it: OOM, NOAUTH, WRONGPASS, NOPERM,
 // WRONGTYPE, an error of a script. No script answers nil: a Sentinel does, which knows no
 // master of the name.

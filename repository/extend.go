@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"spoollock/lock"
@@ -16,17 +17,31 @@ func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Re
 }
 
 func extendArgs(cmd lock.ExtendCommand) (lock.Tag, []any) {
-	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.ID.Reveal()}
+	return cmd.Tag, []any{
+		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(),
+		hexDigest(cmd.ID.Reveal()), origin(cmd.OfClient), cmd.SinceFirst.Milliseconds(),
+	}
 }
 
 func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {
 	switch {
 	case answer.decision == "ENDED":
-		return lock.Lock{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+		return lock.Lock{}, answer.expired(cmd.Tag)
 	case answer.spool.Lock == nil:
 		return lock.Lock{}, answer.unexpected()
 	case answer.decision == "EXTENDED":
-		return *answer.spool.Lock, nil
+		extended := *answer.spool.Lock
+		if answer.detail == "" {
+			return extended, nil
+		}
+		gave, err := strconv.ParseInt(answer.detail, 10, 64)
+		if err != nil {
+			return lock.Lock{}, answer.unexpected()
+		}
+		setExpiry(&extended, answer.now, gave)
+		return extended, nil
+	case answer.decision == "FORGOTTEN":
+		return lock.Lock{}, &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: errForgotten}
 	case answer.decision == "OCCUPIED":
 		return lock.Lock{}, &lock.OccupiedError{Lock: *answer.spool.Lock}
 	case answer.decision == "NO_EXPIRY":

@@ -1,53 +1,62 @@
 -- Moves the expiry of the lock if the token holds it.
 --
 -- ARGV[3]  token
--- ARGV[4]  by how much, ms
--- ARGV[5]  the longest that a lock may remain, ms
--- ARGV[6]  id of this extension, the same for each attempt at it
+-- ARGV[4]  its digest
+-- ARGV[5]  by how much, ms
+-- ARGV[6]  the longest that a lock may remain, ms
+-- ARGV[7]  digest of the id of this extension, the same for each attempt at it, as 20
+--          hexadecimal digits
+-- ARGV[8]  c: the id is a client's request id; s: the service made it
+-- ARGV[9] how long ago the first attempt was sent, ms; 0: this is the first
 --
--- Decides EXTENDED, also where this extension was applied before: the reply then has the
--- expiry that it gave, and seq 0; ENDED: the spool is free, or its owner got another
--- token; OCCUPIED: another token holds it; NO_EXPIRY: the lock never expires; TOO_LONG: it
--- would remain for longer than it may.
+-- Decides EXTENDED; EXTENDED- and an expiry, ms: this extension was applied before, and gave
+-- that; ENDED- and the kind of its end, if it is remembered: the spool is free, or its owner
+-- got another token; OCCUPIED: another token holds it; NO_EXPIRY: the lock never expires;
+-- TOO_LONG: it would remain for longer than it may; FORGOTTEN: whether an earlier attempt was
+-- applied is not remembered.
 
--- EXTENSION: 49 bytes, the id and the expiry it gave (13 digits). The newest 64
--- are kept.
-local EXTENSION, EXTENSIONS = 49, 64
-
-if value ~= ARGV[3] then
-  local ended = how_ended(ARGV[3], redis.call('HGET', KEYS[2], 'ended'))
-  if not value or (ended == 'S' and owner_of(value) == owner_of(ARGV[3])) then
-    return reply('ENDED', ended)
+--include look.lua
+--include spool.lua
+if value ~= ARGV[3] or expires == -2 then
+--include fate.lua
+  if expires == -2 or ended == 'S' and match(value, '^[^:]*') == match(ARGV[3], '^[^:]*') then
+    decision = 'ENDED-' .. (ended or '')
+  else
+    decision = 'OCCUPIED'
   end
-  return reply('OCCUPIED')
+else
+  local made = #block > 36 and find(block, ';', 37, true)
+  local at = made and find(block, ARGV[7], 37, true)
+  local by = tonumber(ARGV[5])
+  local gave = at and tonumber(sub(block, at + 28, at + 39), 16)
+  if gave then
+    decision = format('EXTENDED-%d', gave)
+--include write_for_replicas.lua
+  elseif ARGV[9] ~= '0' and now - ARGV[9] <= (tonumber(sub(block, 22, 36)) or 0) then
+    decision = 'FORGOTTEN'
+  elseif expires == -1 then
+    decision = 'NO_EXPIRY'
+  elseif expires + by - now > tonumber(ARGV[6]) then
+    decision = 'TOO_LONG'
+  else
+    decision = 'EXTENDED'
+    expires = expires + by
+    local kind, version_text = 'N', sub(line, 17, 31)
+--include continue.lua
+    call('PEXPIREAT', KEYS[1], expires < 1e13 and sub(ends, 3) or format('%d', expires))
+    local extension = ARGV[7] .. format('%08x%012x', now / 1000, expires)
+    if not made then
+      block, made = NO_BLOCK, 37 -- it was damaged
+    end
+    if ARGV[8] == 'c' then
+      block = sub(block, 1, made) .. extension .. sub(block, made + 1, made + 600)
+    elseif made < 677 then
+      block = sub(block, 1, 36) .. extension .. sub(block, 37)
+    else -- the oldest is forgotten, and so is whether those before it were applied
+      local oldest = made - 40
+      block = sub(block, 1, 21) .. format('%012d999', tonumber(sub(block, oldest + 20, oldest + 27), 16) or 0)
+        .. extension .. sub(block, 37, oldest - 1) .. sub(block, made)
+    end
+  end
 end
-local lock = string.format('%016.0f', version)
-local applied = redis.call('HGET', KEYS[2], 'extensions') or ''
-if string.sub(applied, 1, 16) ~= lock or (#applied - 16) % EXTENSION ~= 0 then
-  applied = lock
-end
-local at = string.find(applied, ARGV[6], 17, true)
-if at then
-  publish() -- the spool as it stands, if the look at it found it changed
-  write_for_replicas()
-  changed, expires = false, tonumber(string.sub(applied, at + 36, at + 48))
-  seq = 0 -- as it stood once: older than every change
-  return reply('EXTENDED')
-end
-if expires == -1 then
-  return reply('NO_EXPIRY')
-end
-if expires + ARGV[4] - now > tonumber(ARGV[5]) then
-  return reply('TOO_LONG')
-end
-
-expires = expires + ARGV[4]
-changed = true
-redis.call('PEXPIREAT', KEYS[1], expires)
-refused = false -- a script that has written may go on
-record_event('EXTENDED', now, value, expires)
-redis.call('HSET', KEYS[2], 'expires', expires, 'extensions',
-  lock .. ARGV[6] .. string.format('%013.0f', expires)
-  .. string.sub(applied, 17, 16 + (EXTENSIONS - 1) * EXTENSION))
-renew_memory()
-return reply('EXTENDED')
+--include answer.lua

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 		r.beats.begin(id, len(masters))
 		var sending errgroup.Group
 		for _, node := range masters {
-			sending.Go(func() error { return beatScript.Run(ctx, node, nil, r.channel, id).Err() })
+			sending.Go(func() error { return beatScript.Run(ctx, node, nil, r.channel, strconv.Quote(id)).Err() })
 		}
 		err = sending.Wait()
 	}
@@ -137,43 +138,26 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 	}
 }
 
-// decodeMessage reads what publish() in prologue.lua or beat.lua wrote.
+// decodeMessage reads a MESSAGE of spool.lua, or of beat.lua.
 func decodeMessage(payload string) (floor.Message, error) {
-	if d := decodeTexts(payload, 2); d.err == nil {
-		id, at := d.text(0), d.digits(1)
-		if d.err != nil || id == "" || at <= 0 {
-			return floor.Message{}, errForeignMessage
-		}
-		return floor.Message{Beat: id, At: time.UnixMilli(at).UTC()}, nil
+	key, text, _ := strings.Cut(payload, "\n")
+	l, ok := parseLine(text)
+	if l.kind == 'B' && key == "" && l.extras.ID != "" && l.at > 0 {
+		return floor.Message{Beat: l.extras.ID, At: milliseconds(l.at)}, nil
 	}
-	d := decodeTexts(payload, 9)
-	tag, seq, now, version := d.text(0), d.digits(1), d.digits(2), d.digits(3)
-	owner, expires, acquired := d.text(4), d.digits(5), d.digits(6)
-	name, note := d.text(7), d.text(8)
-	if d.err != nil || tag == "" || seq < 0 || now <= 0 || version < 1 || version > int64(lock.MaxVersion) ||
-		expires < noExpiry || acquired < 0 {
+	tag, ofLock := strings.CutPrefix(key, lockPrefix)
+	if _, known := events[l.kind]; !ok || !known || l.at == 0 || !ofLock || tag == "" || len(tag) > maxRawTag || !utf8.ValidString(tag) {
 		return floor.Message{}, errForeignMessage
 	}
-	spool := lock.Spool{Tag: lock.Tag(tag), Version: lock.Version(version), Change: seq}
-	if expires != 0 {
-		if owner == "" {
-			owner = string(lock.UnknownWorker)
-		}
-		spool.Lock = &lock.Lock{
-			Tag: spool.Tag, Version: spool.Version,
-			Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
-		}
-		setTimes(spool.Lock, now, acquired, expires)
+	spool := lock.Spool{Tag: lock.Tag(tag), Version: l.version, Change: l.number}
+	if isHeld(l.kind) {
+		held := l.lock()
+		held.Tag = spool.Tag
+		setExpiry(&held, l.at, l.expires)
+		spool.Lock = &held
 	}
-	return floor.Message{At: time.UnixMilli(now).UTC(), Spool: spool}, nil
+	return floor.Message{At: milliseconds(l.at), Spool: spool}, nil
 }
-
-const (
-	// maxValue is in how many bytes of a lock's value its owner is looked for, and
-	// latestExpiry the latest expiry that is told, as in prologue.lua.
-	maxValue     = 256
-	latestExpiry = 253402300799999
-)
 
 // scanCount is about how many keys Redis looks at in one step of a scan.
 const scanCount = 1000
@@ -247,7 +231,7 @@ func (r *Redis) readLocks(ctx context.Context, node *redis.Client, keys []string
 	for i, key := range keys {
 		value, err := values[i].Result()
 		expires, expiryErr := expiries[i].Int64()
-		if err != nil || expiryErr != nil || expires < noExpiry {
+		if err != nil || expiryErr != nil || expires < neverExpires {
 			continue
 		}
 		f := floor.Found{
@@ -260,8 +244,8 @@ func (r *Redis) readLocks(ctx context.Context, node *redis.Client, keys []string
 		if canonical, err := r.tags.Parse(string(f.Tag)); err != nil || canonical != f.Tag {
 			f.Foreign, f.Tag = true, lock.Tag(strings.ToValidUTF8(string(f.Tag), string(utf8.RuneError)))
 		}
-		if expires != noExpiry {
-			f.ExpiresAt = time.UnixMilli(min(expires, latestExpiry)).UTC()
+		if expires != neverExpires {
+			f.ExpiresAt = time.UnixMilli(min(expires, latest)).UTC()
 			f.Remaining = max(0, f.ExpiresAt.Sub(now))
 		}
 		part = append(part, f)

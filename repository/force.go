@@ -14,19 +14,40 @@ func (r *Redis) ForceRelease(ctx context.Context, cmd lock.ForceReleaseCommand) 
 }
 
 func forceArgs(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
-	return cmd.Tag, []any{int64(cmd.Expected), cmd.ID.Reveal(), string(cmd.Actor), cmd.Reason}
+	event := extras{Actor: string(cmd.Actor), Reason: cmd.Reason}
+	return cmd.Tag, []any{int64(cmd.Expected), digest(cmd.ID.Reveal()), event.added()}
 }
 
 func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {
 	switch {
 	case answer.decision == "ENDED":
-		return lock.Forced{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+		return lock.Forced{}, answer.expired(cmd.Tag)
 	case answer.decision == "CONFLICT":
 		return lock.Forced{}, &lock.VersionConflictError{Tag: cmd.Tag, Expected: cmd.Expected, Actual: answer.spool.Version}
-	case (answer.decision == "FORCED" || answer.decision == "REPLAYED") && answer.released != nil && answer.spool.Lock == nil:
-		answer.released.Tag = cmd.Tag
-		return lock.Forced{Spool: answer.spool, Released: *answer.released, Replayed: answer.decision == "REPLAYED"}, nil
+	case answer.decision == "FORCED", answer.decision == "REPLAYED":
+		return forced(cmd.Tag, answer)
 	default:
 		return lock.Forced{}, answer.unexpected()
 	}
+}
+
+// forced is what the event of a forced release says of it: also of one that was applied
+// before, and whatever happened to the spool since.
+func forced(tag lock.Tag, answer reply) (lock.Forced, error) {
+	if len(answer.more) == 0 {
+		return lock.Forced{}, answer.unexpected()
+	}
+	text, _ := answer.more[0].(string)
+	l, ok := parseLine(text)
+	if !ok {
+		return lock.Forced{}, answer.unexpected()
+	}
+	released := l.lock()
+	released.Tag, released.Version = tag, l.extras.Held
+	setExpiry(&released, l.at, l.expires)
+	return lock.Forced{
+		Spool:    lock.Spool{Tag: tag, Version: l.version, Change: l.number},
+		Released: released,
+		Replayed: answer.decision == "REPLAYED",
+	}, nil
 }

@@ -1,46 +1,51 @@
--- Ends the lock of any holder, if it has the version that was seen.
+-- Ends the lock, whoever holds it, if it is the one that was seen.
 --
 -- ARGV[3]  version that the lock must have
--- ARGV[4]  id of this forced release, the same for each attempt at it
--- ARGV[5]  id of the worker who forces it
--- ARGV[6]  reason
+-- ARGV[4]  digest of the id of this forced release, the same for each attempt at it
+-- ARGV[5]  what the event adds to the extras of the lock: ,"actor": who forces it and
+--          ,"reason": why; after ,"held": the version of the lock
 --
--- Decides FORCED; REPLAYED: this forced release was applied before, and the reply is the
--- spool as it was left, with seq 0; ENDED: the spool is free; CONFLICT: its lock has
--- another version. The first two have an eleventh value: the event, alone in a list.
---
--- The event goes on with worker, reason, SHA-1 of the id, and the version, expiry (-1: none)
--- and time of the take (0: not known) of the lock that was ended.
+-- Decides FORCED; REPLAYED: this forced release was applied before, and its event is still
+-- there; ENDED: the spool is free; CONFLICT: its lock has another version. Returns the LINE
+-- of the event, of FORCED and REPLAYED.
 
-local id = redis.sha1hex(ARGV[4])
-local function answer(decision, event)
-  local answered = reply(decision)
-  answered[11] = {event}
-  return answered
+--include look.lua
+--include spool.lua
+local lists = sub(rest, before + 2)
+if not find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') then
+  lists = ZERO -- they were damaged
 end
-
-local events = redis.pcall('LRANGE', KEYS[3], 0, -1)
-for _, event in ipairs(events) do
-  local found = string.find(event, id, 1, true) -- most are not worth the decoding
-  local intact, known = pcall(cjson.decode, found and event or '[]')
-  if intact and known[1] == END_EVENT.F and known[10] == id then
-    publish() -- the spool as it stands, if the look at it found it changed
-    changed, value, expires, acquired, name, note = false, false, 0, '', '', ''
-    version, seq = tonumber(known[2]), 0 -- as it stood once: older than every change
-    return answer('REPLAYED', event)
+local forced = tonumber(sub(lists, 7, 7))
+local first = 15 + (tonumber(sub(lists, 1, 3)) + tonumber(sub(lists, 4, 6))) * 15
+for i = first, first + (forced - 1) * 25, 25 do
+  if sub(lists, i + 1, i + 10) == ARGV[4] then
+    local entries = redis.pcall('LRANGE', KEYS[3], '0', '101')
+    local events = '\n' .. sub(rest, 1, before) .. (entries.err and '' or table.concat(entries))
+    local from, till = find(events, '\nF%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d' .. match(sub(lists, i + 11, i + 25), '^%d*') .. '[^\n]*')
+    if from then
+      decision, more = 'REPLAYED', sub(events, from + 1, till)
+    end
+    break
   end
 end
-if not value then
-  return reply('ENDED')
+if decision then
+  -- it was applied before
+elseif expires == -2 then
+  decision = 'ENDED'
+elseif version ~= tonumber(ARGV[3]) then
+  decision = 'CONFLICT'
+else
+  decision = 'FORCED'
+  call('UNLINK', KEYS[1])
+  value, expires = '', -2
+  local how, at, added = 'F', now, format(',"held":%d', version) .. ARGV[5]
+--include token_digest.lua
+--include close.lua
+  lists = sub(rest, before + 2)
+  first = 15 + (tonumber(sub(lists, 1, 3)) + tonumber(sub(lists, 4, 6))) * 15
+  lists = sub(lists, 1, 6) .. math.min(forced + 1, 4) .. sub(lists, 8, first) .. ARGV[4] .. format('%015d', version)
+    .. sub(lists, first + 1, first + math.min(forced, 3) * 25) .. sub(lists, first + 1 + forced * 25)
+  rest = sub(rest, 1, before + 1) .. lists
+  more = match(rest, '^[^\n]*')
 end
-if version ~= tonumber(ARGV[3]) then
-  return reply('CONFLICT')
-end
-
-local was = {digits(version), digits(expires), digits(tonumber(acquired) or 0)}
-redis.call('DEL', KEYS[1])
-refused = false -- a script that has written may go on
-local event = record_end(value, 'F', now, '............', ARGV[5], ARGV[6], id, unpack(was))
-value, expires, acquired, name, note = false, 0, '', '', ''
-renew_memory()
-return answer('FORCED', event)
+--include answer.lua

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"strings"
 
 	"spoollock/lock"
 )
@@ -9,8 +10,36 @@ import (
 var historyScript = spoolScript("history")
 
 // History implements [lock.Store].
-func (r *Redis) History(ctx context.Context, tag lock.Tag) ([]lock.Event, error) {
-	return runOne(ctx, r, historyScript, 0, tag, readArgs, historyAnswer)
+func (r *Redis) History(ctx context.Context, cmd lock.HistoryCommand) ([]lock.Event, error) {
+	return runOne(ctx, r, historyScript, 0, cmd, historyArgs, historyAnswer)
 }
 
-func historyAnswer(_ lock.Tag, answer reply) ([]lock.Event, error) { return answer.events, nil }
+func historyArgs(cmd lock.HistoryCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Newest} }
+
+// historyAnswer makes events of the lines that are events. What the scripts did not write
+// is left out: no one acts upon it, and the rest is still worth telling.
+func historyAnswer(_ lock.HistoryCommand, answer reply) ([]lock.Event, error) {
+	if len(answer.more) != 2 {
+		return nil, answer.unexpected()
+	}
+	older, _ := answer.more[0].(string)
+	entries, _ := answer.more[1].([]any)
+	texts := []string{answer.line, older}
+	for _, entry := range entries {
+		text, _ := entry.(string)
+		texts = append(texts, text)
+	}
+	var found []lock.Event
+	for _, text := range texts {
+		for text := range strings.Lines(text) {
+			l, ok := parseLine(strings.TrimSuffix(text, "\n"))
+			if !ok {
+				continue
+			}
+			if event, ok := l.event(); ok && len(found) < lock.MaxEvents {
+				found = append(found, event)
+			}
+		}
+	}
+	return found, nil
+}

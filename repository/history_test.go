@@ -13,7 +13,7 @@ import (
 // events are the types in the history of the spool, newest first, with the owners.
 func (s *stand) events() []string {
 	s.t.Helper()
-	history, err := s.store.History(s.ctx, s.tag)
+	history, err := s.store.History(s.ctx, lock.HistoryCommand{Tag: s.tag, Newest: lock.MaxEvents})
 	s.must(err)
 	var events []string
 	for _, event := range history {
@@ -55,7 +55,7 @@ func TestHistoryOfALapseThatNobodySaw(t *testing.T) {
 	s.waitUntilGone()
 	s.waitPast(lock.Version(taken.ExpiresAt.UnixMilli() + 300))
 	for range 2 {
-		history, err := s.store.History(s.ctx, s.tag)
+		history, err := s.store.History(s.ctx, lock.HistoryCommand{Tag: s.tag, Newest: lock.MaxEvents})
 		s.must(err)
 		if len(history) != 2 || history[0].Type != lock.EventExpired || history[0].At != taken.ExpiresAt {
 			t.Fatalf("history is %+v after a lapse at %v", history, taken.ExpiresAt)

@@ -24,7 +24,8 @@ func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.
 }
 
 func releaseArgs(cmd lock.ReleaseCommand) (lock.Tag, []any) {
-	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.ID.Reveal(), flag(cmd.Bar)}
+	event := extras{By: hexDigest(cmd.ID.Reveal())[:12], Done: cmd.Note}
+	return cmd.Tag, []any{cmd.Token.Reveal(), digest(cmd.Token.Reveal()), event.added(), flag(cmd.Bar)}
 }
 
 func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
@@ -34,7 +35,8 @@ func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
 	case "RELEASED":
 		released.Outcome = lock.OutcomeReleased
 	case "ENDED":
-		released.Outcome, known = releaseOutcomes[answer.ended]
+		end, _ := answer.ended()
+		released.Outcome, known = releaseOutcomes[end]
 	case "UNKNOWN":
 		released.Outcome = lock.OutcomeNotHeld
 		if answer.spool.Lock != nil {

@@ -1,174 +1,101 @@
 package repository
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math"
-	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"spoollock/lock"
 )
 
-// reply is what every script returns, see prologue.lua.
+// reply is what every script returns, see look.lua.
 type reply struct {
 	decision string
+	detail   string // what stands behind the decision: the kind of an end, or an expiry
+	now      int64  // ms
 	spool    lock.Spool
-	ended    lock.End
-	events   []lock.Event // of a script that reads the history
-	released *lock.Lock   // of a forced release, without its tag
+	line     string // of a lock; empty: the spool is free, and the line is among the older ones
+	more     []any
 }
 
-// endsByLetter gives the letters of the companion's list of ended tokens their meaning.
-// The empty one stands for a token of which nothing is remembered.
-var endsByLetter = map[string]lock.End{
-	"":  lock.EndNotHeld,
-	"R": lock.EndReleased,
-	"E": lock.EndExpired,
-	"F": lock.EndForceReleased,
-	"S": lock.EndSuperseded,
-	"X": lock.EndReleasedExternally,
+// Redis' answers in the place of an expiry.
+const (
+	neverExpires = -1
+	notThere     = -2
+)
+
+var errReply = errors.New("a script's reply is not as look.lua says")
+
+// decode returns an error for anything but what look.lua promises.
+func decode(tag lock.Tag, values any) (reply, error) {
+	var r reply
+	if list, ok := values.([]any); ok && len(list) > 0 {
+		values, r.more = list[0], list[1:]
+	}
+	text, _ := values.(string)
+	parts := strings.SplitN(text, " ", 4)
+	if len(parts) != 4 {
+		return r, errReply
+	}
+	r.decision, r.detail, _ = strings.Cut(parts[0], "-")
+	seconds, err1 := strconv.ParseInt(parts[1], 10, 64)
+	microseconds, err2 := strconv.ParseInt(parts[2], 10, 64)
+	r.now = seconds*1000 + microseconds/1000
+	var ok bool
+	if r.spool, ok = decodeSpool(tag, r.now, parts[3]); !ok || err1 != nil || err2 != nil {
+		return r, errReply
+	}
+	if r.spool.Lock != nil {
+		r.line = parts[3][strings.LastIndexByte(parts[3], '\n')+1:]
+	}
+	return r, nil
 }
 
-// noExpiry is PEXPIRETIME's answer for a key without a time to live.
-const noExpiry = -1
-
-// decode returns an error for anything but the ten values that prologue.lua
-// promises, and events behind them.
-func decode(tag lock.Tag, values []any) (reply, error) {
-	if len(values) != 10 && len(values) != 11 {
-		return reply{}, fmt.Errorf("decode script reply: %d values", len(values))
+// decodeSpool decodes what look.lua calls the spool.
+func decodeSpool(tag lock.Tag, now int64, text string) (spool lock.Spool, ok bool) {
+	at := strings.LastIndexByte(text, '\n')
+	if at < 15 {
+		return spool, false
 	}
-	d := decoder{values: values}
-	decision := d.text(0)
-	now, version := d.number(1), d.number(2)
-	value, held := d.optional(3)
-	expires, acquired := d.number(4), d.number(5)
-	name, note := d.text(6), d.text(7)
-	ended, known := endsByLetter[d.text(8)]
-	seq := d.number(9)
-	switch {
-	case d.err != nil:
-		return reply{}, d.err
-	case now <= 0, version < 0, version > int64(lock.MaxVersion), acquired < 0, seq < 0, !known,
-		held && expires <= 0 && expires != noExpiry:
-		return reply{}, fmt.Errorf("decode script reply: a value of %q is out of range", decision)
+	expires, err := strconv.ParseInt(text[:15], 10, 64)
+	value, text := text[15:at], text[at+1:]
+	spool.Tag = tag
+	if expires == notThere && text == "" {
+		return spool, err == nil // nothing is remembered of it
 	}
-	spool := lock.Spool{Tag: tag, Version: lock.Version(version), Change: seq}
-	if held {
-		spool.Lock = &lock.Lock{
-			Tag:     tag,
-			Owner:   lock.Worker{ID: lock.OwnerOf(value), Name: name},
-			Note:    note,
-			Version: spool.Version,
-		}
-		setTimes(spool.Lock, now, acquired, expires)
-		spool.Fingerprint = fingerprint(value)
+	l, ok := parseLine(text)
+	if !ok || err != nil || expires > latest {
+		return spool, false
 	}
-	answer := reply{decision: decision, spool: spool, ended: ended}
-	if len(values) == 11 {
-		answer.events, answer.released, d.err = decodeEvents(values[10])
+	spool.Version, spool.Change = l.version, l.number
+	if expires == notThere {
+		return spool, true
 	}
-	return answer, d.err
+	held := l.lock()
+	held.Tag, held.Owner.ID = tag, lock.OwnerOf(value)
+	if expires != neverExpires {
+		setExpiry(&held, now, expires)
+	}
+	spool.Lock, spool.Fingerprint = &held, fingerprint(value)
+	return spool, true
 }
 
 // seed makes fingerprints worthless outside this process.
 var seed = maphash.MakeSeed()
 
+// maxValue is how many bytes of a lock's value are read: one more than a token can have.
+const maxValue = 641
+
 // fingerprint is what can be kept of a lock's first [maxValue] bytes to tell it from
 // another.
 func fingerprint(value string) uint64 { return max(1, maphash.String(seed, value)) }
 
-// setTimes sets the times of a lock, from milliseconds on Redis' clock.
-func setTimes(l *lock.Lock, now, acquired, expires int64) {
-	if acquired > 0 {
-		l.AcquiredAt = time.UnixMilli(acquired).UTC()
-	}
-	if expires != noExpiry {
-		l.ExpiresAt = time.UnixMilli(expires).UTC()
-		remaining := min(max(0, expires-now), int64(math.MaxInt64/time.Millisecond))
-		l.Remaining = time.Duration(remaining) * time.Millisecond
-	}
-}
-
-// eventTypes are the types of events that the scripts write.
-var eventTypes = map[lock.EventType]bool{
-	lock.EventTaken: true, lock.EventExtended: true, lock.EventReleased: true, lock.EventExpired: true,
-	lock.EventForceReleased: true, lock.EventResumed: true,
-	lock.EventTakenExternally: true, lock.EventReleasedExternally: true,
-}
-
-// decodeEvents reads what record_event() in prologue.lua wrote. What it did not write is
-// left out: it is for nobody to act upon, and the rest is still worth telling. released
-// is the lock that the last event of the list ended by force, if it did.
-func decodeEvents(value any) (events []lock.Event, released *lock.Lock, err error) {
-	list, ok := value.([]any)
-	if !ok {
-		return nil, nil, fmt.Errorf("decode script reply: the history is a %T", value)
-	}
-	events = make([]lock.Event, 0, len(list))
-	for _, element := range list {
-		text, _ := element.(string)
-		if event, lock, ok := decodeEvent(text); ok {
-			events, released = append(events, event), lock
-		}
-	}
-	return events, released, nil
-}
-
-// How many texts an event has, see prologue.lua and force.lua.
-const (
-	eventTexts       = 7
-	forcedEventTexts = 13
-)
-
-func decodeEvent(text string) (event lock.Event, released *lock.Lock, ok bool) {
-	d := decodeTexts(text, eventTexts, forcedEventTexts)
-	kind := lock.EventType(d.text(0))
-	version, at := d.digits(1), d.digits(2)
-	owner, name, note := d.text(3), d.text(4), d.text(5)
-	expires := d.digits(6)
-	if d.err != nil || !eventTypes[kind] || version < 1 || version > int64(lock.MaxVersion) || at < 1 ||
-		(kind == lock.EventForceReleased) != (len(d.values) == forcedEventTexts) {
-		return event, nil, false
-	}
-	event = lock.Event{
-		Type: kind, Version: lock.Version(version), At: time.UnixMilli(at).UTC(),
-		Owner: lock.Worker{ID: lock.WorkerID(owner), Name: name}, Note: note,
-	}
-	if owner == "" {
-		event.Owner.ID = lock.UnknownWorker
-	}
-	if expires > 0 {
-		event.ExpiresAt = time.UnixMilli(expires).UTC()
-	}
-	if kind != lock.EventForceReleased {
-		return event, nil, true
-	}
-	event.Actor, event.Reason = lock.WorkerID(d.text(7)), d.text(8)
-	before, ended, acquired := d.digits(10), d.digits(11), d.digits(12)
-	released = &lock.Lock{Owner: event.Owner, Note: note, Version: lock.Version(before)}
-	setTimes(released, at, acquired, ended)
-	return event, released, d.err == nil
-}
-
-// decodeTexts reads a JSON array of texts, of one of the lengths.
-func decodeTexts(text string, lengths ...int) *decoder {
-	var texts []string
-	if err := json.Unmarshal([]byte(text), &texts); err != nil || !slices.Contains(lengths, len(texts)) {
-		return &decoder{
-			values: make([]any, slices.Max(lengths)),
-			err:    errors.New("decode texts of redis: not an array of the length that the scripts write"),
-		}
-	}
-	d := &decoder{}
-	for _, t := range texts {
-		d.values = append(d.values, t)
-	}
-	return d
+// ended is how a token ended; false: the detail is not of an end.
+func (r reply) ended() (lock.End, bool) {
+	end, ok := ends[r.detail]
+	return end, ok
 }
 
 // unexpected is the error for a decision that the operation does not know, or
@@ -177,41 +104,11 @@ func (r reply) unexpected() error {
 	return fmt.Errorf("script decided %q, which does not fit its reply", r.decision)
 }
 
-// decoder remembers the first value that has another type than expected. It
-// names the type and not the value, which may be a secret.
-type decoder struct {
-	values []any
-	err    error
-}
-
-func (d *decoder) text(i int) string {
-	s, ok := d.values[i].(string)
-	d.check(i, ok)
-	return s
-}
-
-func (d *decoder) number(i int) int64 {
-	n, ok := d.values[i].(int64)
-	d.check(i, ok)
-	return n
-}
-
-// digits is a number that is written as a text.
-func (d *decoder) digits(i int) int64 {
-	n, err := strconv.ParseInt(d.text(i), 10, 64)
-	d.check(i, err == nil)
-	return n
-}
-
-func (d *decoder) optional(i int) (string, bool) {
-	if d.values[i] == nil {
-		return "", false
+// expired is the error of a decision ENDED.
+func (r reply) expired(tag lock.Tag) error {
+	end, ok := r.ended()
+	if !ok {
+		return r.unexpected()
 	}
-	return d.text(i), true
-}
-
-func (d *decoder) check(i int, ok bool) {
-	if !ok && d.err == nil {
-		d.err = fmt.Errorf("decode script reply: value %d is a %T", i+1, d.values[i])
-	}
+	return &lock.ExpiredError{Tag: tag, Cause: end}
 }

@@ -14,14 +14,16 @@ func (r *Redis) Resume(ctx context.Context, cmd lock.ResumeCommand) (lock.Taken,
 }
 
 func resumeArgs(cmd lock.ResumeCommand) (lock.Tag, []any) {
-	return cmd.Tag, []any{string(cmd.Worker), cmd.Token.Reveal()}
+	return cmd.Tag, []any{
+		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), string(cmd.Worker), block(cmd.Token, cmd.OfClient),
+	}
 }
 
 func resumeAnswer(cmd lock.ResumeCommand, answer reply) (lock.Taken, error) {
 	held := answer.spool.Lock
 	switch {
 	case answer.decision == "ENDED":
-		return lock.Taken{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+		return lock.Taken{}, answer.expired(cmd.Tag)
 	case held == nil:
 		return lock.Taken{}, answer.unexpected()
 	case answer.decision == "OCCUPIED":

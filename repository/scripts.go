@@ -3,7 +3,11 @@ package repository
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,9 +26,18 @@ func source(name string) string {
 	return string(text)
 }
 
-// spoolScript is a script on the keys of a spool: all of them begin with prologue.lua.
+// spoolScript is a script on the keys of a spool. A line "--include NAME.lua" in a file stands
+// for that file.
 func spoolScript(name string) *redis.Script {
-	return redis.NewScript(source("prologue") + source(name))
+	return redis.NewScript(strings.ReplaceAll(expand(name), "$LATEST", strconv.Itoa(latest)))
+}
+
+var include = regexp.MustCompile(`(?m)^--include (\w+)\.lua\n`)
+
+func expand(name string) string {
+	return include.ReplaceAllStringFunc(source(name), func(line string) string {
+		return expand(include.FindStringSubmatch(line)[1])
+	})
 }
 
 // run executes one script for each command, all in one round trip, in a Cluster in
@@ -42,15 +55,10 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 	r.runScript(ctx, calls, script, replicas)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
-		// The value counts even with an error: to go-redis, a connection that broke
-		// after this answer is an error of all.
-		values, _ := calls[i].answer.Val().([]any)
-		if values == nil {
-			_, err := calls[i].answer.Slice()
-			results[i].Err = classify(calls[i].tag, err)
-			continue
+		reply, err := calls[i].reply()
+		if errors.Is(err, errReply) {
+			reply, err = r.runDespite(ctx, calls[i], script, replicas)
 		}
-		reply, err := decode(calls[i].tag, values)
 		if err != nil {
 			results[i].Err = err
 			continue
@@ -64,6 +72,24 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 		}
 	}
 	return results
+}
+
+// runDespite runs the script of a call again, to which the damaged state of its spool then
+// counts as lost: an unchanged state is returned as it is.
+func (r *Redis) runDespite(ctx context.Context, c *call, script *redis.Script, replicas int) (reply, error) {
+	c.args[0] = -r.memory.Milliseconds()
+	r.runScript(ctx, []*call{c}, script, replicas)
+	return c.reply()
+}
+
+// reply is what the script returned. It counts even with an error: to go-redis, a connection
+// that broke after this answer is an error of all, and the answer in which it broke is empty.
+func (c *call) reply() (reply, error) {
+	decoded, err := decode(c.tag, c.answer.Val())
+	if failed := c.answer.Err(); err != nil && failed != nil {
+		return reply{}, classify(c.tag, failed)
+	}
+	return decoded, err
 }
 
 // runOne is [run] for one command.

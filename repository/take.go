@@ -2,6 +2,8 @@ package repository
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 
 	"spoollock/lock"
 )
@@ -14,17 +16,21 @@ func (r *Redis) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result
 }
 
 func takeArgs(cmd lock.TakeCommand) (lock.Tag, []any) {
-	var expected any = ""
+	expected := ""
 	if cmd.Expected != nil {
-		expected = int64(*cmd.Expected)
+		expected = strconv.FormatInt(int64(*cmd.Expected), 10)
 	}
-	return cmd.Tag, []any{cmd.Token.Reveal(), cmd.TTL.Milliseconds(), cmd.Owner.Name, cmd.Note, expected, flag(cmd.AtLimit)}
+	of := extras{Owner: string(cmd.Owner.ID), Name: cmd.Owner.Name, Note: cmd.Note}
+	return cmd.Tag, []any{
+		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), block(cmd.Token, cmd.OfClient) + of.json(),
+		fmt.Sprintf("%d,%s,%s", cmd.TTL.Milliseconds(), flag(cmd.AtLimit), expected),
+	}
 }
 
 func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {
 	switch {
 	case answer.decision == "ENDED":
-		return lock.Taken{}, &lock.ExpiredError{Tag: cmd.Tag, Cause: answer.ended}
+		return lock.Taken{}, answer.expired(cmd.Tag)
 	case answer.decision == "CONFLICT" && cmd.Expected != nil:
 		return lock.Taken{}, &lock.VersionConflictError{
 			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: answer.spool.Version,
