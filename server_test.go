@@ -923,7 +923,7 @@ func TestRedisURLs(t *testing.T) {
 		})
 	}
 	if n := admin.Do(t.Context(), "INFO", "keyspace").String(); !strings.Contains(n, "db3:keys=3") {
-		t.Errorf("the lock, its companion and its history are not in database 3: %s", n)
+		t.Errorf("the lock, its state and its history are not in database 3: %s", n)
 	}
 	for _, sentinel := range []*redistest.Server{sentinel, tlsSentinel} {
 		// A refused subscription shows in a failover only.

@@ -14,6 +14,19 @@ func (r *Redis) PoolInUse() int {
 	return int(stats.TotalConns) - int(stats.IdleConns)
 }
 
+// Client is the pool, of one that is no Cluster.
+func (r *Redis) Client() *redis.Client { return r.client.(*redis.Client) }
+
+// Scripts are the texts of the scripts that work on a spool, and of the beat's, by their
+// names.
+func Scripts() map[string]string {
+	texts := map[string]string{"beat": source("beat")}
+	for _, name := range []string{"take", "release", "extend", "resume", "force", "check", "read", "history"} {
+		texts[name] = spoolText(name)
+	}
+	return texts
+}
+
 // CountDials adds to n each time a connection is dialed.
 func (r *Redis) CountDials(n *atomic.Int64) { r.client.AddHook(&dials{n: n}) }
 

@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -164,8 +165,8 @@ func TestTheirLockWithoutExpiry(t *testing.T) {
 	if held.Owner.ID != "94" || !held.ExpiresAt.IsZero() {
 		t.Fatalf("lock is %+v", held)
 	}
-	if ttl := s.client.PTTL(s.ctx, s.companionKey()).Val(); ttl != -1 {
-		t.Fatalf("the companion lives %v, and the lock for ever", ttl)
+	if ttl := s.client.PTTL(s.ctx, s.stateKey()).Val(); ttl != -1 {
+		t.Fatalf("the state lives %v, and the lock for ever", ttl)
 	}
 	_, err := s.extend(s.token(threePartValue))
 	var invalid *lock.InvalidError
@@ -177,16 +178,16 @@ func TestTheirLockWithoutExpiry(t *testing.T) {
 	if spool.Lock != nil {
 		t.Fatalf("spool is %+v", spool)
 	}
-	s.wantCompanionLives(memory)
+	s.wantStateLives(memory)
 }
 
-// wantCompanionLives fails unless the companion's time to live is want, less the
+// wantStateLives fails unless the state's time to live is want, less the
 // time that the test took.
-func (s *stand) wantCompanionLives(want time.Duration) {
+func (s *stand) wantStateLives(want time.Duration) {
 	s.t.Helper()
-	ttl := s.client.PTTL(s.ctx, s.companionKey()).Val()
+	ttl := s.client.PTTL(s.ctx, s.stateKey()).Val()
 	if ttl > want || ttl < want-testwait.Patience {
-		s.t.Fatalf("the companion lives %v, want %v", ttl, want)
+		s.t.Fatalf("the state lives %v, want %v", ttl, want)
 	}
 }
 
@@ -201,7 +202,9 @@ func TestOddForeignValues(t *testing.T) {
 		"94:\x00\xff\"":                    "94",
 		"\xff\xfe:1":                       "\ufffd\ufffd",
 		"94:" + strings.Repeat("x", 9):     "94",
-		"94:" + strings.Repeat("y", 1<<16): "94",
+		"94:" + strings.Repeat("y", 637):   "94",
+		"94:" + strings.Repeat("y", 638):   lock.UnknownWorker,
+		"94:" + strings.Repeat("y", 1<<16): lock.UnknownWorker,
 	} {
 		s.tag = newTag()
 		if !s.foreignTake(value) {
@@ -224,21 +227,46 @@ func TestOddForeignValues(t *testing.T) {
 
 func TestTheyChangeTheExpiryOfOurLock(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
-	cmd := s.command()
-	taken := s.take(cmd)
-	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), taken.ExpiresAt.Add(time.Hour)).Err())
-	held := s.wantHeld(0)
-	if held.Version != taken.Version || held.ExpiresAt != taken.ExpiresAt.Add(time.Hour) || held.Owner.Name != "MR(93)" {
-		t.Fatalf("lock is %+v after %+v", held, taken)
-	}
-	s.must(s.client.Persist(s.ctx, s.lockKey()).Err())
-	if held = s.wantHeld(0); held.Version != taken.Version || !held.ExpiresAt.IsZero() {
-		t.Fatalf("lock is %+v after %+v", held, taken)
-	}
-	s.must(s.client.PExpire(s.ctx, s.lockKey(), time.Millisecond).Err())
-	s.waitUntilGone()
-	s.wantFree(taken.Version)
+	onBothServers(t, func(s *stand) {
+		cmd := s.command()
+		taken := s.take(cmd)
+		change := func(expires time.Time) {
+			s.t.Helper()
+			s.must(s.client.PExpireAt(s.ctx, s.lockKey(), expires).Err())
+			held := s.wantHeld(0)
+			if held.Version != taken.Version || held.ExpiresAt != expires || held.Owner.Name != "MR(93)" {
+				s.t.Fatalf("lock is %+v after %+v", held, taken)
+			}
+			s.wantHeld(0) // recorded once
+		}
+		change(taken.ExpiresAt.Add(time.Hour))
+		s.wantEvents("EXTENDED_EXTERNALLY 93", "TAKEN 93")
+		change(taken.ExpiresAt.Add(-time.Minute)) // those that follow each other are one event
+		s.wantEvents("EXTENDED_EXTERNALLY 93", "TAKEN 93")
+		extended, err := s.extend(cmd.Token)
+		if err != nil || extended.ExpiresAt != taken.ExpiresAt {
+			s.t.Fatalf("extension is %+v, %v after %+v", extended, err, taken)
+		}
+		change(taken.ExpiresAt.Add(time.Hour))
+		s.wantEvents("EXTENDED_EXTERNALLY 93", "EXTENDED 93", "EXTENDED_EXTERNALLY 93", "TAKEN 93")
+		history, err := s.store.History(s.ctx, lock.HistoryCommand{Tag: s.tag, Newest: lock.MaxEvents})
+		s.must(err)
+		for i, want := range []time.Duration{time.Hour, 0, -time.Minute, 0} {
+			if event := history[i]; event.ExpiresAt != taken.ExpiresAt.Add(want) || event.Version != taken.Version {
+				s.t.Errorf("event %d is %+v", i, event)
+			}
+			if i > 0 && history[i].Number >= history[i-1].Number {
+				s.t.Errorf("event %d has the number %d after %d", i, history[i].Number, history[i-1].Number)
+			}
+		}
+		s.must(s.client.Persist(s.ctx, s.lockKey()).Err())
+		if held := s.wantHeld(0); held.Version != taken.Version || !held.ExpiresAt.IsZero() {
+			s.t.Fatalf("lock is %+v after %+v", held, taken)
+		}
+		s.must(s.client.PExpire(s.ctx, s.lockKey(), time.Millisecond).Err())
+		s.waitUntilGone()
+		s.wantFree(taken.Version)
+	})
 }
 
 // waitUntilGone waits until the lock's key has expired, without a look through the
@@ -274,13 +302,13 @@ func (s *stand) waitPast(version lock.Version) {
 	})
 }
 
-func TestLostCompanion(t *testing.T) {
+func TestLostState(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	cmd := s.command()
 	taken := s.take(cmd)
 	s.waitPast(taken.Version)
-	s.must(s.client.Del(s.ctx, s.companionKey()).Err())
+	s.must(s.client.Del(s.ctx, s.stateKey()).Err())
 	held := s.wantHeld(taken.Version)
 	if held.Owner != (lock.Worker{ID: "93"}) || held.ExpiresAt != taken.ExpiresAt {
 		t.Fatalf("lock is %+v after %+v", held, taken)
@@ -320,8 +348,11 @@ func TestLostEverything(t *testing.T) {
 func TestClockThatWentBack(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
+	before := s.command()
+	s.take(before)
+	s.wantRelease(before.Token, lock.OutcomeReleased)
 	future := lock.Version(time.Now().Add(time.Hour).UnixMilli())
-	s.must(s.client.HSet(s.ctx, s.companionKey(), "version", int64(future), "expires", "").Err())
+	s.edit(func(state *stored) { state.line = put(state.line, lineVersion, fmt.Sprintf("%015d", future)) })
 	cmd := s.command()
 	if taken := s.take(cmd); taken.Version != future+1 {
 		t.Fatalf("version is %d after %d", taken.Version, future)
@@ -331,66 +362,93 @@ func TestClockThatWentBack(t *testing.T) {
 	}
 }
 
-// A companion that somebody damaged is as good as none: the lock is what counts.
-func TestDamagedCompanion(t *testing.T) {
+// A state that another program damaged is as good as none: the lock is what counts.
+func TestDamagedState(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string][]any{
-		"version a text":          {"version", "abc"},
-		"version empty":           {"version", ""},
-		"version negative":        {"version", "-5"},
-		"version a fraction":      {"version", "1.5"},
-		"version far too large":   {"version", "1e300"},
-		"version above 2^53-1":    {"version", "9007199254740992"},
-		"expiry a text":           {"expires", "soon"},
-		"acquired a text":         {"acquired", "yesterday"},
-		"ended of another kind":   {"ended", "garbage"},
-		"ended of the right size": {"ended", strings.Repeat("x", 66)},
-		"extensions cut":          {"extensions", "0001795416523706x"},
-		"bars cut":                {"barred", "x"},
-		"no token":                {"token", ""},
-		"number a text":           {"seq", "abc"},
-		"number a fraction":       {"seq", "1.5"},
-		"number negative":         {"seq", "-5"},
-		"number far too large":    {"seq", "1e300"},
-		"number in another form":  {"seq", "0x10"},
+	inLine := func(offset int, text string) func(*stored) {
+		return func(state *stored) { state.line = put(state.line, offset, text) }
+	}
+	for name, damage := range map[string]func(*stored){
+		"version a text":          inLine(lineVersion, "abcdefghijklmno"),
+		"version empty":           inLine(lineVersion, "               "),
+		"version negative":        inLine(lineVersion, "-00000000000005"),
+		"version a fraction":      inLine(lineVersion, "0000000000001.5"),
+		"version not a number":    inLine(lineVersion, "000000000000nan"),
+		"version without end":     inLine(lineVersion, "            inf"),
+		"version in another form": inLine(lineVersion, "           0x10"),
+		"version zero":            inLine(lineVersion, "000000000000000"),
+		"version far too large":   inLine(lineVersion, "0000000000e300"+"0"),
+		"version after 9999":      inLine(lineVersion, "253402300800000"),
+		"version cut":             func(state *stored) { state.line = state.line[:lineVersion] + "5" + state.line[lineNumber:] },
+		"expiry a text":           func(state *stored) { state.ends = "soon, very soon" },
+		"expiry not a number":     func(state *stored) { state.ends = "            nan" },
+		"acquired a text":         inLine(lineAcquired, "yesterday......"),
+		"ended of another kind":   func(state *stored) { state.lists = "garbage" },
+		"ended of the right size": func(state *stored) { state.lists = "001000000000000" + strings.Repeat("x", 15) },
+		"ended not there":         func(state *stored) { state.lists = "064256400000000" },
+		"extensions cut":          func(state *stored) { state.block = state.block[:36] + "0123456789abcdef;" },
+		"no token":                func(state *stored) { state.block = "" },
+		"no block but a start":    func(state *stored) { state.block = "s" },
+		"no extras":               func(state *stored) { state.line = state.line[:lineExtras] },
+		"extras no JSON":          func(state *stored) { state.line = state.line[:lineExtras] + "{}{}" },
+		"number a text":           inLine(lineNumber, "abcabcabc"),
+		"number a fraction":       inLine(lineNumber, "0000001.5"),
+		"number negative":         inLine(lineNumber, "-00000005"),
+		"number far too large":    inLine(lineNumber, "00001e300"),
+		"number in another form":  inLine(lineNumber, "000000x10"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStand(t)
-			cmd := s.command()
-			taken := s.take(cmd)
-			s.waitPast(taken.Version)
-			s.must(s.client.HSet(s.ctx, s.companionKey(), damage...).Err())
-			held := s.wantHeld(taken.Version - 1)
-			if held.Owner.ID != "93" || held.ExpiresAt != taken.ExpiresAt {
-				t.Fatalf("lock is %+v after %+v", held, taken)
-			}
-			_, err := s.extend(cmd.Token)
-			s.must(err)
-			s.must(s.client.HSet(s.ctx, s.companionKey(), damage...).Err())
-			_, _, err = s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: s.token("94:x"), ID: s.id(), Bar: true})
-			s.must(err)
-			s.wantRelease(cmd.Token, lock.OutcomeReleased)
-			s.wantFree(taken.Version)
-			s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
-			s.take(s.command())
+			onBothServers(t, func(s *stand) {
+				damage := func() {
+					s.edit(damage)
+					s.must(s.client.Set(s.ctx, s.barredKey(), "x", 0).Err())
+				}
+				cmd := s.command()
+				taken := s.take(cmd)
+				s.waitPast(taken.Version)
+				damage()
+				held := s.wantHeld(0)
+				if held.Owner.ID != "93" || held.ExpiresAt != taken.ExpiresAt {
+					s.t.Fatalf("lock is %+v after %+v", held, taken)
+				}
+				damage()
+				extended, err := s.extend(cmd.Token)
+				if err != nil || extended.ExpiresAt != taken.ExpiresAt.Add(time.Minute) {
+					s.t.Fatalf("extension is %+v, %v after %+v", extended, err, taken)
+				}
+				damage()
+				_, _, err = s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: s.token("94:x"), ID: s.id(), Bar: true})
+				s.must(err)
+				damage()
+				s.wantRelease(cmd.Token, lock.OutcomeReleased)
+				s.wantFree(0)
+				s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+				s.take(s.command())
+			})
 		})
 	}
 }
 
-// So is a companion that is no hash.
-func TestCompanionOfAnotherKind(t *testing.T) {
+// So is a state that is no text.
+func TestStateOfAnotherKind(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
-	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
-	s.wantFree(-1)
-	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
-	cmd := s.command()
-	taken := s.take(cmd)
-	s.waitPast(taken.Version)
-	s.must(s.client.Set(s.ctx, s.companionKey(), "x", 0).Err())
-	s.wantHeld(taken.Version)
-	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	onBothServers(t, func(s *stand) {
+		damage := func() {
+			s.must(s.client.Del(s.ctx, s.stateKey()).Err())
+			s.must(s.client.HSet(s.ctx, s.stateKey(), "a", "b").Err())
+		}
+		damage()
+		s.wantFree(-1)
+		damage()
+		cmd := s.command()
+		taken := s.take(cmd)
+		s.waitPast(taken.Version)
+		damage()
+		s.wantHeld(taken.Version)
+		damage()
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	})
 }
 
 // What another program writes is not copied, whatever its size.
@@ -400,14 +458,14 @@ func TestHugeForeignValue(t *testing.T) {
 	value := "94:" + strings.Repeat("x", 5<<20)
 	s.foreignTake(value)
 	held := s.wantHeld(0)
-	if held.Owner.ID != "94" {
+	if held.Owner.ID != lock.UnknownWorker {
 		t.Fatalf("owner is %.20q", held.Owner.ID)
 	}
 	if again := s.wantHeld(0); again.Version != held.Version {
 		t.Fatalf("version went from %d to %d without a change", held.Version, again.Version)
 	}
-	if usage := s.client.MemoryUsage(s.ctx, s.companionKey(), 0).Val(); usage > 1<<10 {
-		t.Fatalf("the companion takes %d bytes", usage)
+	if usage := s.client.MemoryUsage(s.ctx, s.stateKey(), 0).Val(); usage > 1<<10 {
+		t.Fatalf("the state takes %d bytes", usage)
 	}
 	if !s.foreignRelease(value) {
 		t.Fatal("they could not release")
@@ -415,10 +473,53 @@ func TestHugeForeignValue(t *testing.T) {
 	s.wantFree(held.Version)
 
 	s.tag = newTag()
-	s.foreignTake(strings.Repeat("x", 1000) + ":1")
+	s.foreignTake(strings.Repeat("x", 600) + ":1")
 	if held := s.wantHeld(0); held.Owner.ID != lock.UnknownWorker {
 		t.Fatalf("owner is %.20q", held.Owner.ID)
 	}
+}
+
+// A value of 640 bytes is read whole. Of a longer one, length and head tell it from others.
+func TestForeignValueOf640Bytes(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		set := func(value string) lock.Lock {
+			s.t.Helper()
+			s.must(s.client.Set(s.ctx, s.lockKey(), value, -1).Err()) // KEEPTTL
+			return s.wantHeld(0)
+		}
+		short := "94:" + strings.Repeat("x", 637)
+		s.foreignTake(short)
+		held := s.wantHeld(0)
+		if held.Owner.ID != "94" {
+			s.t.Fatalf("the owner of 640 bytes is %.20q", held.Owner.ID)
+		}
+		other := set(short[:639] + "y")
+		if other.Owner.ID != "94" || other.Version <= held.Version {
+			s.t.Fatalf("another value of 640 bytes is %+v", other)
+		}
+		long := set(short + "x")
+		if long.Owner.ID != lock.UnknownWorker || long.Version <= other.Version {
+			s.t.Fatalf("the lock of 641 bytes is %+v", long)
+		}
+		if again := s.wantHeld(0); again.Version != long.Version {
+			s.t.Fatalf("version went from %d to %d without a change", long.Version, again.Version)
+		}
+		longer := set(short + "xy")
+		if longer.Version <= long.Version {
+			s.t.Fatalf("a value of another length is %+v", longer)
+		}
+		if same := set(short + "xz"); same.Version != longer.Version {
+			s.t.Fatalf("a value of the same head and length is %+v", same)
+		}
+		if another := set(short[:639] + "zxz"); another.Version <= longer.Version {
+			s.t.Fatalf("a value with another head is %+v", another)
+		}
+		s.wantRelease(s.token("94:x"), lock.OutcomeNotOwner)
+		if n := s.client.StrLen(s.ctx, s.lockKey()).Val(); n != 642 {
+			s.t.Fatalf("%d bytes are left", n)
+		}
+	})
 }
 
 // Whatever can be handed in as a token is told how its lock ended, in any script.

@@ -139,10 +139,14 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
 	ctx := testwait.Context(t)
 	s := &stand{t: t, ctx: ctx, store: locktest.OneAtATime{Store: all}, tag: newTag()}
+	from := cluster.MasterOf(s.lockKey())
+	s.client = from.Client()
+	defer s.client.Close() //nolint:errcheck // a client of the moment
+	// A command with a key that is not there has to wait until the whole slot has moved.
+	s.makeAllKeys()
 	cmd := s.command()
 	taken := s.take(cmd)
 	slot := redistest.Slot(s.lockKey())
-	from := cluster.MasterOf(s.lockKey())
 	to := cluster.Masters()[0]
 	if to == from {
 		to = cluster.Masters()[1]
@@ -158,7 +162,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	run(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	run(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
 	host, port, _ := strings.Cut(to.Addr, ":")
-	run(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", s.lockKey(), s.companionKey(), "spool_history:{"+s.lockKey()+"}")
+	run(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", s.lockKey(), s.stateKey(), s.historyKey(), s.barredKey())
 	run(to, "SCRIPT", "FLUSH") // as one has it that came later
 	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
 		t.Errorf("the spool is %+v", spool)
@@ -168,6 +172,18 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 		run(server, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 	}
 	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased) // the former master says where it is
+}
+
+// makeAllKeys leaves the spool free, with every key but the lock's there.
+func (s *stand) makeAllKeys() {
+	s.t.Helper()
+	for s.client.Exists(s.ctx, s.historyKey()).Val() == 0 {
+		cmd := s.longest(false)
+		s.take(cmd)
+		s.releaseWithNote(cmd.Token, cmd.Note)
+	}
+	_, _, err := s.store.Release(s.ctx, lock.ReleaseCommand{Tag: s.tag, Token: s.command().Token, ID: s.id(), Bar: true})
+	s.must(err)
 }
 
 // moveSlot sees that operations on a spool whose slot moves to and fro are answered,

@@ -22,6 +22,16 @@ func (s *stand) events() []string {
 	return events
 }
 
+// kinds are the kinds of the events that Redis has of the spool, newest first.
+func (s *stand) kinds() string {
+	s.t.Helper()
+	var kinds []byte
+	for _, line := range s.lines() {
+		kinds = append(kinds, line[0])
+	}
+	return string(kinds)
+}
+
 func (s *stand) wantEvents(want ...string) {
 	s.t.Helper()
 	if got := s.events(); !slices.Equal(got, want) {
@@ -75,13 +85,13 @@ func TestHistoryHoldsNoToken(t *testing.T) {
 	s.wantRelease(cmd.Token, lock.OutcomeReleased)
 	s.foreignTake(foreignValue)
 	s.read()
-	text := strings.Join(s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(), "\n")
+	text := strings.Join(s.lines(), "\n")
 	for _, secret := range []string{cmd.Token.Reveal(), foreignValue, extension.Token.Reveal()} {
 		if _, id, _ := strings.Cut(secret, ":"); strings.Contains(text, id) {
 			t.Fatalf("a token is in the history:\n%s", text)
 		}
 	}
-	if !strings.Contains(text, "TAKEN_EXTERNALLY") {
+	if kinds := s.kinds(); kinds != "YRNT" {
 		t.Fatalf("history is\n%s", text)
 	}
 }
@@ -91,7 +101,15 @@ func TestDamagedHistory(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(s *stand, key string){
 		"another type": func(s *stand, key string) { s.must(s.client.Set(s.ctx, key, "x", 0).Err()) },
-		"no event":     func(s *stand, key string) { s.must(s.client.RPush(s.ctx, key, "x", "[1]", `["TAKEN"]`).Err()) },
+		"no event":     func(s *stand, key string) { s.must(s.client.RPush(s.ctx, key, "x", "[1]\n\n", "TAKEN\n", "").Err()) },
+		"half a million": func(s *stand, key string) {
+			script := "for i = 1, 500 do redis.call('RPUSH', KEYS[1], unpack(ARGV)) end return 1"
+			entries := make([]any, 1000)
+			for i := range entries {
+				entries[i] = "an entry of another program"
+			}
+			s.must(s.client.Eval(s.ctx, script, []string{key}, entries...).Err())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,13 +125,29 @@ func TestDamagedHistory(t *testing.T) {
 	}
 }
 
-// Companion and history live equally long.
-func TestHistoryLivesAsLongAsTheCompanion(t *testing.T) {
+// State and history live equally long.
+func TestHistoryLivesAsLongAsTheState(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	s.take(s.command())
-	companion := s.client.PExpireTime(s.ctx, s.companionKey()).Val()
-	if history := s.client.PExpireTime(s.ctx, s.historyKey()).Val(); companion <= 0 || history != companion {
-		t.Fatalf("the history lives until %v, the companion until %v", history, companion)
+	lives := func() (state, history time.Duration) {
+		s.t.Helper()
+		return s.client.PExpireTime(s.ctx, s.stateKey()).Val(), s.client.PExpireTime(s.ctx, s.historyKey()).Val()
+	}
+	for range 3 { // the last of which writes to the history
+		cmd := s.longest(false)
+		s.take(cmd)
+		s.releaseWithNote(cmd.Token, cmd.Note)
+	}
+	if state, history := lives(); state <= 0 || history > state || state-history > time.Second {
+		t.Fatalf("the history lives until %v, the state until %v", history, state)
+	}
+	s.must(s.client.Set(s.ctx, s.lockKey(), foreignValue, 0).Err()) // without an end
+	s.wantHeld(0)
+	for range 3 {
+		s.must(s.client.Set(s.ctx, s.lockKey(), s.longest(false).Token.Reveal(), 0).Err())
+		s.wantHeld(0)
+	}
+	if state, history := lives(); state != -1 || history != -1 {
+		t.Fatalf("the history lives until %v, the state until %v, and the lock for ever", history, state)
 	}
 }

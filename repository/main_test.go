@@ -26,37 +26,44 @@ func open(t testing.TB, url string) *repository.Redis {
 	return redistest.Open(t, url, redistest.NewLog(t).Logger(), repository.Config{})
 }
 
-// stand is a store on a real Redis, a plain client beside it as another program
+// stand is a store on a real Redis, a plain client next to it as another program
 // would use one, and a spool.
 type stand struct {
-	t      *testing.T
-	ctx    context.Context //nolint:containedctx // it lives as long as the test
-	server *redistest.Server
+	t      testing.TB
+	ctx    context.Context   //nolint:containedctx // it lives as long as the test
+	server *redistest.Server // nil for the embedded one
 	store  locktest.OneAtATime
 	client *redis.Client
 	tag    lock.Tag
 }
 
-func newStand(t *testing.T, options ...string) *stand {
+func newStand(t testing.TB, options ...string) *stand {
 	t.Helper()
 	server := redistest.Start(t, options...)
-	s := &stand{
-		t: t, ctx: testwait.Context(t), server: server, store: locktest.OneAtATime{Store: open(t, server.URL)},
-		client: server.Client(), tag: newTag(),
-	}
+	client := server.Client()
 	t.Cleanup(func() {
-		if err := s.client.Close(); err != nil {
+		if err := client.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	s := newStandOn(t, locktest.OneAtATime{Store: open(t, server.URL)}, client)
+	s.server = server
 	return s
+}
+
+func newStandOn(t testing.TB, store locktest.OneAtATime, client *redis.Client) *stand {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return &stand{t: t, ctx: ctx, store: store, client: client, tag: newTag()}
 }
 
 func newTag() lock.Tag { return lock.Tag("MK-" + uuid.NewString()) }
 
-func (s *stand) lockKey() string      { return "spool_lock:" + string(s.tag) }
-func (s *stand) companionKey() string { return "spool_meta:{spool_lock:" + string(s.tag) + "}" }
-func (s *stand) historyKey() string   { return "spool_history:{" + s.lockKey() + "}" }
+func (s *stand) lockKey() string    { return "spool_lock:" + string(s.tag) }
+func (s *stand) stateKey() string   { return "spool_state2:{" + s.lockKey() + "}" }
+func (s *stand) barredKey() string  { return "spool_barred2:{" + s.lockKey() + "}" }
+func (s *stand) historyKey() string { return "spool_history2:{" + s.lockKey() + "}" }
 
 func (s *stand) must(err error) {
 	s.t.Helper()
@@ -143,4 +150,14 @@ func (s *stand) wantFree(previous lock.Version) lock.Version {
 		s.t.Fatalf("spool is %+v, want it free at a version above %d", spool, previous)
 	}
 	return spool.Version
+}
+
+// await polls until the condition holds.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
 }

@@ -40,7 +40,7 @@ func TestFullRedis(t *testing.T) {
 	if err == nil || errors.As(err, &unavailable) || !strings.Contains(err.Error(), "OOM") {
 		t.Fatalf("a take on a full Redis got %v", err)
 	}
-	if n := s.client.Exists(s.ctx, s.lockKey(), s.companionKey()).Val(); n != 0 {
+	if n := s.client.Exists(s.ctx, s.lockKey(), s.stateKey()).Val(); n != 0 {
 		t.Fatalf("a take on a full Redis left %d keys", n)
 	}
 	s.tag = ours.Tag

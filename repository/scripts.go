@@ -28,8 +28,10 @@ func source(name string) string {
 
 // spoolScript is a script on the keys of a spool. A line "--include NAME.lua" in a file stands
 // for that file.
-func spoolScript(name string) *redis.Script {
-	return redis.NewScript(strings.ReplaceAll(expand(name), "$LATEST", strconv.Itoa(latest)))
+func spoolScript(name string) *redis.Script { return redis.NewScript(spoolText(name)) }
+
+func spoolText(name string) string {
+	return strings.ReplaceAll(expand(name), "$LATEST", strconv.Itoa(latest))
 }
 
 var include = regexp.MustCompile(`(?m)^--include (\w+)\.lua\n`)
