@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"spoollock/floor"
+	"spoollock/floor/floortest"
 	"spoollock/lock"
 	"spoollock/lock/locktest"
 	"spoollock/repository"
@@ -185,14 +187,28 @@ func TestLapsesAreToldOnce(t *testing.T) {
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
 	for tag, l := range taken {
-		history, err := client.LRange(testwait.Context(t), "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()
-		if err != nil || len(history) != 2 {
-			t.Fatalf("history of %s is %q, %v", tag, history, err)
+		if kinds, err := floortest.Kinds(testwait.Context(t), client, tag); err != nil || kinds != "ET" {
+			t.Fatalf("history of %s is %q, %v", tag, kinds, err)
 		}
 		events, err := processes[0].redis.History(testwait.Context(t), lock.HistoryCommand{Tag: lock.Tag(tag), Newest: lock.MaxEvents})
 		if err != nil || len(events) != 2 || events[0].Type != lock.EventExpired || events[0].At != l.ExpiresAt {
 			t.Fatalf("history of %s is %+v, %v after a lapse at %v", tag, events, err, l.ExpiresAt)
 		}
+	}
+}
+
+// editLine changes the LINE in the state of a spool.
+func editLine(t *testing.T, client *redis.Client, tag string, edit func(string) string) {
+	t.Helper()
+	key := "spool_state2:{spool_lock:" + tag + "}"
+	state, err := client.Get(testwait.Context(t), key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, rest, _ := strings.Cut(state[15:], "\n")
+	line, rest, _ := strings.Cut(rest, "\n")
+	if err := client.Set(testwait.Context(t), key, state[:15]+mark+"\n"+edit(line)+"\n"+rest, redis.KeepTTL).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -317,10 +333,8 @@ func TestGapAsksForARebuild(t *testing.T) {
 	if err := client.Set(ctx, "spool_lock:MK-9", "94:x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	testwait.Until(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
-	if err := client.HIncrBy(ctx, "spool_meta:{spool_lock:MK-1}", "seq", 5).Err(); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
+	editLine(t, client, "MK-1", func(line string) string { return line[:31] + "000000006" + line[40:] })
 	other := start(t, server.URL, seldom)
 	if err := client.Del(ctx, "spool_lock:MK-1").Err(); err != nil {
 		t.Fatal(err)
@@ -342,11 +356,23 @@ func TestOddMessages(t *testing.T) {
 	p.awaitLive()
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	odd := []string{"", "x", "null", "[]", `["a"]`, `["","1"]`, `["a","b"]`, `["a",1]`, `{"a":1}`,
-		`["MK-1","1","1","0","93","1","1","",""]`, `["MK-1","1","1","1","93","-2","1","",""]`,
-		`["","1","1","1","93","1","1","",""]`, `["MK-1","-1","1","1","93","1","1","",""]`}
+	const key = "spool_lock:MK-1"
+	odd := []string{
+		"", "x", "null", "[]", "\n", key, key + "\n", key + "\nT",
+		"MK-1\nT001795985280829001795985280829000000001001795985280829001795985280829{}",
+		"spool_lock:\nT001795985280829001795985280829000000001001795985280829001795985280829{}",
+		key + "\nt001795985280829001795985280829000000001001795985280829001795985280829{}",
+		key + "\nQ001795985280829001795985280829000000001001795985280829001795985280829{}",
+		key + "\nT000000000000000001795985280829000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829000000000000000000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829            nan000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829-00000000000005000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829253402300800000000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829001795985280829-00000001001795985280829001795985280829{}",
+		"\nB001795985280829000000000000000000000000000000000000000000000000000000000{}",
+	}
 	for _, message := range odd {
-		if err := client.Publish(testwait.Context(t), "spool_floor:0", message).Err(); err != nil {
+		if err := client.Publish(testwait.Context(t), "spool_floor2:0", message).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -371,8 +397,8 @@ func TestOneConnectionForTheFeed(t *testing.T) {
 	}
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
-	followers, err := client.PubSubNumSub(testwait.Context(t), "spool_floor:0").Result()
-	if err != nil || !maps.Equal(followers, map[string]int64{"spool_floor:0": 1}) {
+	followers, err := client.PubSubNumSub(testwait.Context(t), "spool_floor2:0").Result()
+	if err != nil || !maps.Equal(followers, map[string]int64{"spool_floor2:0": 1}) {
 		t.Fatalf("the channel is followed by %v, %v", followers, err)
 	}
 	if n := p.view.Status().Subscribers; n != 100 {
@@ -391,10 +417,10 @@ func TestRedisThatForgot(t *testing.T) {
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
 	ctx := testwait.Context(t)
-	if err := client.HSet(ctx, "spool_meta:{spool_lock:MK-2}", "version", 7, "seq", 0, "name", "XY").Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := client.Del(ctx, "spool_lock:MK-1", "spool_meta:{spool_lock:MK-1}").Err(); err != nil {
+	editLine(t, client, "MK-2", func(line string) string {
+		return line[:16] + "000000000000007" + "000000000" + line[40:70] + `{"owner":"93","name":"XY"}`
+	})
+	if err := client.Del(ctx, "spool_lock:MK-1", "spool_state2:{spool_lock:MK-1}").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.Expire(ctx, "spool_lock:MK-2", time.Minute).Err(); err != nil {

@@ -43,7 +43,7 @@ const marker = "s3cr3t-m4rk3r"
 // The spools that the attacks find. Nobody attacks the bystander.
 const (
 	heldSpool, heldToken = "MK-HELD", "93:0d6f2f1b-7c11-4f5e-9a39-8b6f5a1e7c1d"
-	heldVersion          = "8000000000000000"
+	heldVersion          = "253402300700000"
 	freeSpool            = "MK-FREE"
 	bystander            = "MK-1"
 	attackRequest        = "5a434c0e-8f6b-4a4d-9e21-c570f2b0c9de"
@@ -137,7 +137,8 @@ func newAbuse(t *testing.T, known bool) *abuse {
 	b.take(map[string]any{"tagSpool": bystander, "workerId": "94", "workerNombre": "JP(94)"})
 	_, requestID, _ := strings.Cut(heldToken, ":")
 	b.take(map[string]any{"tagSpool": heldSpool, "workerId": "93", "workerNombre": "MR(93)", "requestId": requestID})
-	if err := b.redis.HSet(t.Context(), "spool_meta:{spool_lock:"+heldSpool+"}", "version", heldVersion).Err(); err != nil {
+	version := int64(len("-00000000000001")+len(heldToken)+len("\n")) + 16 // see repository/spool.lua
+	if err := b.redis.SetRange(t.Context(), "spool_state2:{spool_lock:"+heldSpool+"}", version, heldVersion).Err(); err != nil {
 		t.Fatal(err)
 	}
 	b.liveOneLife(freeSpool)

@@ -106,9 +106,9 @@ var hostileFields = map[string]hostileField{
 	)},
 	"spoolLocks.after": {values: texts(accepted, " ", "*", "\x00", "{", "\uffff", "\r\nFLUSHALL\r\n", strings.Repeat("🔧", 1000))},
 	"history.after": {huge: "INVALID_CURSOR", values: slices.Concat(
-		texts("INVALID_CURSOR", "", " ", "0", "-1", "+1", "1++", "01", "1 ", "1\x00", "1.0", "1e3", "0x1", "１", "+", marker,
+		texts("INVALID_CURSOR", "", " ", "0", "-1", "+1", "1", "1+", "1++", "01", "1 ", "1\x00", "1.", ".1", "1.00", "1.01", "1.+1", "1.-1", "1.1.1", "0.1", "1 .1", "1.1\x00", "1e3", "0x1", "１", "１.１", "+", ".", marker,
 			"9007199254740992", "9223372036854775808", strings.Repeat("9", 1000)),
-		texts(accepted, "1", "1+", "9007199254740991", "9007199254740991+"),
+		texts(accepted, "1.0", "1.1", "9007199254740991.0", "9007199254740991.9223372036854775807"),
 	)},
 	"workerId": {null: "REQUIRED", huge: "INVALID_CHARACTER", values: slices.Concat(
 		texts("REQUIRED", ""),

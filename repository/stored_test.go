@@ -152,12 +152,14 @@ func (s *stand) edit(change func(*stored)) {
 	s.put(state)
 }
 
-// lines are the LINEs that Redis has of the spool, newest first, those that are no events of
-// it too.
+// lines are the events that Redis has of the spool as LINEs, newest first.
 func (s *stand) lines() []string {
 	s.t.Helper()
 	state := s.stored()
-	text := state.line + "\n" + state.older + strings.Join(s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(), "")
+	text := state.older + strings.Join(s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(), "")
+	if state.mark != "" { // else LINE is among the older ones, too
+		text = state.line + "\n" + text
+	}
 	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 

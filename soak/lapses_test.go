@@ -4,7 +4,6 @@ package soak_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"spoollock/floor/floortest"
 	"spoollock/repository/redistest"
 	"spoollock/servicetest"
 	"spoollock/testwait"
@@ -31,10 +31,10 @@ type heard struct {
 }
 
 // listen listens to the feed with a plain client until ctx is done. The messages are
-// those of publish() in repository/prologue.lua.
+// those of repository/spool.lua.
 func (h *heard) listen(ctx context.Context, t *testing.T, plain *redis.Client) {
 	t.Helper()
-	feed := plain.Subscribe(ctx, "spool_floor:0")
+	feed := plain.Subscribe(ctx, "spool_floor2:0")
 	t.Cleanup(func() { _ = feed.Close() })
 	servicetest.Must[any](t)(feed.Receive(ctx)) // it is subscribed
 	go func() {
@@ -49,12 +49,12 @@ func (h *heard) listen(ctx context.Context, t *testing.T, plain *redis.Client) {
 }
 
 func (h *heard) take(payload string, now time.Time) {
-	var fields []string
-	if json.Unmarshal([]byte(payload), &fields) != nil || len(fields) != 9 {
+	key, line, _ := strings.Cut(payload, "\n")
+	tag, ofSpool := strings.CutPrefix(key, "spool_lock:")
+	if !ofSpool || len(line) < 70 {
 		return // a beat
 	}
-	tag := fields[0]
-	expires, err := strconv.ParseInt(fields[5], 10, 64)
+	expires, err := strconv.ParseInt(line[40:55], 10, 64)
 	if err != nil {
 		return
 	}
@@ -128,12 +128,7 @@ func lapse(ctx context.Context, t *testing.T, services []*service, plain *redis.
 	// Read as it is in Redis: an operation would record what nobody had yet.
 	events, twice := 0, 0
 	for _, tag := range tags {
-		expired := 0
-		for _, event := range servicetest.Must[[]string](t)(plain.LRange(ctx, "spool_history:{spool_lock:"+tag+"}", 0, -1).Result()) {
-			if strings.HasPrefix(event, `["EXPIRED",`) {
-				expired++
-			}
-		}
+		expired := strings.Count(servicetest.Must[string](t)(floortest.Kinds(ctx, plain, tag)), "E")
 		events += expired
 		if expired > 1 {
 			twice++

@@ -255,7 +255,7 @@ const pool = 5 // connections
 // checkConnections sees to it that subscribers cost Redis one connection in all.
 func checkConnections(ctx context.Context, t *testing.T, s *service, plain *redis.Client) (feeds int64) {
 	t.Helper()
-	feeds = servicetest.Must[map[string]int64](t)(plain.PubSubNumSub(ctx, "spool_floor:0").Result())["spool_floor:0"]
+	feeds = servicetest.Must[map[string]int64](t)(plain.PubSubNumSub(ctx, "spool_floor2:0").Result())["spool_floor2:0"]
 	if feeds != 1 {
 		t.Errorf("%d connections listen to the feed", feeds)
 	}

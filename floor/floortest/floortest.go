@@ -212,11 +212,11 @@ func readLocks(ctx context.Context, client *redis.Client, keys []string, truth m
 	pipe := client.Pipeline()
 	values := make([]*redis.StringCmd, len(keys))
 	expiries := make([]*redis.Cmd, len(keys))
-	versions := make([]*redis.StringCmd, len(keys))
+	states := make([]*redis.StringCmd, len(keys))
 	for i, key := range keys {
 		values[i] = pipe.Get(ctx, key)
 		expiries[i] = pipe.Do(ctx, "PEXPIRETIME", key)
-		versions[i] = pipe.HGet(ctx, "spool_meta:{"+key+"}", "version")
+		states[i] = pipe.Get(ctx, "spool_state2:{"+key+"}")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("read the locks: %w", err)
@@ -228,11 +228,55 @@ func readLocks(ctx context.Context, client *redis.Client, keys []string, truth m
 		}
 		var held Held
 		held.OwnerID, _, _ = strings.Cut(values[i].Val(), ":")
-		held.Version, _ = strconv.ParseInt(versions[i].Val(), 10, 64) // 0: no script has seen it
+		held.Version = version(states[i].Val())
 		if expires >= 0 {
 			held.ExpiresAt = time.UnixMilli(expires).UTC().Format("2006-01-02T15:04:05.000Z")
 		}
 		truth[strings.TrimPrefix(key, lockPrefix)] = held
 	}
 	return nil
+}
+
+// Kinds reads from Redis what happened to a spool, newest first, as the kinds of LINEs of
+// repository/spool.lua. It runs no script, so nothing is recorded by it.
+func Kinds(ctx context.Context, client *redis.Client, tag string) (string, error) {
+	key := lockPrefix + tag
+	state, err := client.Get(ctx, "spool_state2:{"+key+"}").Result()
+	if err != nil {
+		return "", fmt.Errorf("read the state: %w", err)
+	}
+	history, err := client.LRange(ctx, "spool_history2:{"+key+"}", 0, -1).Result()
+	if err != nil {
+		return "", fmt.Errorf("read the history: %w", err)
+	}
+	parts := strings.SplitN(state, "\n", 4) // EXPIRES and mark, LINE, block, and the rest
+	if len(parts) < 4 {
+		return "", fmt.Errorf("the state is %q", state)
+	}
+	older, _, _ := strings.Cut("\n"+parts[3], "\n\n")
+	text := older + "\n" + strings.Join(history, "")
+	if !strings.HasPrefix(state, free) { // else it is among the older ones, too
+		text = parts[1] + text
+	}
+	var kinds strings.Builder
+	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' }) {
+		kinds.WriteByte(line[0])
+	}
+	return kinds.String(), nil
+}
+
+// free is how the state of a free spool begins.
+const free = "-00000000000002\n"
+
+// version is what a STATE of repository/spool.lua says; 0: no script has seen the spool.
+func version(state string) int64 {
+	if len(state) < 15 {
+		return 0
+	}
+	_, line, _ := strings.Cut(state[15:], "\n")
+	if len(line) < 31 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(line[16:31], 10, 64)
+	return n
 }
