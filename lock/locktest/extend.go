@@ -115,3 +115,75 @@ func extendNextLock(t *testing.T, b *bench) {
 	must(t, err)
 	b.sameLock(extended, want)
 }
+
+// extendNewestOfClients has ids of the service come between, which push none of a client's
+// out.
+func extendNewestOfClients(t *testing.T, b *bench) {
+	cmd := b.command()
+	b.take(cmd)
+	var extensions []lock.ExtendCommand
+	var answers []lock.Lock
+	for range 16 {
+		extension := b.extendCommand(cmd.Token, time.Minute)
+		extension.OfClient = true
+		extended, err := b.store.Extend(b.ctx, extension)
+		must(t, err)
+		extensions, answers = append(extensions, extension), append(answers, extended)
+		for range 2 {
+			_, err := b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Second))
+			must(t, err)
+		}
+	}
+	held := *b.read().Lock
+	for i, extension := range extensions {
+		again, err := b.store.Extend(b.ctx, extension)
+		must(t, err)
+		b.sameLock(again, answers[i])
+	}
+	b.sameLock(*b.read().Lock, held)
+}
+
+func extendForgotten(t *testing.T, b *bench) {
+	cmd := b.command()
+	b.take(cmd)
+	var extensions []lock.ExtendCommand
+	for range 18 {
+		extension := b.extendCommand(cmd.Token, time.Second)
+		_, err := b.store.Extend(b.ctx, extension)
+		must(t, err)
+		extension.SinceFirst = time.Minute
+		extensions = append(extensions, extension)
+	}
+	held := *b.read().Lock
+	for i, extension := range extensions {
+		_, err := b.store.Extend(b.ctx, extension)
+		if i >= 18-16 {
+			must(t, err)
+			continue
+		}
+		if unavailable := wantError[*lock.UnavailableError](t, err); unavailable.Outcome != lock.OutcomeUnknown {
+			t.Fatalf("a forgotten extension is %+v", unavailable)
+		}
+	}
+	b.sameLock(*b.read().Lock, held)
+	// The first attempt at another one is no retry.
+	_, err := b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Second))
+	must(t, err)
+}
+
+func extendOften(t *testing.T, b *bench) {
+	cmd := b.command()
+	want := b.take(cmd)
+	for i := range 1000 {
+		extension := b.extendCommand(cmd.Token, time.Second)
+		extension.OfClient = i%3 == 0
+		want.ExpiresAt = want.ExpiresAt.Add(time.Second)
+		extended, err := b.store.Extend(b.ctx, extension)
+		must(t, err)
+		b.sameLock(extended, want)
+	}
+	b.wantHistory(
+		lock.Event{Type: lock.EventExtended, Version: want.Version, Owner: ana, Note: cmd.Note, ExpiresAt: want.ExpiresAt},
+		lock.Event{Type: lock.EventTaken, Version: want.Version, Owner: ana, Note: cmd.Note, ExpiresAt: want.AcquiredAt.Add(cmd.TTL)},
+	)
+}

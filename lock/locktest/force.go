@@ -67,3 +67,33 @@ func forceOther(t *testing.T, b *bench) {
 	}
 	b.sameLock(*b.read().Lock, next)
 }
+
+func forceNewest(t *testing.T, b *bench) {
+	var forcings []lock.ForceReleaseCommand
+	var answers []lock.Forced
+	for range 5 {
+		forcing := b.forceCommand(b.take(b.command()).Version)
+		forced, err := b.store.ForceRelease(b.ctx, forcing)
+		must(t, err)
+		forcings, answers = append(forcings, forcing), append(answers, forced)
+	}
+	for range 3 { // events come between
+		cmd := b.command()
+		b.take(cmd)
+		b.release(cmd.Token)
+	}
+	next := b.take(b.command())
+	for i, forcing := range forcings {
+		again, err := b.store.ForceRelease(b.ctx, forcing)
+		if i == 0 {
+			_ = wantError[*lock.VersionConflictError](t, err)
+			continue
+		}
+		must(t, err)
+		b.sameLock(again.Released, answers[i].Released)
+		if !again.Replayed || again.Spool != answers[i].Spool {
+			t.Fatalf("forced release %d is %+v, was %+v", i, again, answers[i])
+		}
+	}
+	b.sameLock(*b.read().Lock, next)
+}

@@ -40,7 +40,13 @@ func Run(t *testing.T, store lock.Store) {
 		"a barred token never takes":                                   barred,
 		"barring a token leaves somebody else's lock alone":            barredWhileHeld,
 		"the newest 64 ended tokens are remembered":                    endedTokens,
+		"the newest 256 client's requests are remembered on their own": clientsRequests,
+		"the newest 128 barred tokens are remembered":                  barredTokens,
+		"a release's note is its event's":                              releaseNote,
 		"an extension moves the expiry and nothing else":               extend,
+		"of clients' ids the newest 16 extensions count once":          extendNewestOfClients,
+		"a retried extension that is forgotten is not applied again":   extendForgotten,
+		"a lock is extended a thousand times":                          extendOften,
 		"an extension applied twice counts once":                       extendAgain,
 		"an extension applied twice answers what it answered first":    extendFirstAnswer,
 		"an extension of a free spool says how the lock ended":         extendFree,
@@ -63,6 +69,7 @@ func Run(t *testing.T, store lock.Store) {
 		"a forced release ends the lock that was seen":                 force,
 		"a forced release tried again answers what it answered first":  forceAgain,
 		"a forced release spares the next holder":                      forceOther,
+		"the newest 4 forced releases are answered again":              forceNewest,
 		"a check says whether the token holds":                         check,
 	}
 	for name, test := range tests {

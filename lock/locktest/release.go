@@ -135,3 +135,103 @@ func endedTokens(_ *testing.T, b *bench) {
 		b.wantOutcome(outcome, want)
 	}
 }
+
+// clientsRequests sees that tokens of clients' request ids and those that the service made
+// push only their own kind out.
+func clientsRequests(t *testing.T, b *bench) {
+	tokens := map[bool][]lock.Token{}
+	spend := func(n int, ofClient bool) {
+		t.Helper()
+		for range n {
+			cmd := b.command()
+			cmd.OfClient = ofClient
+			b.take(cmd)
+			b.release(cmd.Token)
+			tokens[ofClient] = append(tokens[ofClient], cmd.Token)
+		}
+	}
+	wantRemembered := func(ofClient bool, newest int) {
+		t.Helper()
+		for i, token := range tokens[ofClient] {
+			want := lock.OutcomeNotHeld
+			if i >= len(tokens[ofClient])-newest {
+				want = lock.OutcomeAlreadyReleased
+			}
+			if outcome, _ := b.release(token); outcome != want {
+				t.Fatalf("the release of token %d of %d, of a client %t, is %s", i, len(tokens[ofClient]), ofClient, outcome)
+			}
+		}
+	}
+	spend(70, false)
+	spend(260, true)
+	wantRemembered(false, 64)
+	wantRemembered(true, 256)
+	spend(70, false)
+	wantRemembered(true, 256)
+	cmd := b.command()
+	cmd.Token, cmd.OfClient = tokens[true][260-256], true
+	_, _, err := b.store.Take(b.ctx, cmd)
+	b.wantEnded(err, lock.EndReleased)
+
+	// One that is resumed is the token of that request from then on.
+	b.take(b.command())
+	resumption := b.resumeCommand(ana)
+	resumption.OfClient = true
+	_, err = b.store.Resume(b.ctx, resumption)
+	must(t, err)
+	b.release(resumption.Token)
+	spend(70, false)
+	outcome, _ := b.release(resumption.Token)
+	b.wantOutcome(outcome, lock.OutcomeAlreadyReleased)
+}
+
+func barredTokens(t *testing.T, b *bench) {
+	var cmds []lock.TakeCommand
+	for range 130 {
+		cmd := b.command()
+		outcome, _, err := b.store.Release(b.ctx, lock.ReleaseCommand{Tag: b.tag, Token: cmd.Token, ID: newID(t), Bar: true})
+		must(t, err)
+		b.wantOutcome(outcome, lock.OutcomeNotHeld)
+		cmds = append(cmds, cmd)
+	}
+	for i, cmd := range cmds {
+		if i < 130-128 {
+			b.take(cmd)
+			b.release(cmd.Token)
+			continue
+		}
+		_, _, err := b.store.Take(b.ctx, cmd)
+		b.wantEnded(err, lock.EndReleased)
+	}
+}
+
+func releaseNote(t *testing.T, b *bench) {
+	cmd := b.command()
+	taken := b.take(cmd)
+	const note = "welded \"3\" of 5\n\ttomorrow ñ 🔧 \u2028 the rest \\ <&>"
+	releasing := lock.ReleaseCommand{Tag: b.tag, Token: cmd.Token, Note: note, ID: newID(t)}
+	outcome, spool, err := b.store.Release(b.ctx, releasing)
+	must(t, err)
+	b.wantOutcome(outcome, lock.OutcomeReleased)
+	outcome, again, err := b.store.Release(b.ctx, releasing)
+	must(t, err)
+	b.wantOutcome(outcome, lock.OutcomeReleased)
+	if again != spool {
+		t.Fatalf("spool is %+v, was %+v", again, spool)
+	}
+	b.wantHistory(
+		lock.Event{Type: lock.EventReleased, Version: spool.Version, Owner: ana, Note: note},
+		lock.Event{Type: lock.EventTaken, Version: taken.Version, Owner: ana, Note: cmd.Note, ExpiresAt: taken.ExpiresAt},
+	)
+	cmd = b.command()
+	b.take(cmd)
+	releasing.Token = cmd.Token
+	releasing.Note, releasing.ID = "", newID(t)
+	_, _, err = b.store.Release(b.ctx, releasing)
+	must(t, err)
+	events, err := b.store.History(b.ctx, lock.HistoryCommand{Tag: b.tag, Newest: 1})
+	must(t, err)
+	if events[0].Type != lock.EventReleased || events[0].Note != cmd.Note {
+		t.Fatalf("a release without a note is %+v", events[0])
+	}
+}
