@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"spoollock/floor"
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 )
@@ -181,4 +183,56 @@ func newEmbeddedStand(t testing.TB) *stand {
 	t.Helper()
 	store := open(t, repository.EmbeddedURL)
 	return newStandOn(t, locktest.OneAtATime{Store: store}, store.Client())
+}
+
+// channel is where the scripts publish.
+const channel = "spool_floor2:0"
+
+// listen hears what is published of the spool. The function that it returns waits for the
+// message of an expiry, and returns all before it and itself, without the key.
+func (s *stand) listen() (until func(expires time.Time) []string) {
+	s.t.Helper()
+	feed := s.client.Subscribe(s.ctx, channel)
+	_, err := feed.Receive(s.ctx)
+	s.must(err)
+	return func(expires time.Time) (lines []string) {
+		s.t.Helper()
+		defer feed.Close() //nolint:errcheck // all was heard
+		for {
+			message, err := feed.ReceiveMessage(s.ctx)
+			s.must(err)
+			line, ofSpool := strings.CutPrefix(message.Payload, s.lockKey()+"\n")
+			if !ofSpool {
+				continue
+			}
+			lines = append(lines, line)
+			if line[lineExpires:lineAcquired] == fmt.Sprintf("%015d", expires.UnixMilli()) {
+				return lines
+			}
+		}
+	}
+}
+
+// hear sends what the store hears of the floor, until stop is called.
+func (s *stand) hear(messages chan<- floor.Message) (stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.ctx)
+	subscribed, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.store.Store.(*repository.Redis).Listen(ctx, func() { close(subscribed) }, func(message floor.Message) {
+			if message.Beat == "" {
+				messages <- message
+			}
+		})
+	}()
+	select {
+	case <-subscribed:
+	case <-s.ctx.Done():
+		s.t.Error("the feed is not there")
+	}
+	return func() {
+		cancel()
+		<-done
+	}
 }
