@@ -139,9 +139,13 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 }
 
 // hexDigest is how the scripts are told an id.
-func hexDigest(id lock.RequestID) string {
-	sum := sha1.Sum([]byte(id.Reveal())) //nolint:gosec // no secret is kept by it
-	return hex.EncodeToString(sum[:10])
+func hexDigest(id lock.RequestID) string { return hexDigestOf(id.Reveal()) }
+
+func hexDigestOf(text string) string { return hex.EncodeToString([]byte(digestOf(text))) }
+
+func digestOf(text string) string {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // no secret is kept by it
+	return string(sum[:10])
 }
 
 func TestForgottenScripts(t *testing.T) {
