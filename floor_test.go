@@ -263,7 +263,7 @@ func TestLapsesInThreeProcesses(t *testing.T) {
 	}
 	// Read as it is in Redis: an operation would record what nobody had yet.
 	for _, tag := range tags {
-		if kinds, err := floortest.Kinds(guarded(t), plain, tag); err != nil || kinds != "ET" {
+		if kinds, err := floortest.Kinds(testwait.Context(t), plain, tag); err != nil || kinds != "ET" {
 			t.Fatalf("the history of %s is %q, %v", tag, kinds, err)
 		}
 	}

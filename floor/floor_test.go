@@ -333,7 +333,7 @@ func TestGapAsksForARebuild(t *testing.T) {
 	if err := client.Set(ctx, "spool_lock:MK-9", "94:x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
+	testwait.Until(t, "its message came", func() bool { return p.view.Status().Rebuilds > 0 })
 	editLine(t, client, "MK-1", func(line string) string { return line[:31] + "000000006" + line[40:] })
 	other := start(t, server.URL, seldom)
 	if err := client.Del(ctx, "spool_lock:MK-1").Err(); err != nil {

@@ -53,9 +53,7 @@ func newStand(t testing.TB, options ...string) *stand {
 
 func newStandOn(t testing.TB, store locktest.OneAtATime, client *redis.Client) *stand {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return &stand{t: t, ctx: ctx, store: store, client: client, tag: newTag()}
+	return &stand{t: t, ctx: testwait.Context(t), store: store, client: client, tag: newTag()}
 }
 
 func newTag() lock.Tag { return lock.Tag("MK-" + uuid.NewString()) }
@@ -150,14 +148,4 @@ func (s *stand) wantFree(previous lock.Version) lock.Version {
 		s.t.Fatalf("spool is %+v, want it free at a version above %d", spool, previous)
 	}
 	return spool.Version
-}
-
-// await polls until the condition holds.
-func await(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }

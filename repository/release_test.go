@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"spoollock/lock"
+	"spoollock/testwait"
 )
 
 // Bars are many where much went wrong, and must not make ended tokens forgotten.
@@ -37,7 +38,7 @@ func TestBarsPushNoEndedTokenOut(t *testing.T) {
 	if !errors.As(err, &expired) {
 		t.Fatalf("a barred token got %v after 100 other bars and 70 locks", err)
 	}
-	if ttl := s.client.PTTL(s.ctx, s.barredKey()).Val(); ttl > time.Hour || ttl < time.Hour-patience {
+	if ttl := s.client.PTTL(s.ctx, s.barredKey()).Val(); ttl > time.Hour || ttl < time.Hour-testwait.Patience {
 		t.Fatalf("the bars live %v", ttl)
 	}
 	for range 100 {

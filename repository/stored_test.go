@@ -11,6 +11,7 @@ import (
 
 	"spoollock/floor"
 	"spoollock/lock/locktest"
+	"spoollock/redisurl"
 	"spoollock/repository"
 )
 
@@ -181,7 +182,7 @@ func onBothServers(t *testing.T, test func(s *stand)) {
 // newEmbeddedStand is a stand on the embedded Redis, without a server.
 func newEmbeddedStand(t testing.TB) *stand {
 	t.Helper()
-	store := open(t, repository.EmbeddedURL)
+	store := open(t, redisurl.EmbeddedText)
 	return newStandOn(t, locktest.OneAtATime{Store: store}, store.Client())
 }
 
