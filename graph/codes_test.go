@@ -104,7 +104,7 @@ func TestCodesInTheSchemaExist(t *testing.T) {
 	t.Parallel()
 	existing := slices.Concat(
 		allCodes(t), constantsOf[lock.Reason](t), constants(t, ".", called("reason")),
-		constantsOf[lock.Outcome](t), constantsOf[lock.End](t), constantsOf[lock.ReleaseOutcome](t), []string{"FLOOR_REBUILD_SECONDS"},
+		constantsOf[lock.Outcome](t), constantsOf[lock.End](t), constantsOf[lock.ReleaseOutcome](t), []string{"FLOOR_REBUILD_SECONDS", "SPOOL_MEMORY_DAYS"},
 	)
 	var named []string
 	describe(func(name, description string) {

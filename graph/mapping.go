@@ -26,7 +26,7 @@ func takeRequest(input model.TomarSpoolInput) lock.TakeRequest {
 }
 
 func releaseRequest(input model.ReleaseSpoolInput) lock.ReleaseRequest {
-	return lock.ReleaseRequest{Tag: input.TagSpool, Token: input.LockToken}
+	return lock.ReleaseRequest{Tag: input.TagSpool, Token: input.LockToken, Note: textOrEmpty(input.Note)}
 }
 
 func extendRequest(input model.ExtendLockInput) lock.ExtendRequest {
@@ -154,7 +154,7 @@ func historyModel(tag string, page lock.HistoryPage) *model.SpoolEventConnection
 
 func eventModel(tag string, event lock.Event) *model.SpoolEvent {
 	m := &model.SpoolEvent{
-		ID:        fmt.Sprintf("event:%s@%d:%s", tag, event.Version, event.Type),
+		ID:        fmt.Sprintf("event:%s@%d.%d", tag, event.Version, event.Number),
 		Type:      event.Type,
 		At:        event.At,
 		OwnerID:   string(event.Owner.ID),

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
@@ -68,13 +69,49 @@ func TestHistoryInAnswers(t *testing.T) {
 		a.post(extend, input(proof))
 		delete(proof, "additionalSeconds")
 		a.post(release, input(proof))
-		event := func(kind, plus, expires string) string {
-			return fmt.Sprintf(`{"cursor":"VERSION%s","node":{"id":"event:MK-1@VERSION:%s","type":"%[2]s","at":"MOMENT","ownerId":"93",`+
-				`"ownerName":"MR(93)","version":VERSION,"note":"weld 3","expiresAt":%s}}`, plus, kind, expires)
+		event := func(kind string, number int, expires string) string {
+			return fmt.Sprintf(`{"cursor":"VERSION.%d","node":{"id":"event:MK-1@VERSION.%[1]d","type":"%s","at":"MOMENT","ownerId":"93",`+
+				`"ownerName":"MR(93)","version":VERSION,"note":"weld 3","expiresAt":%s}}`, number, kind, expires)
 		}
 		a.want(historyQuery, map[string]any{"tag": " MK-1"}, 200,
-			`{"data":{"spool":{"history":{"edges":[`+event("RELEASED", "", "null")+`,`+event("EXTENDED", "+", `"MOMENT"`)+`,`+
-				event("TAKEN", "", `"MOMENT"`)+`],"pageInfo":{"hasNextPage":false,"endCursor":"VERSION"}}}}}`)
+			`{"data":{"spool":{"history":{"edges":[`+event("RELEASED", 3, "null")+`,`+event("EXTENDED", 2, `"MOMENT"`)+`,`+
+				event("TAKEN", 1, `"MOMENT"`)+`],"pageInfo":{"hasNextPage":false,"endCursor":"VERSION.1"}}}}}`)
+	})
+}
+
+// The note of a release is the note of its event, in a batch too. The take's event keeps
+// the note of the lock, and a release that is sent again changes neither.
+func TestNotesOfReleasesInAnswers(t *testing.T) {
+	t.Parallel()
+	onEachRedis(t, func(t *testing.T, a *api) {
+		const query = `query($tag: ID!){spool(tagSpool: $tag){history{edges{node{type note}}}}}`
+		want := func(tag, released, taken string) {
+			t.Helper()
+			a.want(query, map[string]any{"tag": tag}, 200, fmt.Sprintf(`{"data":{"spool":{"history":{"edges":[`+
+				`{"node":{"type":"RELEASED","note":%s}},{"node":{"type":"TAKEN","note":%s}}]}}}}`, released, taken))
+		}
+		proof := func(tag string, note any) map[string]any {
+			token := a.take(map[string]any{"tagSpool": tag, "workerId": "93", "workerNombre": "MR(93)", "note": note})
+			return map[string]any{"tagSpool": tag, "lockToken": token}
+		}
+		single := proof("MK-1", "weld 3")
+		single["note"] = "weld 3 of 5 done,\n\"ñ\""
+		for range 2 {
+			a.post(release, input(single))
+			single["note"] = "sent again"
+		}
+		want("MK-1", `"weld 3 of 5 done,\n\"ñ\""`, `"weld 3"`)
+
+		noted, nulled, bare, wrong := proof("MK-2", "weld 4"), proof("MK-3", "weld 5"), proof("MK-4", nil), proof("MK-5", nil)
+		noted["note"], nulled["note"], bare["note"], wrong["note"] = "done", nil, "grinding left", strings.Repeat("x", 141)
+		_, body := a.post(releaseAll, batch(noted, nulled, bare, wrong))
+		if !strings.Contains(body, `"released":3,"failed":1`) || !strings.Contains(body, `"field":"note","reason":"TOO_LONG"`) {
+			t.Fatalf("a batch of releases is answered %s", body)
+		}
+		want("MK-2", `"done"`, `"weld 4"`)
+		want("MK-3", `"weld 5"`, `"weld 5"`)
+		want("MK-4", `"grinding left"`, "null")
+		a.want(query, map[string]any{"tag": "MK-5"}, 200, `{"data":{"spool":{"history":{"edges":[{"node":{"type":"TAKEN","note":null}}]}}}}`)
 	})
 }
 
@@ -88,10 +125,24 @@ func TestForeignHistoryInAnswers(t *testing.T) {
 	if err := client.Set(t.Context(), "spool_lock:MK-1", "94:x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
+	event := func(kind string, number int, expires string) string {
+		return fmt.Sprintf(`{"cursor":"VERSION.%d","node":{"id":"event:MK-1@VERSION.%[1]d","type":"%s",`+
+			`"at":"MOMENT","ownerId":"94","ownerName":null,"version":VERSION,"note":null,"expiresAt":%s}}`, number, kind, expires)
+	}
+	history := func(events ...string) string {
+		return `{"data":{"spool":{"history":{"edges":[` + strings.Join(events, ",") + `],"pageInfo":{"hasNextPage":false,"endCursor":"VERSION.1"}}}}}`
+	}
+	taken := event("TAKEN_EXTERNALLY", 1, "null")
+	a.want(historyQuery, map[string]any{"tag": "MK-1"}, 200, history(taken))
+	if err := client.Expire(t.Context(), "spool_lock:MK-1", time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.want(historyQuery, map[string]any{"tag": "MK-1"}, 200, history(event("EXTENDED_EXTERNALLY", 2, `"MOMENT"`), taken))
+	if err := client.Del(t.Context(), "spool_lock:MK-1").Err(); err != nil {
+		t.Fatal(err)
+	}
 	a.want(historyQuery, map[string]any{"tag": "MK-1"}, 200,
-		`{"data":{"spool":{"history":{"edges":[{"cursor":"VERSION","node":{"id":"event:MK-1@VERSION:TAKEN_EXTERNALLY","type":"TAKEN_EXTERNALLY",`+
-			`"at":"MOMENT","ownerId":"94","ownerName":null,"version":VERSION,"note":null,"expiresAt":null}}],`+
-			`"pageInfo":{"hasNextPage":false,"endCursor":"VERSION"}}}}}`)
+		history(event("RELEASED_EXTERNALLY", 3, "null"), event("EXTENDED_EXTERNALLY", 2, `"MOMENT"`), taken))
 }
 
 // A walk through the pages sees each event once, also while new ones come; and the

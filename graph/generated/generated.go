@@ -1319,7 +1319,8 @@ input ExtendLockInput {
   """
   A UUID v4 in canonical form. Sent again for the same lock, the request is not
   applied again and gets its first answer; without one, it is applied each time. The
-  newest 64 of a lock are remembered.
+  newest 16 of a lock are remembered, for 24 hours: send one again soon, or read the
+  lock first.
   """
   requestId: ID
 }
@@ -1514,8 +1515,8 @@ input ForceReleaseSpoolInput {
   expectedVersion: Long!
 
   """
-  A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
-  event is in the history.
+  A UUID v4 in canonical form. Sent again, the request gets its first answer, as long as
+  it is one of the newest 4 forced releases of the spool and its event is in the history.
   """
   requestId: ID
 }
@@ -1571,7 +1572,8 @@ A change of a spool.
 """
 type SpoolEvent {
   """
-  ` + "`" + `event:<tag>@<version>:<type>` + "`" + `, for client caches.
+  ` + "`" + `event:<tag>@<version>.<number>` + "`" + `, for client caches. The number counts the changes of
+  the spool. When one extension follows another, their event gets the number of the last.
   """
   id: ID!
 
@@ -1603,7 +1605,7 @@ type SpoolEvent {
   version: Long!
 
   """
-  What the worker left for whoever finds the spool occupied.
+  The note of the lock; of a release with a note of its own, that note.
   """
   note: String
 
@@ -1668,6 +1670,12 @@ enum SpoolEventType {
   Another program released it.
   """
   RELEASED_EXTERNALLY
+
+  """
+  Another program changed when its lock expires, to a later or an earlier time, or to
+  none at all. Such changes of one lock that follow each other are one event: the last.
+  """
+  EXTENDED_EXTERNALLY
 }
 `, BuiltIn: false},
 	{Name: "../schema/mutation.graphqls", Input: `"""
@@ -1917,6 +1925,13 @@ input ReleaseSpoolInput {
   What the take answered: 1 to 160 characters.
   """
   lockToken: String!
+
+  """
+  What was done, for the history: at most 140 characters. It counts only if this call
+  ends the lock, and is the ` + "`" + `note` + "`" + ` of the event ` + "`" + `RELEASED` + "`" + `; left out, that is the note
+  of the lock.
+  """
+  note: String
 }
 
 """
@@ -1929,8 +1944,9 @@ type ReleaseSpoolPayload {
   released: Boolean!
 
   """
-  What became of the token. It is remembered for 24 hours, for the newest 64
-  ended tokens of a spool.
+  What became of the token. The newest 64 ended tokens of a spool are remembered for
+  24 hours. Tokens that a client's ` + "`" + `requestId` + "`" + ` made are remembered apart from these:
+  the newest 256 of a spool, for 7 days, or for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` if that is less.
   """
   outcome: ReleaseOutcome!
 
@@ -2156,8 +2172,10 @@ type Spool {
   lock: SpoolLock
 
   """
-  What happened to the spool, newest first: its newest 100 events, for as long as it
-  is remembered. It is read after the spool, so it can be ahead of it. Null only with
+  What happened to the spool, newest first: its newest 100 events, or fewer, as only
+  32 KB of them are kept. They are kept for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` after the last change
+  of the spool, and a day longer than its lock. The history is read after the spool, so
+  it can be ahead of it. Null only with
   an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `first` + "`" + `, or for ` + "`" + `after` + "`" + ` with reason ` + "`" + `INVALID_CURSOR` + "`" + `,
   or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
   """
@@ -2320,8 +2338,10 @@ input TomarSpoolInput {
 
   """
   A UUID v4 in canonical form from a cryptographic source, kept before the request
-  is sent. Sent again with the same worker, the request gets the same lock and
-  token. As secret as the token: it is its second half.
+  is sent. Sent again with the same worker, the request gets the same lock and token,
+  and never a second lock once that one has ended. This is remembered for the newest 256
+  such requests of a spool, for 7 days, or for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` if that is less. As
+  secret as the token: it is its second half.
   """
   requestId: ID
 }
@@ -8029,7 +8049,7 @@ func (ec *executionContext) unmarshalInputReleaseSpoolInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"tagSpool", "lockToken"}
+	fieldsInOrder := [...]string{"tagSpool", "lockToken", "note"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -8050,6 +8070,13 @@ func (ec *executionContext) unmarshalInputReleaseSpoolInput(ctx context.Context,
 				return it, err
 			}
 			it.LockToken = data
+		case "note":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("note"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Note = data
 		}
 	}
 	return it, nil

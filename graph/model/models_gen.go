@@ -33,7 +33,8 @@ type ExtendLockInput struct {
 	AdditionalSeconds int `json:"additionalSeconds"`
 	// A UUID v4 in canonical form. Sent again for the same lock, the request is not
 	// applied again and gets its first answer; without one, it is applied each time. The
-	// newest 64 of a lock are remembered.
+	// newest 16 of a lock are remembered, for 24 hours: send one again soon, or read the
+	// lock first.
 	RequestID *string `json:"requestId,omitempty"`
 }
 
@@ -101,8 +102,8 @@ type ForceReleaseSpoolInput struct {
 	Reason string `json:"reason"`
 	// The version of the lock that was seen.
 	ExpectedVersion int64 `json:"expectedVersion"`
-	// A UUID v4 in canonical form. Sent again, the request gets its first answer, while its
-	// event is in the history.
+	// A UUID v4 in canonical form. Sent again, the request gets its first answer, as long as
+	// it is one of the newest 4 forced releases of the spool and its event is in the history.
 	RequestID *string `json:"requestId,omitempty"`
 }
 
@@ -171,14 +172,19 @@ type ReleaseSpoolInput struct {
 	TagSpool string `json:"tagSpool"`
 	// What the take answered: 1 to 160 characters.
 	LockToken string `json:"lockToken"`
+	// What was done, for the history: at most 140 characters. It counts only if this call
+	// ends the lock, and is the `note` of the event `RELEASED`; left out, that is the note
+	// of the lock.
+	Note *string `json:"note,omitempty"`
 }
 
 // What became of a token that was handed in for release.
 type ReleaseSpoolPayload struct {
 	// Whether this token's lock is released, by this call or by an earlier one.
 	Released bool `json:"released"`
-	// What became of the token. It is remembered for 24 hours, for the newest 64
-	// ended tokens of a spool.
+	// What became of the token. The newest 64 ended tokens of a spool are remembered for
+	// 24 hours. Tokens that a client's `requestId` made are remembered apart from these:
+	// the newest 256 of a spool, for 7 days, or for `SPOOL_MEMORY_DAYS` if that is less.
 	Outcome lock.ReleaseOutcome `json:"outcome"`
 	// The spool as it stands afterwards: free, or in somebody else's hands.
 	Spool *Spool `json:"spool"`
@@ -285,7 +291,8 @@ type SpoolError struct {
 
 // A change of a spool.
 type SpoolEvent struct {
-	// `event:<tag>@<version>:<type>`, for client caches.
+	// `event:<tag>@<version>.<number>`, for client caches. The number counts the changes of
+	// the spool. When one extension follows another, their event gets the number of the last.
 	ID string `json:"id"`
 	// What happened.
 	Type lock.EventType `json:"type"`
@@ -299,7 +306,7 @@ type SpoolEvent struct {
 	OwnerName *string `json:"ownerName,omitempty"`
 	// The spool's version after the event.
 	Version int64 `json:"version"`
-	// What the worker left for whoever finds the spool occupied.
+	// The note of the lock; of a release with a note of its own, that note.
 	Note *string `json:"note,omitempty"`
 	// When the lock ends by itself, as it stood after the event; null: it has ended, or
 	// never does.
@@ -409,8 +416,10 @@ type TomarSpoolInput struct {
 	// remembered of it.
 	ExpectedVersion *int64 `json:"expectedVersion,omitempty"`
 	// A UUID v4 in canonical form from a cryptographic source, kept before the request
-	// is sent. Sent again with the same worker, the request gets the same lock and
-	// token. As secret as the token: it is its second half.
+	// is sent. Sent again with the same worker, the request gets the same lock and token,
+	// and never a second lock once that one has ended. This is remembered for the newest 256
+	// such requests of a spool, for 7 days, or for `SPOOL_MEMORY_DAYS` if that is less. As
+	// secret as the token: it is its second half.
 	RequestID *string `json:"requestId,omitempty"`
 }
 
