@@ -116,6 +116,7 @@ func TestFilesOfKeysThatAreRefused(t *testing.T) {
 		"no scope":        with(func(k *auth.Key) { k.Scopes = nil }),
 		"no role":         with(func(k *auth.Key) { k.Scopes = []lock.Role{"ROOT"} }),
 		"a dotted name":   with(func(k *auth.Key) { k.Namespace = "acme.eu" }),
+		"the unknown":     with(func(k *auth.Key) { k.Namespace = "unknown" }),
 		"no namespace":    with(func(k *auth.Key) { k.Namespace = "" }),
 		"no name":         with(func(k *auth.Key) { k.Name = "" }),
 		"an id twice":     file(good, good),

@@ -248,6 +248,7 @@ func TestCraftedTokens(t *testing.T) {
 		"no sub":                    {edKey.token(map[string]any{"sub": nil}, nil), "claim sub"},
 		"sub that is a number":      {edKey.token(map[string]any{"sub": 93}, nil), "sub"},
 		"sub that is no worker id":  {edKey.token(map[string]any{"sub": "auth0|93"}, nil), "claim sub"},
+		"sub that is unknown":       {edKey.token(map[string]any{"sub": "unknown"}, nil), "claim sub: worker id is reserved"},
 		"sub that is empty":         {edKey.token(map[string]any{"sub": ""}, nil), "claim sub"},
 		"name that is blank":        {edKey.token(map[string]any{"name": " "}, nil), "claim name"},
 		"name that is a number":     {edKey.token(map[string]any{"name": 7}, nil), "claim name"},

@@ -46,6 +46,7 @@ func TestKeysCommandRefuses(t *testing.T) {
 	for name, args := range map[string][]string{
 		"no file":         {"new", "-namespace", "acme", "-name", "x"},
 		"a dot":           {"new", "-file", file, "-namespace", "a.b", "-name", "x"},
+		"the unknown":     {"new", "-file", file, "-namespace", "unknown", "-name", "x"},
 		"no days":         {"new", "-file", file, "-namespace", "b", "-name", "x", "-days", "0"},
 		"ten years":       {"new", "-file", file, "-namespace", "b", "-name", "x", "-days", "3651"},
 		"no role":         {"new", "-file", file, "-namespace", "b", "-name", "x", "-scope", "BOSS"},

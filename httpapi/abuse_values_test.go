@@ -112,10 +112,11 @@ var hostileFields = map[string]hostileField{
 	)},
 	"workerId": {null: "REQUIRED", huge: "INVALID_CHARACTER", values: slices.Concat(
 		texts("REQUIRED", ""),
+		texts("RESERVED", "unknown"),
 		texts("TOO_LONG", strings.Repeat("9", 65)),
 		texts("INVALID_CHARACTER", " ", "9 3", "93\n", "93:"+marker, "93\x00", "93\u200b", "93\u202e", "{93}", "９３", "٩٣", "аdmin", "../93", "<93>", "93'", "93\r\nDEL"),
 		raw(accepted, "-5", "9007199254740993", "9223372036854775808"),
-		texts(accepted, "..", "-", "admin", "unknown", strings.Repeat("9", 64)),
+		texts(accepted, "..", "-", "admin", "UNKNOWN", "unknown.7", strings.Repeat("9", 64)),
 	)},
 	"workerNombre": {null: "REQUIRED", huge: "TOO_LONG", values: slices.Concat(
 		texts("REQUIRED", ""),

@@ -170,6 +170,7 @@ const (
 	ReasonNoExpiry         Reason = "NO_EXPIRY"
 	ReasonDuplicate        Reason = "DUPLICATE"
 	ReasonInvalidCursor    Reason = "INVALID_CURSOR"
+	ReasonReserved         Reason = "RESERVED"
 )
 
 // InvalidError says that an input is not acceptable. Nothing was changed.

@@ -22,7 +22,7 @@ type Worker struct {
 // may have any.
 type WorkerID string
 
-// UnknownWorker is the owner of a lock whose value names none.
+// UnknownWorker is the owner of a lock whose value names none. No worker has this id.
 const UnknownWorker WorkerID = "unknown"
 
 // The most characters (code points) of a worker's id and name.
@@ -32,7 +32,7 @@ const (
 )
 
 // ParseWorkerID returns *InvalidError unless s has 1 to 64 of the characters
-// A-Z a-z 0-9 . _ - and no others.
+// A-Z a-z 0-9 . _ - and no others, and is not [UnknownWorker].
 func ParseWorkerID(s string) (WorkerID, error) {
 	if s == "" {
 		return "", missing(FieldWorkerID)
@@ -47,6 +47,9 @@ func ParseWorkerID(s string) (WorkerID, error) {
 	}
 	if err := checkLength(FieldWorkerID, s, 1, MaxWorkerIDLength); err != nil {
 		return "", err
+	}
+	if WorkerID(s) == UnknownWorker {
+		return "", &InvalidError{Field: FieldWorkerID, Reason: ReasonReserved, Problem: "is reserved for locks that name no worker"}
 	}
 	return WorkerID(s), nil
 }

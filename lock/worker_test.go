@@ -9,7 +9,7 @@ import (
 
 func TestWorkerIDs(t *testing.T) {
 	t.Parallel()
-	for _, given := range []string{"93", "a", "A.b_c-9", strings.Repeat("x", 64)} {
+	for _, given := range []string{"93", "a", "A.b_c-9", "Unknown", "unknown.7", strings.Repeat("x", 64)} {
 		if got, err := lock.ParseWorkerID(given); err != nil || string(got) != given {
 			t.Errorf("worker id %q is %q, %v", given, got, err)
 		}
@@ -23,6 +23,7 @@ func TestWorkerIDs(t *testing.T) {
 		"ñ":                     lock.ReasonInvalidCharacter,
 		"93\n":                  lock.ReasonInvalidCharacter,
 		"\xff":                  lock.ReasonInvalidCharacter,
+		"unknown":               lock.ReasonReserved,
 	}
 	for given, want := range tests {
 		_, err := lock.ParseWorkerID(given)

@@ -1685,7 +1685,7 @@ item is.
 Every one of them can fail with ` + "`" + `BAD_USER_INPUT` + "`" + ` (extensions: ` + "`" + `field` + "`" + `, ` + "`" + `reason` + "`" + `,
 and ` + "`" + `minimum` + "`" + `, ` + "`" + `maximum` + "`" + ` where there is a bound), then nothing was changed; ` + "`" + `reason` + "`" + `
 is one of ` + "`" + `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
-NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR` + "`" + `.
+NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR RESERVED` + "`" + `.
 
 Every one of them can fail with ` + "`" + `SERVICE_UNAVAILABLE` + "`" + ` (` + "`" + `retryable` + "`" + `, and ` + "`" + `outcome` + "`" + `:
 ` + "`" + `NOT_APPLIED` + "`" + ` or ` + "`" + `UNKNOWN` + "`" + `). With its ` + "`" + `requestId` + "`" + `, the same request can then be sent
@@ -2308,8 +2308,10 @@ input TomarSpoolInput {
   tagSpool: ID!
 
   """
-  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. Left out: whoever the caller is known to
-  be, or ` + "`" + `BAD_USER_INPUT` + "`" + `. Another worker than the caller may act as is ` + "`" + `FORBIDDEN` + "`" + `.
+  Who takes it: 1 to 64 of ` + "`" + `A-Z a-z 0-9 . _ -` + "`" + `. ` + "`" + `unknown` + "`" + ` is refused as ` + "`" + `RESERVED` + "`" + `: it
+  stands for the owner of a lock that names no worker. Left out: the authenticated
+  caller; an anonymous one gets ` + "`" + `BAD_USER_INPUT` + "`" + `. A worker that the caller may not act as
+  is ` + "`" + `FORBIDDEN` + "`" + `.
   """
   workerId: ID
 

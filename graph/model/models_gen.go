@@ -134,7 +134,7 @@ type LockLimits struct {
 // Every one of them can fail with `BAD_USER_INPUT` (extensions: `field`, `reason`,
 // and `minimum`, `maximum` where there is a bound), then nothing was changed; `reason`
 // is one of `REQUIRED TOO_SHORT TOO_LONG OUT_OF_RANGE INVALID_CHARACTER BLANK
-// NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR`.
+// NOT_UUID_V4 WRONG_TYPE NO_EXPIRY DUPLICATE INVALID_CURSOR RESERVED`.
 //
 // Every one of them can fail with `SERVICE_UNAVAILABLE` (`retryable`, and `outcome`:
 // `NOT_APPLIED` or `UNKNOWN`). With its `requestId`, the same request can then be sent
@@ -401,8 +401,10 @@ type Subscription struct {
 type TomarSpoolInput struct {
 	// As for the query `spoolLock`.
 	TagSpool string `json:"tagSpool"`
-	// Who takes it: 1 to 64 of `A-Z a-z 0-9 . _ -`. Left out: whoever the caller is known to
-	// be, or `BAD_USER_INPUT`. Another worker than the caller may act as is `FORBIDDEN`.
+	// Who takes it: 1 to 64 of `A-Z a-z 0-9 . _ -`. `unknown` is refused as `RESERVED`: it
+	// stands for the owner of a lock that names no worker. Left out: the authenticated
+	// caller; an anonymous one gets `BAD_USER_INPUT`. A worker that the caller may not act as
+	// is `FORBIDDEN`.
 	WorkerID *string `json:"workerId,omitempty"`
 	// What people call the worker: 1 to 100 printable characters, not blank. It may be left
 	// out where the caller is the worker, and is then to be the caller's own.
