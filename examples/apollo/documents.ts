@@ -91,9 +91,13 @@ export interface Tomar {
   requestId?: string;
 }
 
-interface Release {
+interface Proof {
   tagSpool: string;
   lockToken: string;
+}
+
+interface Release extends Proof {
+  note?: string;
 }
 
 interface Resume {
@@ -295,7 +299,7 @@ export const RELEASE: TypedDocumentNode<
   ${SPOOL_FIELDS}
 `;
 
-export const CHECK: TypedDocumentNode<{ checkLock: { valid: boolean; spool: Spool } }, Input<Release>> = gql`
+export const CHECK: TypedDocumentNode<{ checkLock: { valid: boolean; spool: Spool } }, Input<Proof>> = gql`
   query Check($input: CheckLockInput!) {
     checkLock(input: $input) {
       valid

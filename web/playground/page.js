@@ -89,6 +89,7 @@ mutation Release {
   releaseSpool(input: {
     tagSpool: "MK-1335-CW-25238-011"
     lockToken: "what the take answered"
+    note: "weld 3 done"
   }) {
     released
     outcome
