@@ -50,17 +50,20 @@
 // lock without its token, for an administrator who has seen its version. Both go by who
 // the caller is, and are refused where that is not known.
 //
-// Ended tokens are remembered for 24 hours, the newest 64 of a spool, with how
-// each ended ([End]).
+// Ended tokens are remembered with how each ended ([End]): the newest 64 of a spool for 24
+// hours, and apart from them the newest 256 that clients' request ids made, for 7 days or as
+// long as the store remembers the spool, if that is less. A request whose token is
+// forgotten may take again.
 //
 // # History
 //
 // Each change of a spool is an [Event], recorded in the step that makes or notices
-// it, so each is there once: a lapse or another program's doing is recorded by
-// whoever looks first. Extensions of one lock that follow each other are one event,
-// the last. A spool keeps its newest [MaxEvents] events for as long as anything is
+// it, so each is there once: an expiry, or what another program did, is recorded by the
+// first step that looks. Extensions of one lock that follow each other are one event,
+// the last, and so are changes of its expiry by another program. A spool keeps its newest
+// [MaxEvents] events, or fewer, as they have at most 32 KB, for as long as anything is
 // remembered of it; no event holds a token. A [Cursor] is the place of an event by
-// its version, so it stays good when the event itself is no longer kept.
+// its version and number, so it stays good when the event itself is no longer kept.
 //
 // # Batches
 //
@@ -81,10 +84,13 @@
 //   - Take finds its own token holding the spool and answers the lock, marked as
 //     replayed only if the request id was the client's.
 //   - Extend finds its id among those applied to the lock and answers what the
-//     first application answered. The newest 64 ids of a lock are kept.
-//   - Release finds its id beside the ended token and answers OutcomeReleased.
+//     first application answered. The newest 16 ids that clients sent are kept for 24
+//     hours, and the newest 16 that Service made; an attempt at an extension whose id may
+//     have been forgotten is not applied again, and its outcome is unknown.
+//   - Release finds its id in the event of the release and answers OutcomeReleased.
 //   - Resume finds its own token holding the spool.
-//   - ForceRelease finds its id in the history and answers what it answered first.
+//   - ForceRelease finds its id, one of the newest 4 of the spool, and its event, and answers
+//     what it answered first.
 //
 // Of a batch, only the commands without an answer are tried again, within the one
 // deadline, and what was answered before stands. Each item has its own outcome.
@@ -109,8 +115,8 @@
 //	this process dies            its locks stay until released or lapsed; an
 //	                             unconfirmed take that was not yet taken back
 //	                             lapses with its time to live
-//	store loses companion data   locks stay held, their owner's name is unknown;
-//	                             versions go on growing, as they follow the store's
-//	                             clock, unless that is set back
+//	store loses what it          locks stay held, their owner's name is unknown;
+//	remembers of a spool         versions go on growing, because they follow the
+//	                             store's clock, unless that is set back
 //	store loses a lock           the spool is free; versions go on growing
 package lock

@@ -49,7 +49,7 @@ type Config struct {
 	// several goroutines at once. It is not to block.
 	OnSpool func(lock.Spool)
 
-	// Memory is how long the companion data of a spool is kept after its last
+	// Memory is how long state and history of a spool are kept after its last
 	// change. It is never shorter than the spool's lock.
 	Memory time.Duration
 }
