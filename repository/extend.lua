@@ -7,7 +7,7 @@
 -- ARGV[7]  digest of the id of this extension, the same for each attempt at it, as 20
 --          hexadecimal digits
 -- ARGV[8]  c: the id is a client's request id; s: the service made it
--- ARGV[9] how long ago the first attempt was sent, ms; 0: this is the first
+-- ARGV[9]  how long ago the first attempt was sent, ms; 0: this is the first
 --
 -- Decides EXTENDED; EXTENDED- and an expiry, ms: this extension was applied before, and gave
 -- that; ENDED- and the kind of its end, if it is remembered: the spool is free, or its owner
@@ -48,15 +48,17 @@ else
     if not made then
       block, made = NO_BLOCK, 37 -- it was damaged
     end
+    local before_list, list_ends = 36, made - 1
     if ARGV[8] == 'c' then
-      block = sub(block, 1, made) .. extension .. sub(block, made + 1, made + 600)
-    elseif made < 677 then
-      block = sub(block, 1, 36) .. extension .. sub(block, 37)
-    else -- the oldest is forgotten, and so is whether those before it were applied
-      local oldest = made - 40
-      block = sub(block, 1, 21) .. format('%012d999', tonumber(sub(block, oldest + 20, oldest + 27), 16) or 0)
-        .. extension .. sub(block, 37, oldest - 1) .. sub(block, made)
+      before_list, list_ends = made, #block
     end
+    local kept = sub(block, before_list + 1)
+    if list_ends - before_list > 600 then -- the oldest is forgotten, and so is whether those before it were applied
+      local forgotten = tonumber(sub(kept, 621, 628), 16) or 0
+      block = sub(block, 1, 21) .. format('%015d', math.max(forgotten * 1000 + 999, tonumber(sub(block, 22, 36)) or 0)) .. sub(block, 37)
+      kept = sub(kept, 1, 600) .. sub(block, list_ends + 1)
+    end
+    block = sub(block, 1, before_list) .. extension .. kept
   end
 end
 --include answer.lua
