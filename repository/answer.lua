@@ -5,10 +5,17 @@ if changed then
   if (#till < 10 or expires - now > 9e8) and expires + DAY - now > tonumber(till) then
     set, till = 'SET', format('%d', expires + DAY)
   end
-  if before > 600 or #line + #block + #rest > 8000 then
+  if before > 800 or #line + #block + #rest > 8000 then
     local older, lists = sub(rest, 1, before), sub(rest, before + 2)
 --include history_entry.lua
-    rest = older .. '\n' .. lists
+    rest, before = older .. '\n' .. lists, #older
+  end
+  if find(rest, '000', before + 9, true) ~= before + 9 then -- the history has events
+    if expires == -1 then
+      redis.pcall('PERSIST', KEYS[3])
+    else
+      redis.pcall(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
+    end
   end
   state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
   local saved

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"spoollock/lock"
-	"spoollock/repository"
+	"spoollock/redisurl"
 	"spoollock/repository/redistest"
 )
 
@@ -15,7 +15,7 @@ import (
 // of an extension whose id is not among them is never applied again.
 func TestExtensionsOfBothKindsAreForgotten(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{"redis": redistest.Start(t).URL, "embedded": repository.EmbeddedURL} {
+	for name, url := range map[string]string{"redis": redistest.Start(t).URL, "embedded": redisurl.EmbeddedText} {
 		for _, ofClient := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, of a client: %t", name, ofClient), func(t *testing.T) {
 				t.Parallel()

@@ -31,9 +31,4 @@
       end
       lists = sub(lists, 1, 7) .. format('%03d%05d', math.min(events, 999), math.min(bytes, 99999)) .. sub(lists, 16)
       older = ''
-      if expires == -1 then
-        call('PERSIST', KEYS[3])
-      else
-        call(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
-      end
     end
