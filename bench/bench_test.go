@@ -17,7 +17,6 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,25 +51,40 @@ type bench struct {
 	spool   atomic.Int64
 }
 
-func newBench(t *testing.T) *bench {
-	server := redistest.Start(t)
-	log := slog.New(slog.DiscardHandler)
-	store := redistest.Open(t, server.URL, log, repository.Config{MaxConnections: connections})
-	b := &bench{t: t, client: server.Client(), service: lock.NewService(store, lock.Config{
-		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 365 * 24 * time.Hour},
-		Timeout:  10 * time.Second,
-		Attempts: 1,
-	}, log)}
-	t.Cleanup(func() {
-		b.service.Close(context.Background())
-		_ = b.client.Close()
-	})
+// newBench starts a Redis with the options given.
+func newBench(t *testing.T, options ...string) *bench {
+	server := redistest.Start(t, options...)
+	b := &bench{t: t, client: server.Client(), service: newService(t, server.URL, 10*time.Second, 1)}
+	t.Cleanup(func() { _ = b.client.Close() })
 	info, err := b.client.InfoMap(t.Context(), "server").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Printf("%s, %d cores, Redis %s\n\n", runtime.Version(), runtime.NumCPU(), info["Server"]["redis_version"])
 	return b
+}
+
+// newService is a service on the Redis with this address.
+func newService(t *testing.T, url string, timeout time.Duration, attempts int) *lock.Service {
+	log := slog.New(slog.DiscardHandler)
+	store, err := repository.Open(repository.Config{
+		URL: redistest.ParseURL(t, url), MaxConnections: connections, Timeout: timeout, Memory: 30 * 24 * time.Hour,
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := lock.NewService(store, lock.Config{
+		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 365 * 24 * time.Hour},
+		Timeout:  timeout,
+		Attempts: attempts,
+	}, log)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		service.Close(ctx) // which may wait for a Redis that is gone
+		_ = store.Close()
+	})
+	return service
 }
 
 // fresh is a spool that nobody has taken before.
@@ -108,102 +122,6 @@ func run(n, goroutines int, op func()) time.Duration {
 func median(samples []float64) float64 {
 	slices.Sort(samples)
 	return samples[len(samples)/2]
-}
-
-// TestRedisTime prints Redis' own time per call of each script, beside the bare
-// ones.
-func TestRedisTime(t *testing.T) {
-	b := newBench(t)
-	ctx := t.Context()
-	bareTake := redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])`)
-	bareRelease := redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
-	twoKeys := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-return redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])`)
-	const value = "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"
-	bare := func(script *redis.Script, key string, args ...any) {
-		keys := []string{"bare:" + key, "bare:{bare:" + key + "}"}
-		if err := script.Run(ctx, b.client, keys, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
-			t.Error(err)
-		}
-	}
-	take := func(tag string) (string, error) {
-		taken, err := b.service.Take(ctx, lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)", Note: "weld 3 of 5"})
-		if err != nil {
-			return "", err
-		}
-		return taken.Token.Reveal(), nil
-	}
-
-	// Each step works on the spools of its round, in the order of the steps.
-	var tags []string
-	tokens := make([]string, calls)
-	steps := []struct {
-		name, beside string
-		call         func(i int)
-	}{
-		{"bare: SET NX", "", func(i int) { bare(bareTake, tags[i], value, 3600000) }},
-		{"bare: SET NX, refused", "", func(i int) { bare(bareTake, tags[i], value, 3600000) }},
-		{"bare: compare and delete", "", func(i int) { bare(bareRelease, tags[i], value) }},
-		{"bare: SET NX and a second SET", "bare: SET NX", func(i int) { bare(twoKeys, "2"+tags[i], value, 3600000, "MR(93) weld 3 of 5") }},
-		{"take, spool unknown", "bare: SET NX", func(i int) { tokens[i] = must[string](b)(take(tags[i])) }},
-		{"take, refused", "bare: SET NX, refused", func(i int) {
-			if _, err := take(tags[i]); !errors.As(err, new(*lock.OccupiedError)) {
-				t.Error(err)
-			}
-		}},
-		{"read", "bare: SET NX, refused", func(i int) { must[lock.Spool](b)(b.service.Spool(ctx, tags[i])) }},
-		{"extend", "bare: compare and delete", func(i int) {
-			must[lock.Lock](b)(b.service.Extend(ctx, lock.ExtendRequest{Tag: tags[i], Token: tokens[i], By: time.Minute}))
-		}},
-		{"release", "bare: compare and delete", func(i int) {
-			must[lock.Released](b)(b.service.Release(ctx, lock.ReleaseRequest{Tag: tags[i], Token: tokens[i]}))
-		}},
-		{"take, spool remembered", "bare: SET NX", func(i int) { tokens[i] = must[string](b)(take(tags[i])) }},
-	}
-	for _, goroutines := range []int{1, connections} {
-		samples := map[string][]float64{}
-		for range rounds {
-			tags = nil
-			for range calls {
-				tags = append(tags, b.fresh())
-			}
-			for _, step := range steps {
-				if err := b.client.ConfigResetStat(ctx).Err(); err != nil {
-					t.Fatal(err)
-				}
-				var next atomic.Int64
-				run(calls, goroutines, func() { step.call(int(next.Add(1) - 1)) })
-				samples[step.name] = append(samples[step.name], b.evalshaMicroseconds())
-			}
-			if err := b.client.FlushAll(ctx).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		fmt.Printf("Redis' own time per call, %d at a time\n\n", goroutines)
-		fmt.Println("| script | µs | beside | ratio |\n|---|---|---|---|")
-		for _, step := range steps {
-			ratio := ""
-			if step.beside != "" {
-				ratio = fmt.Sprintf("%.1f", median(samples[step.name])/median(samples[step.beside]))
-			}
-			fmt.Printf("| %s | %.1f | %s | %s |\n", step.name, median(samples[step.name]), step.beside, ratio)
-		}
-		fmt.Println()
-	}
-}
-
-// evalshaMicroseconds is the time per call since the statistics were reset.
-func (b *bench) evalshaMicroseconds() float64 {
-	b.t.Helper()
-	stats := must[string](b)(b.client.Info(b.t.Context(), "commandstats").Result())
-	for line := range strings.Lines(stats) {
-		var n, total int64
-		if _, err := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,usec=%d,", &n, &total); err == nil {
-			return float64(total) / float64(n)
-		}
-	}
-	b.t.Fatal("no evalsha was called")
-	return 0
 }
 
 // TestLayers prints the time per operation of the service alone, behind a plain
