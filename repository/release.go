@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 
 	"spoollock/lock"
@@ -29,23 +30,17 @@ func releaseArgs(cmd lock.ReleaseCommand) (lock.Tag, []any) {
 }
 
 func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {
-	released := lock.Released{Spool: answer.spool}
-	known := true
+	released := lock.Released{Spool: answer.spool, Outcome: lock.OutcomeNotHeld}
+	if answer.spool.Lock != nil {
+		released.Outcome = lock.OutcomeNotOwner
+	}
 	switch answer.decision {
 	case "RELEASED":
 		released.Outcome = lock.OutcomeReleased
 	case "ENDED":
-		end, _ := answer.ended()
-		released.Outcome, known = releaseOutcomes[end]
+		released.Outcome = cmp.Or(releaseOutcomes[answer.ended()], released.Outcome)
 	case "UNKNOWN":
-		released.Outcome = lock.OutcomeNotHeld
-		if answer.spool.Lock != nil {
-			released.Outcome = lock.OutcomeNotOwner
-		}
 	default:
-		known = false
-	}
-	if !known {
 		return lock.Released{}, answer.unexpected()
 	}
 	return released, nil

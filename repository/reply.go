@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -92,11 +93,8 @@ const maxValue = 641
 // another.
 func fingerprint(value string) uint64 { return max(1, maphash.String(seed, value)) }
 
-// ended is how a token ended; false: the detail is not of an end.
-func (r reply) ended() (lock.End, bool) {
-	end, ok := ends[r.detail]
-	return end, ok
-}
+// ended is how a token ended, as far as it is known here.
+func (r reply) ended() lock.End { return cmp.Or(ends[r.detail], lock.EndNotHeld) }
 
 // unexpected is the error for a decision that the operation does not know, or
 // that does not go with the rest of the reply.
@@ -105,10 +103,4 @@ func (r reply) unexpected() error {
 }
 
 // expired is the error of a decision ENDED.
-func (r reply) expired(tag lock.Tag) error {
-	end, ok := r.ended()
-	if !ok {
-		return r.unexpected()
-	}
-	return &lock.ExpiredError{Tag: tag, Cause: end}
-}
+func (r reply) expired(tag lock.Tag) error { return &lock.ExpiredError{Tag: tag, Cause: r.ended()} }
