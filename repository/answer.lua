@@ -7,15 +7,11 @@ if changed then
   end
   if before > 800 or #line + #block + #rest > 8000 then
     local older, lists = sub(rest, 1, before), sub(rest, before + 2)
+    if older ~= '' then
 --include history_entry.lua
-    rest, before = older .. '\n' .. lists, #older
-  end
-  if find(rest, '000', before + 9, true) ~= before + 9 then -- the history has events
-    if expires == -1 then
-      redis.pcall('PERSIST', KEYS[3])
-    else
-      redis.pcall(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
     end
+    -- What is behind the lists may be more than there is room for.
+    rest = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block))
   end
   state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
   local saved

@@ -22,12 +22,16 @@
       events, bytes = events + lines_in(older), bytes + #older
       while bytes > 31744 or events > 100 do
         local oldest = call('LINDEX', KEYS[3], '-1')
-        local n = oldest and lines_in(oldest) or 0
-        if not oldest or bytes <= 31744 and events - n < 100 then
+        local n = lines_in(oldest)
+        if bytes <= 31744 and events - n < 100 then
+          break
+        end
+        if length == 1 then -- what the state said of the history is damaged
+          events, bytes = lines_in(older), #older
           break
         end
         call('RPOP', KEYS[3])
-        events, bytes = math.max(0, events - n), math.max(0, bytes - #oldest)
+        length, events, bytes = length - 1, math.max(0, events - n), math.max(0, bytes - #oldest)
       end
       lists = sub(lists, 1, 7) .. format('%03d%05d', math.min(events, 999), math.min(bytes, 99999)) .. sub(lists, 16)
       older = ''
