@@ -1,6 +1,7 @@
   -- Ends the lock that the state has, at at; how is the kind of its end, digest its token's,
   -- and added what the event adds to its extras.
-  local older, lists = sub(rest, 1, before), sub(rest, before + 2)
+  local older = sub(rest, 1, before)
+--include lists.lua
 --include remember.lua
   version = version < now and now or version + 1
   local event = how .. (at == now and now_text or format('%015d', at)) .. (version == now and now_text or format('%015d', version)) .. number

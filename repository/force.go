@@ -25,7 +25,7 @@ func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error
 	case answer.decision == "CONFLICT":
 		return lock.Forced{}, &lock.VersionConflictError{Tag: cmd.Tag, Expected: cmd.Expected, Actual: answer.spool.Version}
 	case answer.decision == "FORCED", answer.decision == "REPLAYED":
-		return forced(cmd.Tag, answer)
+		return forced(cmd, answer)
 	default:
 		return lock.Forced{}, answer.unexpected()
 	}
@@ -33,7 +33,7 @@ func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error
 
 // forced is what the event of a forced release says of it: also of one that was applied
 // before, and whatever happened to the spool since.
-func forced(tag lock.Tag, answer reply) (lock.Forced, error) {
+func forced(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {
 	if len(answer.more) == 0 {
 		return lock.Forced{}, answer.unexpected()
 	}
@@ -43,10 +43,13 @@ func forced(tag lock.Tag, answer reply) (lock.Forced, error) {
 		return lock.Forced{}, answer.unexpected()
 	}
 	released := l.lock()
-	released.Tag, released.Version = tag, l.extras.Held
+	released.Tag, released.Version = cmd.Tag, l.extras.Held
+	if released.Version < 1 || released.Version > latest {
+		released.Version = cmd.Expected
+	}
 	setExpiry(&released, l.at, l.expires)
 	return lock.Forced{
-		Spool:    lock.Spool{Tag: tag, Version: l.version, Change: l.number},
+		Spool:    lock.Spool{Tag: cmd.Tag, Version: l.version, Change: l.number},
 		Released: released,
 		Replayed: answer.decision == "REPLAYED",
 	}, nil

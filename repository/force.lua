@@ -11,17 +11,19 @@
 
 --include look.lua
 --include spool.lua
-local lists = sub(rest, before + 2)
-if not find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') then
-  lists = ZERO -- they were damaged
-end
+--include lists.lua
 local forced = tonumber(sub(lists, 7, 7))
 local first = 15 + (tonumber(sub(lists, 1, 3)) + tonumber(sub(lists, 4, 6))) * 15
 for i = first, first + (forced - 1) * 25, 25 do
   if sub(lists, i + 1, i + 10) == ARGV[4] then
     local entries = redis.pcall('LRANGE', KEYS[3], '0', '101')
     local events = '\n' .. sub(rest, 1, before) .. (entries.err and '' or table.concat(entries))
-    local from, till = find(events, '\nF%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d' .. match(sub(lists, i + 11, i + 25), '^%d*') .. '[^\n]*')
+    local digits = string.rep('%d', 15)
+    local seen_version = match(sub(lists, i + 11, i + 25), digits)
+    local from, till
+    if seen_version and tonumber(seen_version) <= $LATEST then
+      from, till = find(events, '\nF' .. digits .. seen_version .. sub(digits, 1, 18) .. string.rep('[^\n]', 30) .. '[^\n]*')
+    end
     if from then
       decision, more = 'REPLAYED', sub(events, from + 1, till)
     end

@@ -1,8 +1,5 @@
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  if not find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') then
-    lists = ZERO -- they were damaged
-  end
   local floor = math.floor
   local s = floor(at / 1000)
   local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how

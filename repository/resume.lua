@@ -24,7 +24,7 @@ else
   call('SET', KEYS[1], ARGV[3], 'XX', 'KEEPTTL')
   local how, at = 'S', now
 --include token_digest.lua
-  local lists = sub(rest, before + 2)
+--include lists.lua
 --include remember.lua
   rest = sub(rest, 1, before + 1) .. lists
   version = version < now and now or version + 1
