@@ -67,12 +67,7 @@ func newBench(t *testing.T, options ...string) *bench {
 // newService is a service on the Redis with this address.
 func newService(t *testing.T, url string, timeout time.Duration, attempts int) *lock.Service {
 	log := slog.New(slog.DiscardHandler)
-	store, err := repository.Open(repository.Config{
-		URL: redistest.ParseURL(t, url), MaxConnections: connections, Timeout: timeout, Memory: 30 * 24 * time.Hour,
-	}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := redistest.Open(t, url, log, repository.Config{MaxConnections: connections, Timeout: timeout})
 	service := lock.NewService(store, lock.Config{
 		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 365 * 24 * time.Hour},
 		Timeout:  timeout,
@@ -82,7 +77,6 @@ func newService(t *testing.T, url string, timeout time.Duration, attempts int) *
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		service.Close(ctx) // which may wait for a Redis that is gone
-		_ = store.Close()
 	})
 	return service
 }

@@ -11,7 +11,14 @@ if changed then
 --include history_entry.lua
     end
     -- What is behind the lists may be more than there is room for.
-    rest = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block))
+    rest, before = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block)), #older
+  end
+  if #rest > before + 8 and find(rest, '000', before + 9, true) ~= before + 9 then -- the history has events
+    if expires == -1 then
+      redis.pcall('PERSIST', KEYS[3])
+    else
+      redis.pcall(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
+    end
   end
   state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
   local saved
