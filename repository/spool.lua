@@ -74,11 +74,9 @@ local block_ends = line_ends and find(state, '\n', line_ends + 1, true)
 local older_ends = block_ends and find(state, '\n\n', block_ends, true)
 if older_ends and #state >= older_ends + 16 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
   and line_ends > line_begins + 71 and block_ends - line_ends <= 1318 and (block_ends == line_ends + 1) == (line_begins == 17)
-  and (sub(state, 1, 15) == FREE) == (line_begins == 17) then
-  local _, digits_end = find(state, '^%d+', line_begins + 16)
-  if digits_end and digits_end >= line_begins + 39 then
-    version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
-  end
+  and (seen and expires == -2 or not seen and sub(state, 1, 15) == FREE) == (line_begins == 17)
+  and find(state, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d', line_begins + 16) then
+  version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
 end
 if version and version > 0 and version < $LATEST and seq < 999999999 and (seen or tonumber(sub(state, 1, 15))) then
   ends, mark, line = sub(state, 1, 15), seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
