@@ -2,7 +2,10 @@
     -- entries that it need not keep. A history that is no list, or longer than the scripts
     -- write, is damaged and counts as lost.
     local function lines_in(text)
-      local _, n = string.gsub(text, '\n', '\n')
+      local n, at = 0, find(text, '\n', 1, true)
+      while at do
+        n, at = n + 1, find(text, '\n', at + 1, true)
+      end
       return n
     end
     local length = redis.pcall('LPUSH', KEYS[3], older)
