@@ -28,7 +28,11 @@ else
   local made = #block > 36 and find(block, ';', 37, true)
   local at = made and find(block, ARGV[7], 37, true)
   local by = tonumber(ARGV[5])
-  local gave = at and tonumber(sub(block, at + 28, at + 39), 16)
+  local gave = at and match(sub(block, at + 28, at + 39), '^%x%x%x%x%x%x%x%x%x%x%x%x$')
+  gave = gave and tonumber(gave, 16)
+  if at and not (gave and gave <= $LATEST) and expires ~= -1 then
+    gave = expires -- it was applied, and what it gave is damaged
+  end
   if gave then
     decision = format('EXTENDED-%d', gave)
 --include write_for_replicas.lua
