@@ -381,7 +381,7 @@ func testGoldenHistory(s *stand, held lock.Lock) []lock.Event {
 func testGoldenMessages(s *stand, golden recording) {
 	s.t.Helper()
 	messages := make(chan floor.Message, len(golden.Messages))
-	stop := s.hear(messages)
+	stop := s.hear(func(message floor.Message) { messages <- message })
 	for _, line := range golden.Messages {
 		s.must(s.client.Publish(s.ctx, channel, s.lockKey()+"\n"+line).Err())
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,18 +215,21 @@ func (s *stand) listen() (until func(expires time.Time) []string) {
 	}
 }
 
-// hear sends what the store hears of the floor, until stop is called.
-func (s *stand) hear(messages chan<- floor.Message) (stop func()) {
+// hear calls heard with what the store hears of the floor, until stop is called.
+func (s *stand) hear(heard func(floor.Message)) (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.ctx)
 	subscribed, done := make(chan struct{}), make(chan struct{})
+	confirm := sync.OnceFunc(func() { close(subscribed) })
 	go func() {
 		defer close(done)
-		_ = s.store.Store.(*repository.Redis).Listen(ctx, func() { close(subscribed) }, func(message floor.Message) {
-			if message.Beat == "" {
-				messages <- message
-			}
-		})
+		for ctx.Err() == nil { // it is cut where nothing is published
+			_ = s.store.Store.(*repository.Redis).Listen(ctx, confirm, func(message floor.Message) {
+				if message.Beat == "" {
+					heard(message)
+				}
+			})
+		}
 	}()
 	select {
 	case <-subscribed:

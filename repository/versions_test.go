@@ -141,7 +141,7 @@ func TestOlderVersionsCarryOver(t *testing.T) {
 func testCarryOver(s *stand, old worker) {
 	s.t.Helper()
 	heard := make(chan floor.Message, 100)
-	defer s.hear(heard)()
+	defer s.hear(func(message floor.Message) { heard <- message })()
 	messages := s.client.Subscribe(s.ctx, channel)
 	defer messages.Close() //nolint:errcheck // all was heard
 	_, err := messages.Receive(s.ctx)

@@ -113,7 +113,8 @@ local line_ends = possible and (seen or find(state, '\n', line_begins, true))
 local block_ends = line_ends and find(state, '\n', line_ends + 1, true)
 local older_ends = block_ends and find(state, '\n\n', block_ends, true)
 if older_ends and #state >= older_ends + 16 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
-  and line_ends > line_begins + 71 and (block_ends == line_ends + 1) == (line_begins == 17) then
+  and line_ends > line_begins + 71 and block_ends - line_ends <= 1318 and (block_ends == line_ends + 1) == (line_begins == 17)
+  and (sub(state, 1, 15) == FREE) == (line_begins == 17) then
   local _, digits_end = find(state, '^%d+', line_begins + 16)
   if digits_end and digits_end >= line_begins + 39 then
     version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
@@ -151,12 +152,15 @@ if not seen and (expires ~= -2 or mark ~= '') then
   digest = #digest == 10 and digest or '\0\0\0\0\0\0\0\0\0\0'
   -- Ends the lock that the state has, at at; how is the kind of its end, digest its token's,
   -- and added what the event adds to its extras.
-  local older, lists = sub(rest, 1, before), sub(rest, before + 2)
+  local older = sub(rest, 1, before)
+  -- The lists of the state. They count as lost if they are shorter than they say.
+  local lists = sub(rest, before + 2)
+  local of_service, of_client, by_force = match(lists, '^(%d%d%d)(%d%d%d)(%d)%d%d%d%d%d%d%d%d')
+  if not by_force or #lists < 15 + (of_service + of_client) * 15 + by_force * 25 then
+    lists = ZERO
+  end
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  if not find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') then
-    lists = ZERO -- they were damaged
-  end
   local floor = math.floor
   local s = floor(at / 1000)
   local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how
@@ -247,12 +251,14 @@ else
   local hexadecimal = byte(block) ~= 45 and sub(block, 2, 21) or match(mark, '^#.*:(%x*)$') or redis.sha1hex(mark)
   local digest = string.gsub(sub(hexadecimal, 1, 20), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
   digest = #digest == 10 and digest or '\0\0\0\0\0\0\0\0\0\0'
+  -- The lists of the state. They count as lost if they are shorter than they say.
   local lists = sub(rest, before + 2)
+  local of_service, of_client, by_force = match(lists, '^(%d%d%d)(%d%d%d)(%d)%d%d%d%d%d%d%d%d')
+  if not by_force or #lists < 15 + (of_service + of_client) * 15 + by_force * 25 then
+    lists = ZERO
+  end
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  if not find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') then
-    lists = ZERO -- they were damaged
-  end
   local floor = math.floor
   local s = floor(at / 1000)
   local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how
@@ -289,6 +295,7 @@ if changed then
   end
   if before > 600 or #line + #block + #rest > 8000 then
     local older, lists = sub(rest, 1, before), sub(rest, before + 2)
+    if older ~= '' then
     -- Puts the older lines into the history as one entry, and takes out the oldest
     -- entries that it need not keep. A history that is no list, or longer than the scripts
     -- write, is damaged and counts as lost.
@@ -313,12 +320,16 @@ if changed then
       events, bytes = events + lines_in(older), bytes + #older
       while bytes > 31744 or events > 100 do
         local oldest = call('LINDEX', KEYS[3], '-1')
-        local n = oldest and lines_in(oldest) or 0
-        if not oldest or bytes <= 31744 and events - n < 100 then
+        local n = lines_in(oldest)
+        if bytes <= 31744 and events - n < 100 then
+          break
+        end
+        if length == 1 then -- what the state said of the history is damaged
+          events, bytes = lines_in(older), #older
           break
         end
         call('RPOP', KEYS[3])
-        events, bytes = math.max(0, events - n), math.max(0, bytes - #oldest)
+        length, events, bytes = length - 1, math.max(0, events - n), math.max(0, bytes - #oldest)
       end
       lists = sub(lists, 1, 7) .. format('%03d%05d', math.min(events, 999), math.min(bytes, 99999)) .. sub(lists, 16)
       older = ''
@@ -328,7 +339,9 @@ if changed then
         call(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
       end
     end
-    rest = older .. '\n' .. lists
+    end
+    -- What is behind the lists may be more than there is room for.
+    rest = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block))
   end
   state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
   local saved
