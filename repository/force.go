@@ -19,12 +19,12 @@ func forceArgs(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
 }
 
 func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {
-	switch {
-	case answer.decision == "ENDED":
+	switch answer.decision {
+	case "ENDED":
 		return lock.Forced{}, answer.expired(cmd.Tag)
-	case answer.decision == "CONFLICT":
+	case "CONFLICT":
 		return lock.Forced{}, &lock.VersionConflictError{Tag: cmd.Tag, Expected: cmd.Expected, Actual: answer.spool.Version}
-	case answer.decision == "FORCED", answer.decision == "REPLAYED":
+	case "FORCED", "REPLAYED":
 		return forced(cmd, answer)
 	default:
 		return lock.Forced{}, answer.unexpected()
