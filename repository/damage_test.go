@@ -18,6 +18,7 @@ import (
 	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 // The lock, and the requests, that damaged states are about.
@@ -389,14 +390,14 @@ func (f *damagedFeed) take() []floor.Message {
 func (f *damagedFeed) publish(s *stand, message []byte) {
 	s.t.Helper()
 	// The feed is cut where nothing came for a while.
-	await(s.t, "it is listened", func() bool {
+	testwait.Until(s.t, "it is listened", func() bool {
 		n, err := s.client.Publish(s.ctx, channel, message).Result()
 		s.must(err)
 		return n > 0
 	})
 	s.tag = newTag()
 	taken := s.take(s.command())
-	await(s.t, "what follows is heard", func() bool {
+	testwait.Until(s.t, "what follows is heard", func() bool {
 		for _, heard := range f.take() {
 			spool := heard.Spool
 			if spool.Tag == s.tag && spool.Version == taken.Version {
@@ -437,7 +438,7 @@ func FuzzDamage(f *testing.F) {
 		f.Cleanup(s.hear(feed.hear))
 	}
 	f.Fuzz(func(t *testing.T, state, entry, message, barred []byte, how byte) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testwait.Patience)
 		defer cancel()
 		d := damage{state, entry, message, barred, how}
 		for i, name := range []string{"redis", "embedded"} {

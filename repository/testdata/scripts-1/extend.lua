@@ -7,7 +7,7 @@
 -- ARGV[7]  digest of the id of this extension, the same for each attempt at it, as 20
 --          hexadecimal digits
 -- ARGV[8]  c: the id is a client's request id; s: the service made it
--- ARGV[9] how long ago the first attempt was sent, ms; 0: this is the first
+-- ARGV[9]  how long ago the first attempt was sent, ms; 0: this is the first
 --
 -- Decides EXTENDED; EXTENDED- and an expiry, ms: this extension was applied before, and gave
 -- that; ENDED- and the kind of its end, if it is remembered: the spool is free, or its owner
@@ -120,11 +120,9 @@ local block_ends = line_ends and find(state, '\n', line_ends + 1, true)
 local older_ends = block_ends and find(state, '\n\n', block_ends, true)
 if older_ends and #state >= older_ends + 16 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
   and line_ends > line_begins + 71 and block_ends - line_ends <= 1318 and (block_ends == line_ends + 1) == (line_begins == 17)
-  and (sub(state, 1, 15) == FREE) == (line_begins == 17) then
-  local _, digits_end = find(state, '^%d+', line_begins + 16)
-  if digits_end and digits_end >= line_begins + 39 then
-    version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
-  end
+  and (seen and expires == -2 or not seen and sub(state, 1, 15) == FREE) == (line_begins == 17)
+  and find(state, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d', line_begins + 16) then
+  version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
 end
 if version and version > 0 and version < 253402300799999 and seq < 999999999 and (seen or tonumber(sub(state, 1, 15))) then
   ends, mark, line = sub(state, 1, 15), seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
@@ -284,15 +282,17 @@ else
     if not made then
       block, made = NO_BLOCK, 37 -- it was damaged
     end
+    local before_list, list_ends = 36, made - 1
     if ARGV[8] == 'c' then
-      block = sub(block, 1, made) .. extension .. sub(block, made + 1, made + 600)
-    elseif made < 677 then
-      block = sub(block, 1, 36) .. extension .. sub(block, 37)
-    else -- the oldest is forgotten, and so is whether those before it were applied
-      local oldest = made - 40
-      block = sub(block, 1, 21) .. format('%012d999', tonumber(sub(block, oldest + 20, oldest + 27), 16) or 0)
-        .. extension .. sub(block, 37, oldest - 1) .. sub(block, made)
+      before_list, list_ends = made, #block
     end
+    local kept = sub(block, before_list + 1)
+    if list_ends - before_list > 600 then -- the oldest is forgotten, and so is whether those before it were applied
+      local forgotten = tonumber(sub(kept, 621, 628), 16) or 0
+      block = sub(block, 1, 21) .. format('%015d', math.max(forgotten * 1000 + 999, tonumber(sub(block, 22, 36)) or 0)) .. sub(block, 37)
+      kept = sub(kept, 1, 600) .. sub(block, list_ends + 1)
+    end
+    block = sub(block, 1, before_list) .. extension .. kept
   end
 end
 -- Saves and publishes what changed, and returns.
@@ -302,14 +302,17 @@ if changed then
   if (#till < 10 or expires - now > 9e8) and expires + DAY - now > tonumber(till) then
     set, till = 'SET', format('%d', expires + DAY)
   end
-  if before > 600 or #line + #block + #rest > 8000 then
+  if before > 800 or #line + #block + #rest > 8000 then
     local older, lists = sub(rest, 1, before), sub(rest, before + 2)
     if older ~= '' then
     -- Puts the older lines into the history as one entry, and takes out the oldest
     -- entries that it need not keep. A history that is no list, or longer than the scripts
     -- write, is damaged and counts as lost.
     local function lines_in(text)
-      local _, n = string.gsub(text, '\n', '\n')
+      local n, at = 0, find(text, '\n', 1, true)
+      while at do
+        n, at = n + 1, find(text, '\n', at + 1, true)
+      end
       return n
     end
     local length = redis.pcall('LPUSH', KEYS[3], older)
@@ -342,15 +345,17 @@ if changed then
       end
       lists = sub(lists, 1, 7) .. format('%03d%05d', math.min(events, 999), math.min(bytes, 99999)) .. sub(lists, 16)
       older = ''
-      if expires == -1 then
-        call('PERSIST', KEYS[3])
-      else
-        call(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
-      end
     end
     end
     -- What is behind the lists may be more than there is room for.
-    rest = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block))
+    rest, before = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block)), #older
+  end
+  if #rest > before + 8 and find(rest, '000', before + 9, true) ~= before + 9 then -- the history has events
+    if expires == -1 then
+      redis.pcall('PERSIST', KEYS[3])
+    else
+      redis.pcall(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
+    end
   end
   state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
   local saved
