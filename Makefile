@@ -47,8 +47,8 @@ packages: ## install the npm packages that tests and the schema's lint use
 	cd httpapi/clients && npm ci --no-audit --no-fund
 	cd web/browser && npm ci --no-audit --no-fund
 
-bench: ## measure on a real Redis: scripts, layers, identity, ratios (ten minutes)
-	go test -tags bench -count=1 -v ./bench
+bench: ## measure on a real Redis: scripts, memory, large values, layers, identity (twenty minutes)
+	go test -tags bench -count=1 -v -timeout 60m ./bench
 
 soak: ## measure the live floor on a real Redis, with nothing beside it (twenty-five minutes)
 	go test -tags soak -count=1 -v -timeout 60m ./soak -report $(CURDIR)/docs/measurements/floor.md

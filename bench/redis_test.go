@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	cycles     = 8    // in a row on each spool: extend, release, take
+	cycles     = 4    // in a row on each spool: extend, release, take
 	fullSpools = 2000 // of a round; each has some 20 KB
 	variants   = 8    // of a full spool, each a cycle further, as not each cycle writes to the history
 )
