@@ -121,7 +121,7 @@ func (s stored) move(t testing.TB, by time.Duration) stored {
 		when := lists[15+i*15+10:][:4]
 		seconds := int64(when[0])<<24 | int64(when[1])<<16 | int64(when[2])<<8 | int64(when[3])
 		seconds += int64(by.Seconds())
-		copy(when, []byte{byte(seconds >> 24), byte(seconds >> 16), byte(seconds >> 8), byte(seconds)})
+		copy(when, []byte{byte(seconds >> 24), byte(seconds >> 16), byte(seconds >> 8), byte(seconds)}) //nolint:gosec // as the scripts write them
 	}
 	s.lists = string(lists)
 	for i := range s.count(t, 6, 1) {
