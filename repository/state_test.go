@@ -234,7 +234,7 @@ func TestHowLongEndedTokensAreRemembered(t *testing.T) {
 
 // An id that the service made is forgotten by number, and what is forgotten is known by when
 // it was: a retry of an extension that was applied before then may have been applied.
-func TestForgottenExtensions(t *testing.T) {
+func TestRetryOfAForgottenExtension(t *testing.T) {
 	t.Parallel()
 	onBothServers(t, func(s *stand) {
 		cmd := s.command()
