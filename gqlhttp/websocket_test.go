@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"spoollock/gqlhttp"
 	"spoollock/gqlhttp/gqlhttptest"
@@ -247,10 +248,15 @@ func TestWebSocketNeighbours(t *testing.T) {
 // A query or mutation has the time of a request.
 func TestWebSocketRequestTimeout(t *testing.T) {
 	t.Parallel()
-	a := serveTrial(t, func(c *gqlhttp.Config, _ *httptest.Server) { c.RequestTimeout = 50 * time.Millisecond })
+	a := serveTrial(t, func(c *gqlhttp.Config, _ *httptest.Server) {
+		c.RequestTimeout = 50 * time.Millisecond
+		c.NotExecuted = func(error) error {
+			return &gqlerror.Error{Message: "late", Extensions: map[string]any{"code": "LATE", "outcome": "NOT_APPLIED"}}
+		}
+	})
 	s := a.acknowledged(gqlhttptest.Subscribe("1", "subscription{hangs}"), gqlhttptest.Subscribe("2", "{slow}"))
 	s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
-	if got, err := s.Read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"2"`) || !strings.Contains(got, `"code":"SERVICE_UNAVAILABLE"`) {
+	if got, err := s.Read(); err != nil || !strings.HasPrefix(got, `{"type":"error","id":"2"`) || !strings.Contains(got, `"code":"LATE","outcome":"NOT_APPLIED"`) {
 		t.Fatalf("the message is %s, %v", got, err)
 	}
 	if got := a.handler.Streams().Subscriptions; got != 1 {
