@@ -1,9 +1,9 @@
--- Decides HOLDS or HOLDS_NOT, of the token ARGV[3].
+-- Decides HOLDS or HOLDS_NOT, of the token ARGV[2].
 
 --include look.lua
-local holds = expires ~= -2 and value == ARGV[3] and 'HOLDS' or 'HOLDS_NOT'
+local holds = expires ~= -2 and value == ARGV[2] and 'HOLDS' or 'HOLDS_NOT'
 if seen then
-  return holds .. ' ' .. clock[1] .. ' ' .. clock[2] .. ' ' .. sub(state, 1, seen - 1)
+  return holds .. ' ' .. now_text .. ' ' .. sub(state, 1, seen - 1)
 end
 --include spool.lua
 decision = holds

@@ -2,8 +2,8 @@
   -- older one, unless both are one event: extensions that follow each other.
   local last = sub(line, 1, 1)
   if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
-    rest, before = line .. '\n' .. rest, before + #line + 1
+    older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
-  line = kind .. now_text .. version_text .. number .. (expires == -1 and ZERO or ends) .. of_lock
+  line = kind .. now_text .. version .. number .. (expires == -1 and ZERO or ends) .. of_lock
   changed = true

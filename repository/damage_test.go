@@ -40,8 +40,8 @@ type damage struct {
 const (
 	stateIsList = 1 << iota
 	stateIsHash
-	historyIsString
-	barredIsList
+	historyIsList
+	barredIsList // and those that ended
 )
 
 // spoil makes a spool with the damage, held or free.
@@ -60,15 +60,17 @@ func (d damage) spoil(s *stand, held bool) {
 		default:
 			pipe.Set(s.ctx, s.stateKey(), d.state, 0)
 		}
-		if d.how&historyIsString != 0 {
-			pipe.Set(s.ctx, s.historyKey(), d.entry, 0)
-		} else {
+		if d.how&historyIsList != 0 {
 			pipe.RPush(s.ctx, s.historyKey(), d.entry, d.entry)
-		}
-		if d.how&barredIsList != 0 {
-			pipe.RPush(s.ctx, s.barredKey(), d.barred)
 		} else {
-			pipe.Set(s.ctx, s.barredKey(), d.barred, 0)
+			pipe.Set(s.ctx, s.historyKey(), d.entry, 0)
+		}
+		for _, key := range []string{s.barredKey(), s.endedKey()} {
+			if d.how&barredIsList != 0 {
+				pipe.RPush(s.ctx, key, d.barred)
+			} else {
+				pipe.Set(s.ctx, key, d.barred, 0)
+			}
 		}
 		return nil
 	})
@@ -495,12 +497,13 @@ func someLine(kind string, number int, expires int64, extras string) string {
 func heldState() stored {
 	return stored{
 		ends: digits(damagedExpires), mark: damagedToken, line: someLine("N", 7, damagedExpires, extrasOfLock),
-		block: "c" + hexDigestOf(damagedToken) + digits(someTime) +
-			hexDigestOf("another") + fmt.Sprintf("%08x%012x", someTime/1000, damagedExpires-60_000) + ";" +
-			hexDigestOf(damagedExtension) + fmt.Sprintf("%08x%012x", someTime/1000, damagedExpires),
-		older: someLine("T", 6, damagedExpires, extrasOfLock) + "\n" +
-			someLine("F", 5, damagedExpires, strings.TrimSuffix(extrasOfLock, "}")+`,"held":1795985706660,"actor":"boss","reason":"gone"}`) + "\n",
-		lists: "001001100000000" + entryOf("94:x", 'S') + entryOf("95:x", 'F') + digestOf(damagedForce) + digits(someTime),
+		counts: "1111021179598",
+		block: "c" + digestOf(damagedToken) + digits(someTime) + "BB" +
+			digestOf("another") + digits(someTime) + digits(damagedExpires-60_000) +
+			digestOf(damagedExtension) + digits(someTime) + digits(damagedExpires),
+		older: "\n" + someLine("F", 5, damagedExpires, strings.TrimSuffix(extrasOfLock, "}")+`,"held":1795985706660,"actor":"boss","reason":"gone"}`) +
+			"\n" + someLine("T", 6, damagedExpires, extrasOfLock),
+		lists: entryOf("94:x", 'S') + entryOf("95:x", 'f') + digestOf(damagedForce) + digits(someTime),
 	}
 }
 
@@ -508,9 +511,10 @@ func heldState() stored {
 func freeState() stored {
 	return stored{
 		ends: "-00000000000002", line: "R" + digits(someTime) + digits(someTime) + "000000003" + strings.Repeat("0", 30) + "{}",
-		older: someLine("R", 3, damagedExpires, strings.TrimSuffix(extrasOfLock, "}")+`,"by":"0123456789ab","done":"x"}`) + "\n" +
-			someLine("T", 2, damagedExpires, extrasOfLock) + "\n",
-		lists: "001000100000000" + entryOf(damagedToken, 'R') + digestOf(damagedForce) + digits(someTime),
+		counts: "1011321000000",
+		older: "\n" + someLine("T", 2, damagedExpires, extrasOfLock) +
+			"\n" + someLine("R", 3, damagedExpires, strings.TrimSuffix(extrasOfLock, "}")+`,"by":"0123456789ab","done":"x"}`),
+		lists: entryOf(damagedToken, 'R') + digestOf(damagedForce) + digits(someTime),
 	}
 }
 
@@ -541,16 +545,15 @@ func damagedStates() []string {
 		states = append(states, func() string { s := freeState(); s.line = in(s.line, lineVersion, 15); return s.String() }())
 		add(func(s *stored) { s.line = in(s.line, lineNumber, 9) })
 		add(func(s *stored) { s.ends = in(s.ends, 0, 15) })
-		for _, place := range []struct{ offset, width int }{{21, 15}, {36 + 20, 8}, {36 + 28, 12}, {36 + 41 + 20, 8}, {36 + 41 + 28, 12}} {
+		for _, place := range []struct{ offset, width int }{{11, 15}, {26, 1}, {27, 1}, {28 + 10, 15}, {28 + 25, 15}, {28 + 40 + 10, 15}, {28 + 40 + 25, 15}} {
 			s := heldState()
 			s.block = in(s.block, place.offset, place.width)
 			states = append(states, s.String())
 		}
-		for _, place := range []struct{ offset, width int }{{0, 3}, {3, 3}, {6, 1}, {7, 3}, {10, 5}, {15 + 2*15 + 10, 15}} {
-			s := heldState()
-			s.lists = in(s.lists, place.offset, place.width)
-			states = append(states, s.String())
+		for _, place := range []struct{ offset, width int }{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 2}, {6, 1}, {7, 6}} {
+			add(func(s *stored) { s.counts = in(s.counts, place.offset, place.width) })
 		}
+		states = append(states, func() string { s := heldState(); s.lists = in(s.lists, 2*15+10, 15); return s.String() }())
 	}
 	for _, change := range []func(*stored){
 		func(s *stored) { s.line = strings.ToLower(s.line[:1]) + s.line[1:] },
@@ -571,28 +574,33 @@ func damagedStates() []string {
 		func(s *stored) { s.mark = "\xff\xfe" },
 		func(s *stored) { s.mark = "#640:0123456789abcdef0123456789abcdef01234567" },
 		func(s *stored) { s.block = "" },
-		func(s *stored) { s.block = s.block[:len(s.block)-12] + "ffffffffffff" },
-		func(s *stored) { s.block = s.block[:len(s.block)-12] + "000000000000" },
+		func(s *stored) { s.block = s.block[:len(s.block)-15] + "ffffffffffffxxx" },
+		func(s *stored) { s.block = s.block[:len(s.block)-15] + "000000000000000" },
 		func(s *stored) { s.block = s.block[:len(s.block)-6] },
 		func(s *stored) { s.block = "c" },
 		func(s *stored) { s.block = "-" + s.block },
-		func(s *stored) { s.block = strings.Repeat("z", 37) },
-		func(s *stored) { s.block += ";" + s.block + s.block },
-		func(s *stored) { s.block = strings.Repeat("\xff", 3000) + ";" },
-		func(s *stored) { s.older = "x\n" },
+		func(s *stored) { s.block = strings.Repeat("z", 28) },
+		func(s *stored) { s.block = put(s.block, 26, "QQ") },
+		func(s *stored) { s.block = put(s.block, 26, "RA") },
+		func(s *stored) { s.block = put(s.block, 26, "A@") },
+		func(s *stored) { s.block += s.block + s.block },
+		func(s *stored) { s.block = strings.Repeat("\xff", 3000) },
+		func(s *stored) { s.older = "\nx" },
 		func(s *stored) { s.older = "" },
 		func(s *stored) { s.older = strings.Repeat(s.older, 40) },
 		func(s *stored) { s.lists = "" },
-		func(s *stored) { s.lists = "000000000000000" },
-		func(s *stored) { s.lists = "999999999999999" },
-		func(s *stored) { s.lists = "999999999999999" + strings.Repeat("\xff", 6000) },
+		func(s *stored) { s.counts = "" },
+		func(s *stored) { s.counts = "0000000000000" },
+		func(s *stored) { s.counts = "9999999999999" },
+		func(s *stored) { s.counts, s.lists = "9999999999999", strings.Repeat("\xff", 6000) },
+		func(s *stored) { s.counts = "garbage" + s.counts },
 		func(s *stored) { s.lists = "garbage" + s.lists },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, ' ') },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, '\n') },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, '-') },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, 'q') },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, 'W') },
-		func(s *stored) { s.lists = "000001000000000" + entryOf(damagedToken, '\xff')[:12] },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, ' ') },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, '\n') },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, '-') },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, 'q') },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, 'w') },
+		func(s *stored) { s.counts, s.lists = "0100000000000", entryOf(damagedToken, '\xff')[:12] },
 		func(s *stored) { s.lists += strings.Repeat("t", 8191-len(s.String())) },
 		func(s *stored) { s.lists += strings.Repeat("t", 8192-len(s.String())) },
 		func(s *stored) { s.lists += strings.Repeat("t", 8193-len(s.String())) },
@@ -602,7 +610,7 @@ func damagedStates() []string {
 		change(&state)
 		states = append(states, state.String())
 	}
-	for _, lists := range []string{"", "999999999999999", "garbage" + freeState().lists, freeState().lists + strings.Repeat("t", 1<<16)} {
+	for _, lists := range []string{"", "garbage" + freeState().lists, freeState().lists + strings.Repeat("t", 1<<16)} {
 		state := freeState()
 		state.lists = lists
 		states = append(states, state.String())
@@ -619,11 +627,11 @@ func damagedStates() []string {
 func damagedEntries() []string {
 	older := heldState().older
 	return []string{
-		older, "", "\n", "\n\n", "x\n", older[:40], strings.TrimSuffix(older, "\n"), "\xff\xfe\n" + older, strings.Repeat(older, 200),
+		older, "", "\n", "\n\n", "\nx", older[:40], older[1:] + "\n", "\xff\xfe" + older, strings.Repeat(older, 200),
 		strings.ReplaceAll(older, digits(someTime), "            nan"), strings.ReplaceAll(older, digits(someTime), "253402300800000"),
 		strings.ReplaceAll(older, digits(someTime), "000000000000000"), strings.ReplaceAll(older, "{", "["),
-		"F" + digits(someTime) + digits(someTime) + "abcdefghi" + digits(0) + digits(0) + "{}\n",
-		"F" + digits(someTime) + "999999999999999" + "000000001" + digits(0) + digits(0) + "{}\n", "F\n", "Q" + older[1:],
+		"F" + digits(someTime) + digits(someTime) + "abcdefghi" + digits(0) + digits(0) + "{}",
+		"\nF" + digits(someTime) + "999999999999999" + "000000001" + digits(0) + digits(0) + "{}\n", "F\n", "\nQ" + older[2:],
 	}
 }
 

@@ -17,10 +17,9 @@ func (r *Redis) Extend(ctx context.Context, cmds []lock.ExtendCommand) []lock.Re
 }
 
 func extendArgs(cmd lock.ExtendCommand) (lock.Tag, []any) {
-	return cmd.Tag, []any{
-		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(),
-		hexDigest(cmd.ID.Reveal()), origin(cmd.OfClient), cmd.SinceFirst.Milliseconds(),
-	}
+	token := cmd.Token.Reveal()
+	return cmd.Tag, []any{token, fmt.Sprintf("%s%s%s%d,%d,%d", digest(token), digest(cmd.ID.Reveal()), origin(cmd.OfClient),
+		cmd.By.Milliseconds(), cmd.MaxTTL.Milliseconds(), cmd.SinceFirst.Milliseconds())}
 }
 
 func extendAnswer(cmd lock.ExtendCommand, answer reply) (lock.Lock, error) {

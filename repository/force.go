@@ -15,7 +15,7 @@ func (r *Redis) ForceRelease(ctx context.Context, cmd lock.ForceReleaseCommand) 
 
 func forceArgs(cmd lock.ForceReleaseCommand) (lock.Tag, []any) {
 	event := extras{Actor: string(cmd.Actor), Reason: cmd.Reason}
-	return cmd.Tag, []any{int64(cmd.Expected), digest(cmd.ID.Reveal()), event.added()}
+	return cmd.Tag, []any{versionText(cmd.Expected), digest(cmd.ID.Reveal()), event.added()}
 }
 
 func forceAnswer(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {

@@ -162,7 +162,11 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	run(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	run(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
 	host, port, _ := strings.Cut(to.Addr, ":")
-	run(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", s.lockKey(), s.stateKey(), s.historyKey(), s.barredKey())
+	migrate := []any{"MIGRATE", host, port, "", 0, 5000, "KEYS"}
+	for _, key := range s.keys() {
+		migrate = append(migrate, key)
+	}
+	run(from, migrate...)
 	run(to, "SCRIPT", "FLUSH") // as one has it that came later
 	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
 		t.Errorf("the spool is %+v", spool)
@@ -177,7 +181,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 // makeAllKeys leaves the spool free, with every key but the lock's there.
 func (s *stand) makeAllKeys() {
 	s.t.Helper()
-	for s.client.Exists(s.ctx, s.historyKey()).Val() == 0 {
+	for s.client.Exists(s.ctx, s.historyKey(), s.endedKey()).Val() < 2 {
 		cmd := s.longest(false)
 		s.take(cmd)
 		s.releaseWithNote(cmd.Token, cmd.Note)

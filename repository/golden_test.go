@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,18 +37,35 @@ type recording struct {
 	FirstGave   int64  `json:"first_extension_gave_ms"`
 	BarredLists []byte `json:"barred"`
 
+	// Of tokens that are among those that ended before the newest.
+	EndedOfService string `json:"ended_token_of_service"`
+	EndedOfClient  string `json:"ended_token_of_client"`
+
 	State    []byte   `json:"state"`
-	History  []string `json:"history"`  // newest first
+	Ended    []byte   `json:"ended"`
+	History  string   `json:"history"`
 	Messages []string `json:"messages"` // without the tag, oldest first
 }
 
 // goldenKinds are the kinds of the recorded events, newest first.
-const goldenKinds = "NZNTRTETXZYFMT"
+var goldenKinds = "NZNTRTETXZYFMT" + strings.Repeat("RT", 18)
 
 // record makes a recording with the scripts as they are.
 func (s *stand) record() (r recording) {
 	s.t.Helper()
 	messages := s.listen()
+	for i := range 18 { // until there are groups of both kinds
+		cmd := s.command()
+		cmd.OfClient = i%2 == 0
+		s.take(cmd)
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+		switch i {
+		case 0:
+			r.EndedOfClient = cmd.Token.Reveal()
+		case 1:
+			r.EndedOfService = cmd.Token.Reveal()
+		}
+	}
 	lost := s.command()
 	lost.OfClient = true
 	s.take(lost)
@@ -93,6 +111,7 @@ func (s *stand) record() (r recording) {
 	extended, err := s.store.Extend(s.ctx, ofService)
 	s.must(err)
 	return recording{
+		EndedOfService: r.EndedOfService, EndedOfClient: r.EndedOfClient,
 		At:         extended.AcquiredAt.UnixMilli(),
 		Superseded: lost.Token.Reveal(), Forced: resume.Token.Reveal(), Foreign: foreignValue, Expired: expired.Token.Reveal(),
 		Released: first.Token.Reveal(), Barred: barred.Token.Reveal(), Held: held.Token.Reveal(),
@@ -100,7 +119,8 @@ func (s *stand) record() (r recording) {
 		Expires: extended.ExpiresAt.UnixMilli(), FirstGave: gave.ExpiresAt.UnixMilli(),
 		State:       []byte(s.client.Get(s.ctx, s.stateKey()).Val()),
 		BarredLists: []byte(s.client.Get(s.ctx, s.barredKey()).Val()),
-		History:     s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(),
+		History:     s.client.Get(s.ctx, s.historyKey()).Val(),
+		Ended:       []byte(s.client.Get(s.ctx, s.endedKey()).Val()),
 		Messages:    messages(extended.ExpiresAt),
 	}
 }
@@ -114,9 +134,11 @@ func (r recording) moved(t testing.TB) recording {
 	r.Expires += by.Milliseconds()
 	r.FirstGave += by.Milliseconds()
 	r.State = []byte(parseStored(t, string(r.State)).move(t, by).String())
-	r.History, r.Messages = slices.Clone(r.History), slices.Clone(r.Messages)
-	for i := range r.History {
-		r.History[i] = moveLines(r.History[i], by)
+	r.History, r.Ended, r.Messages = moveLines(r.History, by), slices.Clone(r.Ended), slices.Clone(r.Messages)
+	for i := 0; i < len(r.Ended); i += 15 {
+		if r.Ended[i+14] != 0 {
+			moveToken(r.Ended[i:][:15], by)
+		}
 	}
 	for i := range r.Messages {
 		r.Messages[i] = moveLine(r.Messages[i], by)
@@ -128,10 +150,8 @@ func (r recording) moved(t testing.TB) recording {
 func (s *stand) restore(r recording) {
 	s.t.Helper()
 	s.must(s.client.Set(s.ctx, s.stateKey(), r.State, memory).Err())
-	for _, entry := range r.History {
-		s.must(s.client.RPush(s.ctx, s.historyKey(), entry).Err())
-	}
-	s.must(s.client.PExpire(s.ctx, s.historyKey(), memory).Err())
+	s.must(s.client.Set(s.ctx, s.historyKey(), r.History, memory).Err())
+	s.must(s.client.Set(s.ctx, s.endedKey(), r.Ended, memory).Err())
 	s.must(s.client.Set(s.ctx, s.barredKey(), r.BarredLists, time.Hour).Err())
 	s.must(s.client.Set(s.ctx, s.lockKey(), r.Held, 0).Err())
 	s.must(s.client.PExpireAt(s.ctx, s.lockKey(), time.UnixMilli(r.Expires)).Err())
@@ -139,7 +159,7 @@ func (s *stand) restore(r recording) {
 
 // keys are the keys of the spool.
 func (s *stand) keys() []string {
-	return []string{s.lockKey(), s.stateKey(), s.historyKey(), s.barredKey()}
+	return []string{s.lockKey(), s.stateKey(), s.historyKey(), s.endedKey(), s.barredKey()}
 }
 
 func goldenFiles(t *testing.T) []string {
@@ -178,10 +198,10 @@ func TestGoldenIsComplete(t *testing.T) {
 	golden := loadGolden(t, newest)
 	for name, r := range map[string]recording{"fresh": fresh, "golden": golden} {
 		state := parseStored(t, string(r.State))
-		if state.lists[:7] != "0030021" || len(state.lists) != 15+3*15+2*15+25 {
-			t.Errorf("the lists of the %s one are %q", name, state.lists)
+		if state.counts[:7] != "4311011" || len(state.lists) != 7*15+25 || len(r.Ended) != 960+8*15 {
+			t.Errorf("the counts of the %s one are %s, the lists %q, ended %q", name, state.counts, state.lists, r.Ended)
 		}
-		if len(r.History) == 0 || state.older == "" || len(state.block) != 36+40+1+40 || len(r.BarredLists) != 10 {
+		if r.History == "" || len(state.block) != 28+2*40 || len(r.BarredLists) != 10 {
 			t.Errorf("of the %s one, something is empty: %+v, history %q", name, state, r.History)
 		}
 	}
@@ -269,6 +289,9 @@ func testGolden(s *stand, golden recording) {
 		if !errors.As(err, &expired) || expired.Cause != want {
 			s.t.Errorf("a token that was %s got %v", want, err)
 		}
+	}
+	for _, token := range []string{golden.EndedOfService, golden.EndedOfClient} {
+		s.wantRelease(s.token(token), lock.OutcomeAlreadyReleased)
 	}
 	s.wantRelease(s.token(golden.Superseded), lock.OutcomeSuperseded)
 	s.wantRelease(s.token(golden.Forced), lock.OutcomeForceReleased)

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"spoollock/lock"
@@ -22,23 +23,17 @@ func historyAnswer(_ lock.HistoryCommand, answer reply) ([]lock.Event, error) {
 	if len(answer.more) != 2 {
 		return nil, answer.unexpected()
 	}
-	older, _ := answer.more[0].(string)
-	entries, _ := answer.more[1].([]any)
-	texts := []string{answer.line, older}
-	for _, entry := range entries {
-		text, _ := entry.(string)
-		texts = append(texts, text)
-	}
+	history, _ := answer.more[0].(string)
+	older, _ := answer.more[1].(string)
+	lines := strings.Split(history+older+"\n"+answer.line, "\n")
 	var found []lock.Event
-	for _, text := range texts {
-		for text := range strings.Lines(text) {
-			l, ok := parseLine(strings.TrimSuffix(text, "\n"))
-			if !ok {
-				continue
-			}
-			if event, ok := l.event(); ok && len(found) < lock.MaxEvents {
-				found = append(found, event)
-			}
+	for _, text := range slices.Backward(lines) {
+		l, ok := parseLine(text)
+		if !ok {
+			continue
+		}
+		if event, ok := l.event(); ok && len(found) < lock.MaxEvents {
+			found = append(found, event)
 		}
 	}
 	return found, nil

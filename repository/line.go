@@ -5,6 +5,7 @@ import (
 	"crypto/sha1" //nolint:gosec // tells ids apart, and keeps no secret
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -93,6 +94,9 @@ func (l line) lock() lock.Lock {
 	return held
 }
 
+// versionText is how the scripts have a version.
+func versionText(v lock.Version) string { return fmt.Sprintf("%015d", v) }
+
 func milliseconds(n int64) time.Time { return time.UnixMilli(n).UTC() }
 
 // setExpiry sets when a lock expires; 0: never.
@@ -168,11 +172,6 @@ func digest(text string) string {
 }
 
 func hexDigest(text string) string { return hex.EncodeToString([]byte(digest(text))) }
-
-// block is what the state has about a lock whose token is made now.
-func block(token lock.Token, ofClient bool) string {
-	return origin(ofClient) + hexDigest(token.Reveal()) + "000000000000000;"
-}
 
 // origin says whether an id is a client's request id, or made by the service.
 func origin(ofClient bool) string {

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // memory is what [redistest.Open] gives a store.
 const memory = 30 * 24 * time.Hour
 
+// margin is what state and history may live longer than that.
+const margin = 10000 * time.Second
+
 func open(t testing.TB, url string) *repository.Redis {
 	t.Helper()
 	return redistest.Open(t, url, redistest.NewLog(t).Logger(), repository.Config{})
@@ -60,6 +63,7 @@ func newTag() lock.Tag { return lock.Tag("MK-" + uuid.NewString()) }
 
 func (s *stand) lockKey() string    { return "spool_lock:" + string(s.tag) }
 func (s *stand) stateKey() string   { return "spool_state2:{" + s.lockKey() + "}" }
+func (s *stand) endedKey() string   { return "spool_ended2:{" + s.lockKey() + "}" }
 func (s *stand) barredKey() string  { return "spool_barred2:{" + s.lockKey() + "}" }
 func (s *stand) historyKey() string { return "spool_history2:{" + s.lockKey() + "}" }
 

@@ -16,7 +16,8 @@ func lockKey(tag lock.Tag) string { return lockPrefix + string(tag) }
 // 2 is the version of what they hold.
 func keys(tag lock.Tag) []string {
 	key := lockKey(tag)
-	return []string{key, "spool_state2:{" + key + "}", "spool_history2:{" + key + "}", "spool_barred2:{" + key + "}"}
+	of := "2:{" + key + "}"
+	return []string{key, "spool_state" + of, "spool_history" + of, "spool_ended" + of, "spool_barred" + of}
 }
 
 // floorChannel is where the scripts publish what changes. Channels know nothing of

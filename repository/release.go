@@ -26,7 +26,8 @@ func (r *Redis) Release(ctx context.Context, cmds []lock.ReleaseCommand) []lock.
 
 func releaseArgs(cmd lock.ReleaseCommand) (lock.Tag, []any) {
 	event := extras{By: hexDigest(cmd.ID.Reveal())[:12], Done: cmd.Note}
-	return cmd.Tag, []any{cmd.Token.Reveal(), digest(cmd.Token.Reveal()), event.added(), flag(cmd.Bar)}
+	token := cmd.Token.Reveal()
+	return cmd.Tag, []any{token, digest(token) + flag(cmd.Bar) + event.added()}
 }
 
 func releaseAnswer(_ lock.ReleaseCommand, answer reply) (lock.Released, error) {

@@ -1,15 +1,24 @@
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  local floor = math.floor
-  local s = floor(at / 1000)
-  local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how
-  local has = tonumber(sub(lists, 1, 3))
-  if byte(block) ~= 99 then
-    lists = format('%03d', has < 64 and has + 1 or 64) .. sub(lists, 4, 15) .. entry
-      .. (has < 64 and sub(lists, 16) or sub(lists, 16, 15 + 63 * 15) .. sub(lists, 16 + has * 15))
+  local of_client = byte(block) == 99
+  local place = of_client and 2 or 1
+  local first, has = of_client and (byte(counts) - 48) * 15 or 0, byte(counts, place) - 48
+  local s = at / 1000 -- string.char drops what is behind the point
+  local entry = digest .. string.char(s / 16777216 % 256, s / 65536 % 256, s / 256 % 256, s % 256)
+    .. (of_client and string.lower(how) or how)
+  if has < 8 then
+    lists = sub(lists, 1, first) .. entry .. sub(lists, first + 1)
   else
-    local from, most = 15 + has * 15, 256
-    has = tonumber(sub(lists, 4, 6))
-    lists = sub(lists, 1, 3) .. format('%03d', has < most and has + 1 or most) .. sub(lists, 7, from) .. entry
-      .. (has < most and sub(lists, from + 1) or sub(lists, from + 1, from + 255 * 15) .. sub(lists, from + 1 + has * 15))
+    local group = of_client and tonumber(sub(counts, 5, 6)) % 32 or (byte(counts, 4) - 48) % 8
+    local offset, eight = format('%d', group * 120 + (of_client and 960 or 0)), sub(lists, first + 1, first + 120)
+    local length = redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    if type(length) ~= 'number' and find(length.err, 'WRONGTYPE', 1, true) then
+      call('UNLINK', KEYS[4])
+      redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    end
+    redis.pcall('PEXPIRE', KEYS[4], '604800000')
+    counts = of_client and sub(counts, 1, 4) .. format('%02d', group + 1) .. sub(counts, 7)
+      or sub(counts, 1, 3) .. string.char(group + 49) .. sub(counts, 5)
+    lists, has = sub(lists, 1, first) .. entry .. sub(lists, first + has * 15 + 1), 0
   end
+  counts = sub(counts, 1, place - 1) .. string.char(has + 49) .. sub(counts, place + 1)

@@ -36,20 +36,19 @@ func decode(tag lock.Tag, values any) (reply, error) {
 		values, r.more = list[0], list[1:]
 	}
 	text, _ := values.(string)
-	parts := strings.SplitN(text, " ", 4)
-	if len(parts) != 4 {
+	parts := strings.SplitN(text, " ", 3)
+	if len(parts) != 3 {
 		return r, errReply
 	}
 	r.decision, r.detail, _ = strings.Cut(parts[0], "-")
-	seconds, err1 := strconv.ParseInt(parts[1], 10, 64)
-	microseconds, err2 := strconv.ParseInt(parts[2], 10, 64)
-	r.now = seconds*1000 + microseconds/1000
+	now, nowOK := parseDigits(parts[1])
 	var ok bool
-	if r.spool, ok = decodeSpool(tag, r.now, parts[3]); !ok || err1 != nil || err2 != nil {
+	if r.spool, ok = decodeSpool(tag, now, parts[2]); !ok || !nowOK {
 		return r, errReply
 	}
+	r.now = now
 	if r.spool.Lock != nil {
-		r.line = parts[3][strings.LastIndexByte(parts[3], '\n')+1:]
+		r.line = parts[2][strings.LastIndexByte(parts[2], '\n')+1:]
 	}
 	return r, nil
 }

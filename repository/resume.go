@@ -15,7 +15,7 @@ func (r *Redis) Resume(ctx context.Context, cmd lock.ResumeCommand) (lock.Taken,
 
 func resumeArgs(cmd lock.ResumeCommand) (lock.Tag, []any) {
 	return cmd.Tag, []any{
-		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), string(cmd.Worker), block(cmd.Token, cmd.OfClient),
+		cmd.Token.Reveal(), origin(cmd.OfClient) + digest(cmd.Token.Reveal()), string(cmd.Worker),
 	}
 }
 

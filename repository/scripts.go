@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -52,7 +53,7 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 	calls := make([]*call, len(cmds))
 	for i, cmd := range cmds {
 		tag, args := arguments(cmd)
-		calls[i] = &call{tag: tag, args: append([]any{r.memory.Milliseconds(), r.channel}, args...)}
+		calls[i] = &call{tag: tag, args: append([]any{r.settings()}, args...)}
 	}
 	r.runScript(ctx, calls, script, replicas)
 	results := make([]lock.Result[T], len(cmds))
@@ -76,10 +77,19 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 	return results
 }
 
+// memoryMargin is what the scripts give to the time that a spool is remembered, as they do not set it with each
+// change, see answer.lua.
+const memoryMargin = 10000 * time.Second
+
+// settings are ARGV[1] of every script, see look.lua.
+func (r *Redis) settings() string {
+	return strconv.FormatInt((r.memory+memoryMargin).Milliseconds(), 10) + " " + r.channel
+}
+
 // runDespite runs the script of a call again, to which the damaged state of its spool then
 // counts as lost: an unchanged state is returned as it is.
 func (r *Redis) runDespite(ctx context.Context, c *call, script *redis.Script, replicas int) (reply, error) {
-	c.args[0] = -r.memory.Milliseconds()
+	c.args[0] = "-" + r.settings()
 	r.runScript(ctx, []*call{c}, script, replicas)
 	return c.reply()
 }

@@ -112,7 +112,7 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 		for _, result := range store.Take(s.ctx, takes) {
 			s.must(result.Err)
 		}
-		await(hexDigest(extensions[len(extensions)-1].ID))
+		await(digestOf(extensions[len(extensions)-1].ID.Reveal()))
 		for _, result := range store.Extend(s.ctx, extensions) {
 			s.must(result.Err)
 		}
@@ -138,10 +138,8 @@ func TestOneRoundTripPerBatch(t *testing.T) {
 	}
 }
 
-// hexDigest is how the scripts are told an id.
-func hexDigest(id lock.RequestID) string { return hexDigestOf(id.Reveal()) }
-
-func hexDigestOf(text string) string { return hex.EncodeToString([]byte(digestOf(text))) }
+// hexDigest is how the scripts are told the id of a release.
+func hexDigest(id lock.RequestID) string { return hex.EncodeToString([]byte(digestOf(id.Reveal()))) }
 
 func digestOf(text string) string {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // no secret is kept by it

@@ -20,7 +20,7 @@
 --
 -- STATE, a string of at most 8192 bytes:
 --
---   EXPIRES mark \n LINE \n block \n older \n lists
+--   EXPIRES mark \n LINE \n counts block older \n \n lists
 --
 --   EXPIRES  15: of the lock as it was last seen; -00000000000001: never;
 --            -00000000000002: the spool is free
@@ -28,26 +28,40 @@
 --            than 101 bytes, or has # or \n in it: #, its length, :, SHA-1 of its first 641
 --            bytes in hexadecimal digits; empty: free
 --   LINE     the newest; of a free spool with the expires, acquired and extras 0, 0, {}
+--   counts   13 digits
+--            1     of ended, in the lists
+--            2     of requests, in the lists
+--            3     of forced, in the lists
+--            4     of groups of ended in ENDED, up to 8
+--            5     of groups of requests in ENDED, up to 32: 2 digits
+--            7     1: the history has events
+--            8     when state and history were last given their time to live: s, without the
+--                  last 4 digits; 0: it is another one
 --   block    about the lock; empty: free.
 --            1     c, if the token was made from a client's request id, s, if by the
 --                  service, -, if by another program
---            2     digest of the token, 20 hexadecimal digits
---            22    when the newest extension was applied that is forgotten, 15
---            37    extensions whose ids the service made, a semicolon, and those whose ids
---                  are clients' request ids; the newest 16 each, newest first. Each has 40
---                  hexadecimal digits: digest of the id, 20; when, s, 8; the expiry that it
---                  gave, ms, 12
---   older    the events before LINE that are not in the history yet, newest first: each a
---            LINE and \n
---   lists    counts, 15: of ended 3, requests 3, forced 1; events in the history 3, and
---            their bytes 5; then these lists, newest first:
---            ended     64 tokens that ended within a day, 15 bytes each: digest 10, when it
---                      ended, s, 4; the kind of the end, or S: it was replaced, 1
---            requests  256 such tokens that were made from clients' request ids, for 7 days
+--            2     digest of the token, 10 bytes
+--            12    when the newest extension was applied that is forgotten, 15
+--            27    how many extensions follow whose ids the service made, up to 16: a letter,
+--                  A for none
+--            28    the same of those whose ids are clients' request ids
+--            29    the newest extensions of both, newest first, each 40 bytes: digest of the
+--                  id, 10; when, 15; the expiry that it gave, 15
+--   older    the events before LINE that are not in the history, oldest first: each \n and a
+--            LINE
+--   lists    newest first:
+--            ended     tokens that ended, at most 8 of 15 bytes: digest 10, when it ended, s,
+--                      4; the kind of the end, or S: it was replaced, 1
+--            requests  the same of tokens that were made from clients' request ids; the kind
+--                      is a small letter
 --            forced    4 forced releases, 25 bytes each: digest of the id 10, version 15
 --
--- HISTORY, a list, newest first: each entry has some LINEs, newest first, each with its \n.
--- The newest 100 lines are kept, as far as they have at most 32 KB.
+-- ENDED, a string: the tokens that ended before those of the lists, in groups of 8: first 8
+-- groups of ended, then 32 of requests. The next group takes the place of the oldest. One of
+-- ended counts for a day, one of requests for 7 days.
+--
+-- HISTORY, a string of at most 30 KB: the events before those of older, oldest first, each
+-- \n and a LINE. When it grows larger, the newest 100 of them stay, as far as they have 24 KB.
 --
 -- MESSAGE, on the channel: the lock's key, \n, LINE.
 --
@@ -56,35 +70,41 @@
 -- What is added to a spool goes behind the lists, at most 256 bytes; scripts carry that on.
 -- Damage counts as lost: a state that is not as above, a version after the year 9999.
 
-local format, match = string.format, string.match
+local match = string.match
 local DAY, WEEK = 86400000, 604800000
 local FREE, NEVER, ZERO = '-00000000000002', '-00000000000001', '000000000000000'
-local NOTHING = '000000000000000{}' -- of_lock
-local NO_BLOCK = '-00000000000000000000000000000000000;' -- of a lock whose token is not known
-local now_text = '00' .. clock[1] .. (#clock[2] == 6 and sub(clock[2], 1, 3) or format('%03d', math.floor(clock[2] / 1000)))
-local now = tonumber(now_text)
+local NOTHING = '000000000000000{}'        -- of_lock
+local NO_EXTENSION = '000000000000000AA'   -- in the block of a lock
+local NO_TOKEN = '-\0\0\0\0\0\0\0\0\0\0' -- and of one whose token is not known
 
--- of_lock is acquired and extras of LINE, rest is older, \n and lists, and before how long older
--- is.
-local ends, mark, line, version, seq, of_lock, block, rest, before
-local possible = #state >= 106 and #state <= 8192
+-- of_lock is acquired and extras of LINE.
+local mark, line, version, seq, of_lock, counts, block, older, lists
+local possible = #state >= 105 and #state <= 8192
 local line_begins = possible and (seen and #value + 17 or (find(state, '\n', 16, true) or #state) + 1)
 local line_ends = possible and (seen or find(state, '\n', line_begins, true))
-local block_ends = line_ends and find(state, '\n', line_ends + 1, true)
-local older_ends = block_ends and find(state, '\n\n', block_ends, true)
-if older_ends and #state >= older_ends + 16 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
-  and line_ends > line_begins + 71 and block_ends - line_ends <= 1318 and (block_ends == line_ends + 1) == (line_begins == 17)
-  and (seen and expires == -2 or not seen and sub(state, 1, 15) == FREE) == (line_begins == 17)
-  and find(state, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d', line_begins + 16) then
-  version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
+local block_ends = line_ends and line_ends + 14
+if block_ends and line_begins ~= 17 then
+  local of_service, of_client = byte(state, block_ends + 26, block_ends + 27)
+  block_ends = of_client and of_service >= 65 and of_service <= 81 and of_client >= 65 and of_client <= 81
+    and block_ends + 28 + (of_service + of_client - 130) * 40
 end
-if version and version > 0 and version < $LATEST and seq < 999999999 and (seen or tonumber(sub(state, 1, 15))) then
-  ends, mark, line = sub(state, 1, 15), seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
-  of_lock, block, rest = sub(line, 56), sub(state, line_ends + 1, block_ends - 1), sub(state, block_ends + 1)
-  before = older_ends - block_ends
+local older_ends = block_ends and byte(state, block_ends) == 10 and find(state, '\n\n', block_ends, true)
+if older_ends and line_ends > line_begins + 71 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
+  and (seen and expires == -2 or not seen and ends == FREE) == (line_begins == 17) and (seen or tonumber(ends)) then
+  local _, header_ends = find(state, '^%d+', line_begins + 16)
+  local _, counts_end = find(state, '^%d+', line_ends + 1)
+  if header_ends and header_ends >= line_begins + 39 and counts_end and counts_end >= line_ends + 13 then
+    version, seq = sub(state, line_begins + 16, line_begins + 30), tonumber(sub(state, line_begins + 31, line_begins + 39))
+    counts, lists = sub(state, line_ends + 1, line_ends + 13), sub(state, older_ends + 2)
+  end
+end
+if version and version > ZERO and version < '$LATEST' and seq < 999999999
+  and #lists >= (byte(counts, 1) + byte(counts, 2) - 96) * 15 + (byte(counts, 3) - 48) * 25 then
+  mark, line = seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
+  of_lock, block, older = sub(line, 56), sub(state, line_ends + 14, block_ends - 1), sub(state, block_ends, older_ends - 1)
 else -- nothing is remembered, or it is damaged and counts as lost
-  seen, ends, mark, line, version, seq = false, FREE, '', '', 0, 0
-  of_lock, block, rest, before = NOTHING, '', '\n' .. ZERO, 0
+  seen, ends, mark, line, version, seq = false, FREE, '', '', ZERO, 0
+  of_lock, counts, block, older, lists = NOTHING, '0000000000000', '', '', ''
 end
 
 local number = format('%09d', seq + 1) -- of the change that this run makes
@@ -110,12 +130,16 @@ if not seen and (expires ~= -2 or mark ~= '') then
   if mark ~= found then
     local owner = #value <= 640 and match(sub(value, 1, 256), '^([^:]+):')
     of_lock = owner and ZERO .. '{"owner":' .. cjson.encode(owner) .. '}' or NOTHING
-    version = math.max(version + 1, now)
-    local kind, version_text = 'Y', format('%015d', version)
+    local kind = 'Y'
+--include next_version.lua
 --include continue.lua
-    mark, block = found, NO_BLOCK
+    mark, block = found, NO_TOKEN .. NO_EXTENSION
+  elseif expires >= 0 and expiry >= 0 and expires - expiry < 1000 and expiry - expires < 1000 then
+    -- Redis itself moves an expiry by the time that it takes to move the key to another master.
+    ends = format('%015d', expires)
+    line = sub(line, 1, 40) .. ends .. of_lock
   elseif expires ~= -2 and expiry ~= expires then
-    local kind, version_text = 'Z', format('%015d', version)
+    local kind = 'Z'
 --include continue.lua
   end
 end

@@ -124,28 +124,28 @@ func TestStateIsBounded(t *testing.T) {
 		s.fill(s.wantBounded)
 		state := s.stored()
 		for name, full := range map[string]bool{
-			"ended":                  state.count(s.t, 0, 3) == 64,
-			"requests":               state.count(s.t, 3, 3) == 256,
-			"forced":                 state.count(s.t, 6, 1) == 4,
-			"the lists":              len(state.lists) == 15+64*15+256*15+4*25,
-			"the extensions":         len(state.block) == 36+16*40+1+16*40,
+			"the groups of ended":    state.count(s.t, 3, 1) == 7,
+			"the groups of requests": state.count(s.t, 4, 2) == 32,
+			"those that ended":       s.client.StrLen(s.ctx, s.endedKey()).Val() == (64+256)*15,
+			"forced":                 state.count(s.t, 2, 1) == 4,
+			"the extensions":         len(state.block) == 28+2*16*40,
 			"the barred tokens":      s.client.StrLen(s.ctx, s.barredKey()).Val() == 128*10,
-			"the bytes of a history": state.count(s.t, 10, 5) > maxHistory-6<<10,
+			"the history":            s.client.StrLen(s.ctx, s.historyKey()).Val() > maxHistory-12<<10,
 		} {
 			if !full {
-				s.t.Errorf("%s are not full: %s, %d bytes of lists, %d of block", name, state.lists[:15], len(state.lists), len(state.block))
+				s.t.Errorf("%s are not full: %s, %d bytes of lists, %d of block", name, state.counts, len(state.lists), len(state.block))
 			}
 		}
 		if s.server == nil {
 			return // the embedded one does not know
 		}
 		sum := int64(0)
-		for _, key := range []string{s.stateKey(), s.historyKey(), s.barredKey()} {
+		for _, key := range s.keys()[1:] {
 			sum += s.client.MemoryUsage(s.ctx, key, 0).Val()
 		}
 		s.t.Logf("the most that is kept of a spool takes %d bytes: a state of %d, a history of %d", sum,
-			s.client.StrLen(s.ctx, s.stateKey()).Val(), state.count(s.t, 10, 5))
-		if sum > 64<<10 {
+			s.client.StrLen(s.ctx, s.stateKey()).Val(), s.client.StrLen(s.ctx, s.historyKey()).Val())
+		if sum > 80<<10 {
 			s.t.Errorf("the most that is kept of a spool takes %d bytes", sum)
 		}
 	})
@@ -155,7 +155,7 @@ func TestStateIsBounded(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	onBothServers(t, func(s *stand) {
-		for range 120 {
+		for range 250 { // until the oldest are taken out
 			cmd := s.command()
 			s.take(cmd)
 			s.wantRelease(cmd.Token, lock.OutcomeReleased)
@@ -163,10 +163,6 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 		if got := len(s.events()); got != lock.MaxEvents {
 			s.t.Fatalf("the history has %d events", got)
-		}
-		// One entry has some events, and is taken out as a whole.
-		if got := len(s.lines()); got < lock.MaxEvents || got > lock.MaxEvents+20 {
-			s.t.Fatalf("%d events are kept", got)
 		}
 	})
 }
@@ -183,7 +179,7 @@ func TestStateIsSmall(t *testing.T) {
 		s.wantRelease(cmd.Token, lock.OutcomeReleased)
 	}
 	sum := int64(0)
-	for _, key := range []string{s.stateKey(), s.historyKey(), s.barredKey()} {
+	for _, key := range s.keys()[1:] {
 		sum += s.client.MemoryUsage(s.ctx, key, 0).Val()
 	}
 	t.Logf("three takes and three releases take %d bytes; 100,000 such spools %d MB, 1,000,000 %d MB", sum, sum/10, sum)

@@ -2,8 +2,10 @@ package repository_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +19,7 @@ import (
 )
 
 // stored is a STATE of spool.lua, in its parts.
-type stored struct{ ends, mark, line, block, older, lists string }
+type stored struct{ ends, mark, line, counts, block, older, lists string }
 
 // parseStored fails the test for what is no STATE.
 func parseStored(t testing.TB, text string) (s stored) {
@@ -35,21 +37,37 @@ func parseStored(t testing.TB, text string) (s stored) {
 	s.ends = text[:15]
 	s.mark, text = cut(text[15:], "\n")
 	s.line, text = cut(text, "\n")
-	s.block, text = cut(text, "\n")
-	if older, lists, found := strings.Cut("\n"+text, "\n\n"); found {
-		s.older, s.lists = strings.TrimPrefix(older+"\n", "\n"), lists
+	size := 13
+	if len(text) < size {
+		t.Fatalf("there are no counts in %q", text)
+	}
+	s.counts, text = text[:size], text[size:]
+	if s.mark != "" {
+		size = 28
+		if len(text) < size {
+			t.Fatalf("there is no block in %q", text)
+		}
+		size += (int(text[26]-'A') + int(text[27]-'A')) * 40
+		if len(text) <= size {
+			t.Fatalf("the block is cut: %q", text)
+		}
+		s.block, text = text[:size], text[size:]
+	}
+	s.older, s.lists = cut(text, "\n\n")
+	if s.older != "" && s.older[0] != '\n' {
+		t.Fatalf("%q is behind the block", s.older)
 	}
 	return s
 }
 
 func (s stored) String() string {
-	return s.ends + s.mark + "\n" + s.line + "\n" + s.block + "\n" + s.older + "\n" + s.lists
+	return s.ends + s.mark + "\n" + s.line + "\n" + s.counts + s.block + s.older + "\n\n" + s.lists
 }
 
-// count is one of the counts at the head of the lists.
+// count is one of the counts.
 func (s stored) count(t testing.TB, offset, digits int) int {
 	t.Helper()
-	n, err := strconv.Atoi(s.lists[offset : offset+digits])
+	n, err := strconv.Atoi(s.counts[offset : offset+digits])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,14 +89,14 @@ func put(text string, offset int, other string) string {
 	return text[:offset] + other + text[offset+len(other):]
 }
 
-// addTo returns the text with n added to the digits at the offset, of the base 10 or 16. What
-// is zero, or no number, stays.
-func addTo(text string, offset, digits, base int, n int64) string {
-	number, err := strconv.ParseInt(text[offset:offset+digits], base, 64)
+// addTo returns the text with n added to the digits at the offset. What is zero, or no number,
+// stays.
+func addTo(text string, offset, digits int, n int64) string {
+	number, err := strconv.ParseInt(text[offset:offset+digits], 10, 64)
 	if err != nil || number <= 0 {
 		return text
 	}
-	return put(text, offset, fmt.Sprintf(map[int]string{10: "%0*d", 16: "%0*x"}[base], digits, number+n))
+	return put(text, offset, fmt.Sprintf("%0*d", digits, number+n))
 }
 
 var heldVersion = regexp.MustCompile(`"held":\d+`)
@@ -86,48 +104,50 @@ var heldVersion = regexp.MustCompile(`"held":\d+`)
 // moveLine moves the times and versions of a LINE.
 func moveLine(line string, by time.Duration) string {
 	for _, offset := range []int{lineAt, lineVersion, lineExpires, lineAcquired} {
-		line = addTo(line, offset, 15, 10, by.Milliseconds())
+		line = addTo(line, offset, 15, by.Milliseconds())
 	}
 	return heldVersion.ReplaceAllStringFunc(line, func(held string) string {
-		return addTo(held, len(`"held":`), len(held)-len(`"held":`), 10, by.Milliseconds())
+		return addTo(held, len(`"held":`), len(held)-len(`"held":`), by.Milliseconds())
 	})
 }
 
-// moveLines is moveLine for several, each with its \n.
+// moveLines is moveLine for several, each after its \n.
 func moveLines(lines string, by time.Duration) string {
-	var moved strings.Builder
-	for line := range strings.Lines(lines) {
-		moved.WriteString(moveLine(line, by))
+	moved := strings.Split(lines, "\n")
+	for i := range moved {
+		if moved[i] != "" {
+			moved[i] = moveLine(moved[i], by)
+		}
 	}
-	return moved.String()
+	return strings.Join(moved, "\n")
 }
 
 // move moves all times and versions, by whole seconds.
 func (s stored) move(t testing.TB, by time.Duration) stored {
 	t.Helper()
-	s.ends, s.line, s.older = addTo(s.ends, 0, 15, 10, by.Milliseconds()), moveLine(s.line, by), moveLines(s.older, by)
-	if len(s.block) > 36 {
-		s.block = addTo(s.block, 21, 15, 10, by.Milliseconds())
-		for i := 36; i+40 <= len(s.block); i += 40 {
-			if s.block[i] == ';' {
-				i++
-			}
-			s.block = addTo(addTo(s.block, i+20, 8, 16, int64(by.Seconds())), i+28, 12, 16, by.Milliseconds())
+	s.ends, s.line, s.older = addTo(s.ends, 0, 15, by.Milliseconds()), moveLine(s.line, by), moveLines(s.older, by)
+	if s.block != "" {
+		s.block = addTo(s.block, 11, 15, by.Milliseconds())
+		for i := 28; i < len(s.block); i += 40 {
+			s.block = addTo(addTo(s.block, i+10, 15, by.Milliseconds()), i+25, 15, by.Milliseconds())
 		}
 	}
-	tokens := s.count(t, 0, 3) + s.count(t, 3, 3)
+	tokens := s.count(t, 0, 1) + s.count(t, 1, 1)
 	lists := []byte(s.lists)
 	for i := range tokens {
-		when := lists[15+i*15+10:][:4]
-		seconds := int64(when[0])<<24 | int64(when[1])<<16 | int64(when[2])<<8 | int64(when[3])
-		seconds += int64(by.Seconds())
-		copy(when, []byte{byte(seconds >> 24), byte(seconds >> 16), byte(seconds >> 8), byte(seconds)}) //nolint:gosec // as the scripts write them
+		moveToken(lists[i*15:][:15], by)
 	}
 	s.lists = string(lists)
-	for i := range s.count(t, 6, 1) {
-		s.lists = addTo(s.lists, 15+tokens*15+i*25+10, 15, 10, by.Milliseconds())
+	for i := range s.count(t, 2, 1) {
+		s.lists = addTo(s.lists, tokens*15+i*25+10, 15, by.Milliseconds())
 	}
 	return s
+}
+
+// moveToken moves when a token ended.
+func moveToken(entry []byte, by time.Duration) {
+	when := entry[10:14]
+	binary.BigEndian.PutUint32(when, binary.BigEndian.Uint32(when)+uint32(int64(by.Seconds()))) //nolint:gosec // as the scripts write them
 }
 
 // stored is the state of the spool as it is in Redis.
@@ -160,11 +180,13 @@ func (s *stand) edit(change func(*stored)) {
 func (s *stand) lines() []string {
 	s.t.Helper()
 	state := s.stored()
-	text := state.older + strings.Join(s.client.LRange(s.ctx, s.historyKey(), 0, -1).Val(), "")
+	text := s.client.Get(s.ctx, s.historyKey()).Val() + state.older
 	if state.mark != "" { // else LINE is among the older ones, too
-		text = state.line + "\n" + text
+		text += "\n" + state.line
 	}
-	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	lines := strings.Split(strings.TrimPrefix(text, "\n"), "\n")
+	slices.Reverse(lines)
+	return lines
 }
 
 // onBothServers runs the test on a real Redis, where there is one, and on the embedded one.

@@ -3,7 +3,6 @@ package repository
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"spoollock/lock"
 )
@@ -16,15 +15,14 @@ func (r *Redis) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result
 }
 
 func takeArgs(cmd lock.TakeCommand) (lock.Tag, []any) {
-	expected := ""
+	expected := "---------------"
 	if cmd.Expected != nil {
-		expected = strconv.FormatInt(int64(*cmd.Expected), 10)
+		expected = versionText(*cmd.Expected)
 	}
 	of := extras{Owner: string(cmd.Owner.ID), Name: cmd.Owner.Name, Note: cmd.Note}
-	return cmd.Tag, []any{
-		cmd.Token.Reveal(), digest(cmd.Token.Reveal()), block(cmd.Token, cmd.OfClient) + of.json(),
-		fmt.Sprintf("%d,%s,%s", cmd.TTL.Milliseconds(), flag(cmd.AtLimit), expected),
-	}
+	token := cmd.Token.Reveal()
+	return cmd.Tag, []any{token, fmt.Sprintf("%s%s%015d%s%s%s", origin(cmd.OfClient), digest(token),
+		cmd.TTL.Milliseconds(), flag(cmd.AtLimit), expected, of.json())}
 }
 
 func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -245,25 +246,34 @@ func Kinds(ctx context.Context, client *redis.Client, tag string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("read the state: %w", err)
 	}
-	history, err := client.LRange(ctx, "spool_history2:{"+key+"}", 0, -1).Result()
-	if err != nil {
+	history, err := client.Get(ctx, "spool_history2:{"+key+"}").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("read the history: %w", err)
 	}
-	parts := strings.SplitN(state, "\n", 4) // EXPIRES and mark, LINE, block, and the rest
-	if len(parts) < 4 {
+	parts := strings.SplitN(state, "\n", 3) // EXPIRES and mark, LINE, and the rest
+	if len(parts) < 3 || len(parts[2]) < countsSize {
 		return "", fmt.Errorf("the state is %q", state)
 	}
-	older, _, _ := strings.Cut("\n"+parts[3], "\n\n")
-	text := older + "\n" + strings.Join(history, "")
-	if !strings.HasPrefix(state, free) { // else it is among the older ones, too
-		text = parts[1] + text
+	rest, line := parts[2][countsSize:], ""
+	if !strings.HasPrefix(state, free) { // else LINE is among the older ones, too
+		line = parts[1]
+		rest = rest[blockSize+(int(rest[blockSize-2]-'A')+int(rest[blockSize-1]-'A'))*extensionSize:]
 	}
-	var kinds strings.Builder
-	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' }) {
-		kinds.WriteByte(line[0])
+	older, _, _ := strings.Cut(rest, "\n\n")
+	var kinds []byte
+	for line := range strings.FieldsFuncSeq(history+older+"\n"+line, func(r rune) bool { return r == '\n' }) {
+		kinds = append(kinds, line[0])
 	}
-	return kinds.String(), nil
+	slices.Reverse(kinds)
+	return string(kinds), nil
 }
+
+// The bytes of the counts of a STATE, of a block without extensions, and of an extension.
+const (
+	countsSize    = 13
+	blockSize     = 28
+	extensionSize = 40
+)
 
 // free is how the state of a free spool begins.
 const free = "-00000000000002\n"

@@ -2172,8 +2172,8 @@ type Spool {
   lock: SpoolLock
 
   """
-  What happened to the spool, newest first: its newest 100 events, or fewer, as only
-  32 KB of them are kept. They are kept for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` after the last change
+  What happened to the spool, newest first: its newest 100 events, or fewer if they
+  are long: at least 24 KB of them are kept. They are kept for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` after the last change
   of the spool, and a day longer than its lock. The history is read after the spool, so
   it can be ahead of it. Null only with
   an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `first` + "`" + `, or for ` + "`" + `after` + "`" + ` with reason ` + "`" + `INVALID_CURSOR` + "`" + `,

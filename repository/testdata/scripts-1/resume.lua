@@ -1,9 +1,9 @@
 -- Puts another token in the place of the one that holds the worker's lock.
 --
--- ARGV[3]  the token, which names the worker
--- ARGV[4]  its digest
--- ARGV[5]  id of the worker
--- ARGV[6]  block of the lock with this token
+-- ARGV[2]  the token, which names the worker
+-- ARGV[3]  c: the token was made from a client's request id, s: by the service; its digest, 10
+--          bytes
+-- ARGV[4]  id of the worker
 --
 -- Decides RESUMED; REPLAYED: the token holds the spool already; ENDED- and the kind of its
 -- end, if it is remembered: the spool is free, or the token's lock has ended; OCCUPIED: another
@@ -12,31 +12,37 @@
 -- KEYS[1]  the lock: a string, the lock's value; absent: the spool is free
 -- KEYS[2]  the state, see spool.lua
 -- KEYS[3]  the history, see spool.lua
--- ARGV[1]  how long state and history are kept after a change, ms; with a minus in front:
---          the state counts as lost
--- ARGV[2]  the channel on which changes are published
+-- KEYS[4]  tokens that ended, see spool.lua
+-- ARGV[1]  how long state and history are kept after a change, ms, a space, and the channel on
+--          which changes are published; with a minus in front: the state counts as lost
 --
--- Every script returns a text: what it decided, the time as TIME gives it (two numbers), and
--- the spool, with spaces between them. The spool is EXPIRES, the lock's value, \n and LINE, see
--- spool.lua. A script that has more to say returns an array of that text and the rest: an
+-- Every script returns a text: what it decided, the time, and the spool, with spaces between
+-- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has more to say returns an array of that text and the rest: an
 -- array costs Redis more than all else that a look needs.
 --
 -- Numbers are handed to redis.call as texts: it prints a number with 17 digits, slowly. Each
--- key and argument costs as much as a step of a script, so there are few.
+-- byte of each text that a script makes is hashed, so there are few, and short ones. Each
+-- argument costs as much as two steps of a script, so what a request says is in one.
 
-local call, byte, find, sub = redis.call, string.byte, string.find, string.sub
-local clock = call('TIME')
+local call, byte, find, format, sub = redis.call, string.byte, string.find, string.format, string.sub
 local expires = call('PEXPIRETIME', KEYS[1]) -- ms; -1: never; -2: the spool is free
-if expires > 253402300799999 then
-  expires = 253402300799999
+local now
+if expires >= 0 and expires <= 253402300799999 then
+  now = expires - call('PTTL', KEYS[1]) -- in half the time of TIME
+else
+  local clock = call('TIME')
+  now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  expires = math.min(expires, 253402300799999)
 end
+local now_text = format('%015d', now)
 local value = expires ~= -2 and call('GETRANGE', KEYS[1], '0', '640') or ''
 local state = redis.pcall('GETRANGE', KEYS[2], '0', '8192')
 if byte(ARGV[1]) == 45 or type(state) ~= 'string' then
   state = ''
 end
 -- Where LINE ends if the lock is as the state has it.
-local seen = tonumber(sub(state, 1, 15)) == expires and find(state, value, 16, true) == 16
+local ends = sub(state, 1, 15)
+local seen = tonumber(ends) == expires and find(state, value, 16, true) == 16
   and byte(state, #value + 16) == 10 and find(state, '\n', #value + 17, true)
 -- Decodes the state, and records what happened to the lock since it was written. A script
 -- goes on from there, and ends with answer.lua, which saves what changed.
@@ -60,7 +66,7 @@ local seen = tonumber(sub(state, 1, 15)) == expires and find(state, value, 16, t
 --
 -- STATE, a string of at most 8192 bytes:
 --
---   EXPIRES mark \n LINE \n block \n older \n lists
+--   EXPIRES mark \n LINE \n counts block older \n \n lists
 --
 --   EXPIRES  15: of the lock as it was last seen; -00000000000001: never;
 --            -00000000000002: the spool is free
@@ -68,26 +74,40 @@ local seen = tonumber(sub(state, 1, 15)) == expires and find(state, value, 16, t
 --            than 101 bytes, or has # or \n in it: #, its length, :, SHA-1 of its first 641
 --            bytes in hexadecimal digits; empty: free
 --   LINE     the newest; of a free spool with the expires, acquired and extras 0, 0, {}
+--   counts   13 digits
+--            1     of ended, in the lists
+--            2     of requests, in the lists
+--            3     of forced, in the lists
+--            4     of groups of ended in ENDED, up to 8
+--            5     of groups of requests in ENDED, up to 32: 2 digits
+--            7     1: the history has events
+--            8     when state and history were last given their time to live: s, without the
+--                  last 4 digits; 0: it is another one
 --   block    about the lock; empty: free.
 --            1     c, if the token was made from a client's request id, s, if by the
 --                  service, -, if by another program
---            2     digest of the token, 20 hexadecimal digits
---            22    when the newest extension was applied that is forgotten, 15
---            37    extensions whose ids the service made, a semicolon, and those whose ids
---                  are clients' request ids; the newest 16 each, newest first. Each has 40
---                  hexadecimal digits: digest of the id, 20; when, s, 8; the expiry that it
---                  gave, ms, 12
---   older    the events before LINE that are not in the history yet, newest first: each a
---            LINE and \n
---   lists    counts, 15: of ended 3, requests 3, forced 1; events in the history 3, and
---            their bytes 5; then these lists, newest first:
---            ended     64 tokens that ended within a day, 15 bytes each: digest 10, when it
---                      ended, s, 4; the kind of the end, or S: it was replaced, 1
---            requests  256 such tokens that were made from clients' request ids, for 7 days
+--            2     digest of the token, 10 bytes
+--            12    when the newest extension was applied that is forgotten, 15
+--            27    how many extensions follow whose ids the service made, up to 16: a letter,
+--                  A for none
+--            28    the same of those whose ids are clients' request ids
+--            29    the newest extensions of both, newest first, each 40 bytes: digest of the
+--                  id, 10; when, 15; the expiry that it gave, 15
+--   older    the events before LINE that are not in the history, oldest first: each \n and a
+--            LINE
+--   lists    newest first:
+--            ended     tokens that ended, at most 8 of 15 bytes: digest 10, when it ended, s,
+--                      4; the kind of the end, or S: it was replaced, 1
+--            requests  the same of tokens that were made from clients' request ids; the kind
+--                      is a small letter
 --            forced    4 forced releases, 25 bytes each: digest of the id 10, version 15
 --
--- HISTORY, a list, newest first: each entry has some LINEs, newest first, each with its \n.
--- The newest 100 lines are kept, as far as they have at most 32 KB.
+-- ENDED, a string: the tokens that ended before those of the lists, in groups of 8: first 8
+-- groups of ended, then 32 of requests. The next group takes the place of the oldest. One of
+-- ended counts for a day, one of requests for 7 days.
+--
+-- HISTORY, a string of at most 30 KB: the events before those of older, oldest first, each
+-- \n and a LINE. When it grows larger, the newest 100 of them stay, as far as they have 24 KB.
 --
 -- MESSAGE, on the channel: the lock's key, \n, LINE.
 --
@@ -96,35 +116,41 @@ local seen = tonumber(sub(state, 1, 15)) == expires and find(state, value, 16, t
 -- What is added to a spool goes behind the lists, at most 256 bytes; scripts carry that on.
 -- Damage counts as lost: a state that is not as above, a version after the year 9999.
 
-local format, match = string.format, string.match
+local match = string.match
 local DAY, WEEK = 86400000, 604800000
 local FREE, NEVER, ZERO = '-00000000000002', '-00000000000001', '000000000000000'
-local NOTHING = '000000000000000{}' -- of_lock
-local NO_BLOCK = '-00000000000000000000000000000000000;' -- of a lock whose token is not known
-local now_text = '00' .. clock[1] .. (#clock[2] == 6 and sub(clock[2], 1, 3) or format('%03d', math.floor(clock[2] / 1000)))
-local now = tonumber(now_text)
+local NOTHING = '000000000000000{}'        -- of_lock
+local NO_EXTENSION = '000000000000000AA'   -- in the block of a lock
+local NO_TOKEN = '-\0\0\0\0\0\0\0\0\0\0' -- and of one whose token is not known
 
--- of_lock is acquired and extras of LINE, rest is older, \n and lists, and before how long older
--- is.
-local ends, mark, line, version, seq, of_lock, block, rest, before
-local possible = #state >= 106 and #state <= 8192
+-- of_lock is acquired and extras of LINE.
+local mark, line, version, seq, of_lock, counts, block, older, lists
+local possible = #state >= 105 and #state <= 8192
 local line_begins = possible and (seen and #value + 17 or (find(state, '\n', 16, true) or #state) + 1)
 local line_ends = possible and (seen or find(state, '\n', line_begins, true))
-local block_ends = line_ends and find(state, '\n', line_ends + 1, true)
-local older_ends = block_ends and find(state, '\n\n', block_ends, true)
-if older_ends and #state >= older_ends + 16 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
-  and line_ends > line_begins + 71 and block_ends - line_ends <= 1318 and (block_ends == line_ends + 1) == (line_begins == 17)
-  and (seen and expires == -2 or not seen and sub(state, 1, 15) == FREE) == (line_begins == 17)
-  and find(state, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d', line_begins + 16) then
-  version, seq = tonumber(sub(state, line_begins + 16, line_begins + 30)), tonumber(sub(state, line_begins + 31, line_begins + 39))
+local block_ends = line_ends and line_ends + 14
+if block_ends and line_begins ~= 17 then
+  local of_service, of_client = byte(state, block_ends + 26, block_ends + 27)
+  block_ends = of_client and of_service >= 65 and of_service <= 81 and of_client >= 65 and of_client <= 81
+    and block_ends + 28 + (of_service + of_client - 130) * 40
 end
-if version and version > 0 and version < 253402300799999 and seq < 999999999 and (seen or tonumber(sub(state, 1, 15))) then
-  ends, mark, line = sub(state, 1, 15), seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
-  of_lock, block, rest = sub(line, 56), sub(state, line_ends + 1, block_ends - 1), sub(state, block_ends + 1)
-  before = older_ends - block_ends
+local older_ends = block_ends and byte(state, block_ends) == 10 and find(state, '\n\n', block_ends, true)
+if older_ends and line_ends > line_begins + 71 and byte(state, line_begins + 70) == 123 and byte(state, line_ends - 1) == 125
+  and (seen and expires == -2 or not seen and ends == FREE) == (line_begins == 17) and (seen or tonumber(ends)) then
+  local _, header_ends = find(state, '^%d+', line_begins + 16)
+  local _, counts_end = find(state, '^%d+', line_ends + 1)
+  if header_ends and header_ends >= line_begins + 39 and counts_end and counts_end >= line_ends + 13 then
+    version, seq = sub(state, line_begins + 16, line_begins + 30), tonumber(sub(state, line_begins + 31, line_begins + 39))
+    counts, lists = sub(state, line_ends + 1, line_ends + 13), sub(state, older_ends + 2)
+  end
+end
+if version and version > ZERO and version < '253402300799999' and seq < 999999999
+  and #lists >= (byte(counts, 1) + byte(counts, 2) - 96) * 15 + (byte(counts, 3) - 48) * 25 then
+  mark, line = seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
+  of_lock, block, older = sub(line, 56), sub(state, line_ends + 14, block_ends - 1), sub(state, block_ends, older_ends - 1)
 else -- nothing is remembered, or it is damaged and counts as lost
-  seen, ends, mark, line, version, seq = false, FREE, '', '', 0, 0
-  of_lock, block, rest, before = NOTHING, '', '\n' .. ZERO, 0
+  seen, ends, mark, line, version, seq = false, FREE, '', '', ZERO, 0
+  of_lock, counts, block, older, lists = NOTHING, '0000000000000', '', '', ''
 end
 
 local number = format('%09d', seq + 1) -- of the change that this run makes
@@ -145,41 +171,49 @@ if not seen and (expires ~= -2 or mark ~= '') then
       how, at = 'E', expiry
     end
   -- The digest of the token of the lock.
-  local hexadecimal = byte(block) ~= 45 and sub(block, 2, 21) or match(mark, '^#.*:(%x*)$') or redis.sha1hex(mark)
-  local digest = string.gsub(sub(hexadecimal, 1, 20), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
-  digest = #digest == 10 and digest or '\0\0\0\0\0\0\0\0\0\0'
+  local digest = sub(block, 2, 11)
+  if byte(block) == 45 then
+    digest = match(mark, '^#.*:(%x*)$') or redis.sha1hex(mark)
+    digest = string.gsub(sub(digest, 1, 20), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
+    digest = #digest == 10 and digest or sub(NO_TOKEN, 2)
+  end
   -- Ends the lock that the state has, at at; how is the kind of its end, digest its token's,
   -- and added what the event adds to its extras.
-  local older = sub(rest, 1, before)
-  -- The lists of the state. They count as lost if they are shorter than they say.
-  local lists = sub(rest, before + 2)
-  local of_service, of_client, by_force = match(lists, '^(%d%d%d)(%d%d%d)(%d)%d%d%d%d%d%d%d%d')
-  if not by_force or #lists < 15 + (of_service + of_client) * 15 + by_force * 25 then
-    lists = ZERO
-  end
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  local floor = math.floor
-  local s = floor(at / 1000)
-  local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how
-  local has = tonumber(sub(lists, 1, 3))
-  if byte(block) ~= 99 then
-    lists = format('%03d', has < 64 and has + 1 or 64) .. sub(lists, 4, 15) .. entry
-      .. (has < 64 and sub(lists, 16) or sub(lists, 16, 15 + 63 * 15) .. sub(lists, 16 + has * 15))
+  local of_client = byte(block) == 99
+  local place = of_client and 2 or 1
+  local first, has = of_client and (byte(counts) - 48) * 15 or 0, byte(counts, place) - 48
+  local s = at / 1000 -- string.char drops what is behind the point
+  local entry = digest .. string.char(s / 16777216 % 256, s / 65536 % 256, s / 256 % 256, s % 256)
+    .. (of_client and string.lower(how) or how)
+  if has < 8 then
+    lists = sub(lists, 1, first) .. entry .. sub(lists, first + 1)
   else
-    local from, most = 15 + has * 15, 256
-    has = tonumber(sub(lists, 4, 6))
-    lists = sub(lists, 1, 3) .. format('%03d', has < most and has + 1 or most) .. sub(lists, 7, from) .. entry
-      .. (has < most and sub(lists, from + 1) or sub(lists, from + 1, from + 255 * 15) .. sub(lists, from + 1 + has * 15))
+    local group = of_client and tonumber(sub(counts, 5, 6)) % 32 or (byte(counts, 4) - 48) % 8
+    local offset, eight = format('%d', group * 120 + (of_client and 960 or 0)), sub(lists, first + 1, first + 120)
+    local length = redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    if type(length) ~= 'number' and find(length.err, 'WRONGTYPE', 1, true) then
+      call('UNLINK', KEYS[4])
+      redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    end
+    redis.pcall('PEXPIRE', KEYS[4], '604800000')
+    counts = of_client and sub(counts, 1, 4) .. format('%02d', group + 1) .. sub(counts, 7)
+      or sub(counts, 1, 3) .. string.char(group + 49) .. sub(counts, 5)
+    lists, has = sub(lists, 1, first) .. entry .. sub(lists, first + has * 15 + 1), 0
   end
-  version = version < now and now or version + 1
-  local event = how .. (at == now and now_text or format('%015d', at)) .. (version == now and now_text or format('%015d', version)) .. number
-  if added ~= '' then
-    of_lock = of_lock == NOTHING and ZERO .. '{' .. sub(added, 2) .. '}' or sub(of_lock, 1, -2) .. added .. '}'
+  counts = sub(counts, 1, place - 1) .. string.char(has + 49) .. sub(counts, place + 1)
+  version = version < now_text and now_text or format('%015d', tonumber(version) + 1)
+  local event = how .. (at == now and now_text or format('%015d', at)) .. version .. number
+  local ended_line = event .. (ends == NEVER and ZERO or ends)
+  if added == '' then
+    ended_line = ended_line .. of_lock
+  elseif of_lock == NOTHING then
+    ended_line = ended_line .. ZERO .. '{' .. sub(added, 2) .. '}'
+  else
+    ended_line = ended_line .. sub(of_lock, 1, -2) .. added .. '}'
   end
-  local ended_line = event .. (ends == NEVER and ZERO or ends) .. of_lock
-  rest = ended_line .. '\n' .. line .. '\n' .. older .. '\n' .. lists
-  before = before + #ended_line + #line + 2
+  older = older .. '\n' .. line .. '\n' .. ended_line
   line = event .. '000000000000000000000000000000{}'
   ends, mark, block, of_lock = FREE, '', '', NOTHING
   changed = true
@@ -187,50 +221,50 @@ if not seen and (expires ~= -2 or mark ~= '') then
   if mark ~= found then
     local owner = #value <= 640 and match(sub(value, 1, 256), '^([^:]+):')
     of_lock = owner and ZERO .. '{"owner":' .. cjson.encode(owner) .. '}' or NOTHING
-    version = math.max(version + 1, now)
-    local kind, version_text = 'Y', format('%015d', version)
+    local kind = 'Y'
+  version = version < now_text and now_text or format('%015d', tonumber(version) + 1)
   -- Makes the line that the lock has from now on, of the kind kind. The one before becomes an
   -- older one, unless both are one event: extensions that follow each other.
   local last = sub(line, 1, 1)
   if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
-    rest, before = line .. '\n' .. rest, before + #line + 1
+    older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
-  line = kind .. now_text .. version_text .. number .. (expires == -1 and ZERO or ends) .. of_lock
+  line = kind .. now_text .. version .. number .. (expires == -1 and ZERO or ends) .. of_lock
   changed = true
-    mark, block = found, NO_BLOCK
+    mark, block = found, NO_TOKEN .. NO_EXTENSION
+  elseif expires >= 0 and expiry >= 0 and expires - expiry < 1000 and expiry - expires < 1000 then
+    -- Redis itself moves an expiry by the time that it takes to move the key to another master.
+    ends = format('%015d', expires)
+    line = sub(line, 1, 40) .. ends .. of_lock
   elseif expires ~= -2 and expiry ~= expires then
-    local kind, version_text = 'Z', format('%015d', version)
+    local kind = 'Z'
   -- Makes the line that the lock has from now on, of the kind kind. The one before becomes an
   -- older one, unless both are one event: extensions that follow each other.
   local last = sub(line, 1, 1)
   if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
-    rest, before = line .. '\n' .. rest, before + #line + 1
+    older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
-  line = kind .. now_text .. version_text .. number .. (expires == -1 and ZERO or ends) .. of_lock
+  line = kind .. now_text .. version .. number .. (expires == -1 and ZERO or ends) .. of_lock
   changed = true
   end
 end
--- How the token with the digest ARGV[4] ended, as the lists remember it; nil: not at all.
+local asked, from, till = sub(ARGV[3], 2), '0', '4799'
+-- How the token with the digest asked ended, if that is remembered. from and till say which
+-- part of ENDED to look at.
 local ended
-if find(rest, ARGV[4], 1, true) then
-  local lists = sub(rest, before + 2)
-  local at = find(lists, '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d') and find(lists, ARGV[4], 16, true)
-  local has = at and tonumber(sub(lists, 1, 3))
-  local all = at and has + tonumber(sub(lists, 4, 6))
-  while at do
-    local before = (at - 16) / 15 -- entries before it
-    if before < all and before % 1 == 0 then
-      local a, b, c, d, how = string.byte(lists, at + 10, at + 14)
-      local when = how and (((a * 256 + b) * 256 + c) * 256 + d) * 1000
-      ended = when and when > now - (before < has and DAY or WEEK) and string.char(how) or nil
-      break
-    end
-    at = find(lists, ARGV[4], at + 1, true)
-  end
+local has, at = lists, lists ~= '' and find(lists, asked, 1, true)
+if not at and find(counts, '000', 4, true) ~= 4 then
+  has = redis.pcall('GETRANGE', KEYS[4], from, till)
+  at = type(has) == 'string' and find(has, asked, 1, true)
 end
-if value == ARGV[3] then
+if at and at % 15 == 1 then
+  local a, b, c, d, how = byte(has, at + 10, at + 14)
+  local when = how and (((a * 256 + b) * 256 + c) * 256 + d) * 1000
+  ended = when and when > now - (how < 97 and DAY or WEEK) and string.upper(string.char(how)) or nil
+end
+if value == ARGV[2] then
   decision = 'REPLAYED'
   -- What replicas are to confirm has to be a write of the connection that asks them, also
   -- where an earlier one made the change.
@@ -239,121 +273,117 @@ if value == ARGV[3] then
   end
 elseif ended or expires == -2 then
   decision = 'ENDED-' .. (ended or '')
-elseif match(value, '^([^:]*):') ~= ARGV[5] or sub(block, 1, 1) == '-' then
+elseif match(value, '^([^:]*):') ~= ARGV[4] or sub(block, 1, 1) == '-' then
   decision = 'OCCUPIED'
 else
   decision = 'RESUMED'
-  call('SET', KEYS[1], ARGV[3], 'XX', 'KEEPTTL')
+  call('SET', KEYS[1], ARGV[2], 'XX', 'KEEPTTL')
   local how, at = 'S', now
   -- The digest of the token of the lock.
-  local hexadecimal = byte(block) ~= 45 and sub(block, 2, 21) or match(mark, '^#.*:(%x*)$') or redis.sha1hex(mark)
-  local digest = string.gsub(sub(hexadecimal, 1, 20), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
-  digest = #digest == 10 and digest or '\0\0\0\0\0\0\0\0\0\0'
-  -- The lists of the state. They count as lost if they are shorter than they say.
-  local lists = sub(rest, before + 2)
-  local of_service, of_client, by_force = match(lists, '^(%d%d%d)(%d%d%d)(%d)%d%d%d%d%d%d%d%d')
-  if not by_force or #lists < 15 + (of_service + of_client) * 15 + by_force * 25 then
-    lists = ZERO
+  local digest = sub(block, 2, 11)
+  if byte(block) == 45 then
+    digest = match(mark, '^#.*:(%x*)$') or redis.sha1hex(mark)
+    digest = string.gsub(sub(digest, 1, 20), '%x%x', function(pair) return string.char(tonumber(pair, 16)) end)
+    digest = #digest == 10 and digest or sub(NO_TOKEN, 2)
   end
   -- Remembers that the token of the lock, whose digest is digest, ended at at: how is the kind
   -- of its end.
-  local floor = math.floor
-  local s = floor(at / 1000)
-  local entry = digest .. string.char(floor(s / 16777216) % 256, floor(s / 65536) % 256, floor(s / 256) % 256, s % 256) .. how
-  local has = tonumber(sub(lists, 1, 3))
-  if byte(block) ~= 99 then
-    lists = format('%03d', has < 64 and has + 1 or 64) .. sub(lists, 4, 15) .. entry
-      .. (has < 64 and sub(lists, 16) or sub(lists, 16, 15 + 63 * 15) .. sub(lists, 16 + has * 15))
+  local of_client = byte(block) == 99
+  local place = of_client and 2 or 1
+  local first, has = of_client and (byte(counts) - 48) * 15 or 0, byte(counts, place) - 48
+  local s = at / 1000 -- string.char drops what is behind the point
+  local entry = digest .. string.char(s / 16777216 % 256, s / 65536 % 256, s / 256 % 256, s % 256)
+    .. (of_client and string.lower(how) or how)
+  if has < 8 then
+    lists = sub(lists, 1, first) .. entry .. sub(lists, first + 1)
   else
-    local from, most = 15 + has * 15, 256
-    has = tonumber(sub(lists, 4, 6))
-    lists = sub(lists, 1, 3) .. format('%03d', has < most and has + 1 or most) .. sub(lists, 7, from) .. entry
-      .. (has < most and sub(lists, from + 1) or sub(lists, from + 1, from + 255 * 15) .. sub(lists, from + 1 + has * 15))
+    local group = of_client and tonumber(sub(counts, 5, 6)) % 32 or (byte(counts, 4) - 48) % 8
+    local offset, eight = format('%d', group * 120 + (of_client and 960 or 0)), sub(lists, first + 1, first + 120)
+    local length = redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    if type(length) ~= 'number' and find(length.err, 'WRONGTYPE', 1, true) then
+      call('UNLINK', KEYS[4])
+      redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    end
+    redis.pcall('PEXPIRE', KEYS[4], '604800000')
+    counts = of_client and sub(counts, 1, 4) .. format('%02d', group + 1) .. sub(counts, 7)
+      or sub(counts, 1, 3) .. string.char(group + 49) .. sub(counts, 5)
+    lists, has = sub(lists, 1, first) .. entry .. sub(lists, first + has * 15 + 1), 0
   end
-  rest = sub(rest, 1, before + 1) .. lists
-  version = version < now and now or version + 1
-  local kind, version_text = 'M', format('%015d', version)
+  counts = sub(counts, 1, place - 1) .. string.char(has + 49) .. sub(counts, place + 1)
+  local kind = 'M'
+  version = version < now_text and now_text or format('%015d', tonumber(version) + 1)
   -- Makes the line that the lock has from now on, of the kind kind. The one before becomes an
   -- older one, unless both are one event: extensions that follow each other.
   local last = sub(line, 1, 1)
   if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
-    rest, before = line .. '\n' .. rest, before + #line + 1
+    older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
-  line = kind .. now_text .. version_text .. number .. (expires == -1 and ZERO or ends) .. of_lock
+  line = kind .. now_text .. version .. number .. (expires == -1 and ZERO or ends) .. of_lock
   changed = true
-  value, mark, block = ARGV[3], ARGV[3], ARGV[6]
+  value, mark, block = ARGV[2], ARGV[2], ARGV[3] .. NO_EXTENSION
 end
 -- Saves and publishes what changed, and returns.
 
 if changed then
-  local set, till = 'PSETEX', byte(ARGV[1]) == 45 and sub(ARGV[1], 2) or ARGV[1]
-  if (#till < 10 or expires - now > 9e8) and expires + DAY - now > tonumber(till) then
-    set, till = 'SET', format('%d', expires + DAY)
-  end
-  if before > 800 or #line + #block + #rest > 8000 then
-    local older, lists = sub(rest, 1, before), sub(rest, before + 2)
-    if older ~= '' then
-    -- Puts the older lines into the history as one entry, and takes out the oldest
-    -- entries that it need not keep. A history that is no list, or longer than the scripts
-    -- write, is damaged and counts as lost.
-    local function lines_in(text)
-      local n, at = 0, find(text, '\n', 1, true)
-      while at do
-        n, at = n + 1, find(text, '\n', at + 1, true)
-      end
-      return n
-    end
-    local length = redis.pcall('LPUSH', KEYS[3], older)
-    local wrong = type(length) ~= 'number' and find(length.err, 'WRONGTYPE', 1, true)
-    if wrong or type(length) == 'number' and length > 101 then
+  local space = find(ARGV[1], ' ', 1, true)
+  if older ~= '' and (byte(counts, 7) == 49 or #older > 800 or #line + #block + #older + #lists > 8000) then
+    -- A history that is no text, or larger than the scripts let it become, is damaged and counts
+    -- as lost, but for its end.
+    local length = redis.pcall('APPEND', KEYS[3], older)
+    if type(length) ~= 'number' and (find(length.err, 'WRONGTYPE', 1, true) or find(length.err, 'exceeds', 1, true)) then
       call('UNLINK', KEYS[3])
-      length = call('LPUSH', KEYS[3], older)
+      length = call('APPEND', KEYS[3], older)
     end
     if type(length) == 'number' then -- else Redis refuses to write
-      local events, bytes = tonumber(sub(lists, 8, 10)) or 0, tonumber(sub(lists, 11, 15)) or 0
-      if events == 0 or length == 1 then -- the state was lost, or the history was
-        events, bytes = 0, 0
-        for _, entry in ipairs(call('LRANGE', KEYS[3], '1', '-1')) do
-          events, bytes = events + lines_in(entry), bytes + #entry
+      if length > 30720 then
+        local text = call('GETRANGE', KEYS[3], '-24576', '-1')
+local n, at = 0, 0 -- lines of text
+while at and at < #text do
+  at = find(text, '\n', at + 1, true)
+  n = at and n + 1 or n
+end
+        at = find(text, '\n', 1, true) or 1
+        for _ = 1, n - 100 do
+          at = find(text, '\n', at + 1, true)
         end
+        call('SET', KEYS[3], sub(text, at), 'KEEPTTL')
       end
-      events, bytes = events + lines_in(older), bytes + #older
-      while bytes > 31744 or events > 100 do
-        local oldest = call('LINDEX', KEYS[3], '-1')
-        local n = lines_in(oldest)
-        if bytes <= 31744 and events - n < 100 then
-          break
-        end
-        if length == 1 then -- what the state said of the history is damaged
-          events, bytes = lines_in(older), #older
-          break
-        end
-        call('RPOP', KEYS[3])
-        length, events, bytes = length - 1, math.max(0, events - n), math.max(0, bytes - #oldest)
-      end
-      lists = sub(lists, 1, 7) .. format('%03d%05d', math.min(events, 999), math.min(bytes, 99999)) .. sub(lists, 16)
+      local new = length == #older or byte(counts, 7) ~= 49 -- to this state; its time to live is to be set
+      counts = sub(counts, 1, 6) .. '1' .. (new and '000000' or sub(counts, 8))
       older = ''
     end
-    end
-    -- What is behind the lists may be more than there is room for.
-    rest, before = sub(older .. '\n' .. lists, 1, math.max(0, 8174 - #mark - #line - #block)), #older
   end
-  if #rest > before + 8 and find(rest, '000', before + 9, true) ~= before + 9 then -- the history has events
-    if expires == -1 then
-      redis.pcall('PERSIST', KEYS[3])
-    else
-      redis.pcall(set == 'SET' and 'PEXPIREAT' or 'PEXPIRE', KEYS[3], till)
-    end
+  local room = 8155 - #mark - #line - #block - #older
+  if #lists > room then
+    lists = sub(lists, 1, math.max(0, room)) -- what is behind them may be more than there is room for
   end
-  state = ends .. mark .. '\n' .. line .. '\n' .. block .. '\n' .. rest
+  -- State and history are given their time to live once in 10,000 s, and that much more. A
+  -- lock that expires later, or never, is not forgotten before.
+  local ttl, option = sub(ARGV[1], byte(ARGV[1]) == 45 and 2 or 1, space - 1), 'PX'
+  local given = sub(now_text, 3, 8)
+  if expires == -1 then
+    option, given = nil, '000000'
+  elseif (space < 11 or expires - now > 9e8) and expires + DAY - now > tonumber(ttl) then
+    ttl, option, given = format('%d', expires + DAY), 'PXAT', '000000'
+  elseif find(counts, given, 8, true) == 8 then
+    option = 'KEEPTTL'
+  end
+  if option ~= 'KEEPTTL' then
+    counts = sub(counts, 1, 7) .. given
+  end
+  state = ends .. mark .. '\n' .. line .. '\n' .. counts .. block .. older .. '\n\n' .. lists
   local saved
-  if expires == -1 then -- until a script finds the lock gone
-    saved = redis.pcall('SET', KEYS[2], state)
-  elseif set == 'SET' then
-    saved = redis.pcall('SET', KEYS[2], state, 'PXAT', till)
+  if option == 'KEEPTTL' then
+    saved = redis.pcall('SET', KEYS[2], state, 'KEEPTTL')
+  elseif option then
+    saved = redis.pcall('SET', KEYS[2], state, option, ttl)
+    if byte(counts, 7) == 49 then
+      redis.pcall(option == 'PX' and 'PEXPIRE' or 'PEXPIREAT', KEYS[3], ttl)
+    end
   else
-    saved = redis.pcall('PSETEX', KEYS[2], till, state)
+    saved = redis.pcall('SET', KEYS[2], state)
+    redis.pcall('PERSIST', KEYS[3])
   end
   if saved.err then
     -- A Redis that is full, or cannot write to its disk, answers all the same who holds
@@ -365,7 +395,7 @@ if changed then
   end
   -- A user who may not publish can work all the same: beats need the same right, so no
   -- view then takes itself for live.
-  redis.pcall('PUBLISH', ARGV[2], KEYS[1] .. '\n' .. line)
+  redis.pcall('PUBLISH', sub(ARGV[1], space + 1), KEYS[1] .. '\n' .. line)
 end
-local answer = decision .. ' ' .. clock[1] .. ' ' .. clock[2] .. ' ' .. ends .. value .. '\n' .. line
+local answer = decision .. ' ' .. now_text .. ' ' .. ends .. value .. '\n' .. line
 return more and {answer, more, further} or answer
