@@ -46,8 +46,9 @@ func TestHostileSizes(t *testing.T) {
 		{"a value of 512 MB", growLock(512 << 20), readSpool},
 		{"sound, its history is read", func(*bench, string) {}, readHistory},
 		{"a history of 500,000 foreign entries, which is read", lengthenHistory, readHistory},
-		{"a history with an entry of 64 MB, which is read", growHistory, readHistory},
-		{"500,000 entries again, the spool is released and taken", lengthenHistory, releaseAndTake},
+		{"a history of 64 MB, which is read", growHistory, readHistory},
+		{"a history of 64 MB, the spool is released and taken", growHistory, releaseAndTake},
+		{"500,000 entries, the spool is released and taken", lengthenHistory, releaseAndTake},
 	} {
 		for _, readers := range []int{0, 1, 4} {
 			server := redistest.Start(t) // the last one may be busy for a while
@@ -98,30 +99,38 @@ func growLock(size int64) func(*bench, string) {
 	}
 }
 
+// lengthenHistory puts a list of half a million entries in the place of the history.
 func lengthenHistory(b *bench, tag string) {
+	key := b.historyKey(tag)
 	entries := make([]any, 1000)
 	for i := range entries {
 		entries[i] = strings.Repeat("of another program ", 5)
 	}
-	b.pushHistory(tag, 500, entries)
+	err := b.client.Del(b.t.Context(), key).Err()
+	for range 500 {
+		err = errors.Join(err, b.client.LPush(b.t.Context(), key, entries...).Err())
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
-func growHistory(b *bench, tag string) { b.pushHistory(tag, 1, []any{strings.Repeat("!", 64<<20)}) }
+// growHistory makes the history 64 MB longer.
+func growHistory(b *bench, tag string) {
+	key := b.historyKey(tag)
+	if err := b.client.SetRange(b.t.Context(), key, 64<<20, "!").Err(); err != nil {
+		b.t.Fatal(err)
+	}
+}
 
-// pushHistory puts the entries before those of a spool so many times.
-func (b *bench) pushHistory(tag string, times int, entries []any) {
+func (b *bench) historyKey(tag string) string {
 	for _, key := range b.keysOf(tag) {
-		if !strings.HasPrefix(key, "spool_history") {
-			continue
+		if strings.HasPrefix(key, "spool_history") {
+			return key
 		}
-		for range times {
-			if err := b.client.LPush(b.t.Context(), key, entries...).Err(); err != nil {
-				b.t.Fatal(err)
-			}
-		}
-		return
 	}
 	b.t.Fatalf("%s has no history", tag)
+	return ""
 }
 
 // measureHostile answers a row of the table.

@@ -60,7 +60,7 @@ func newScripts(b *bench, goroutines int) *scripts {
 
 const (
 	bareTake    = "bare: SET NX"
-	bareRefused = "bare: SET NX, refused"
+	bareRefused = "bare: SET NX, refused, and GET"
 	bareRelease = "bare: compare and delete"
 	bareTwoKeys = "bare: SET NX and a second SET"
 	full        = " (full)"
@@ -137,20 +137,21 @@ func (s *scripts) round() {
 // bare measures the scripts that the others are compared with.
 func (s *scripts) bare() {
 	const value = "93:8b6f5a1e-7c1d-4f5e-9a39-0d6f2f1b7c11"
-	take := redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])`)
+	take := redis.NewScript(`if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return false end
+return redis.call('GET', KEYS[1])`)
 	release := redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
-	twoKeys := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-return redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])`)
+	twoKeys := redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
+return redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[2])`)
 	run := func(script *redis.Script, key string, args ...any) {
 		keys := []string{"bare:" + key, "bare:{bare:" + key + "}"}
 		if err := script.Run(s.t.Context(), s.client, keys, args...).Err(); err != nil && !errors.Is(err, redis.Nil) {
 			s.t.Error(err)
 		}
 	}
-	s.measure(bareTake, func(i int) { run(take, s.tags[i], value, 3600000) })
-	s.measure(bareRefused, func(i int) { run(take, s.tags[i], value, 3600000) })
+	s.measure(bareTake, func(i int) { run(take, s.tags[i], value, 3600) })
+	s.measure(bareRefused, func(i int) { run(take, s.tags[i], value, 3600) })
 	s.measure(bareRelease, func(i int) { run(release, s.tags[i], value) })
-	s.measure(bareTwoKeys, func(i int) { run(twoKeys, "2"+s.tags[i], value, 3600000, "MR(93) weld 3 of 5") })
+	s.measure(bareTwoKeys, func(i int) { run(twoKeys, "2"+s.tags[i], value, 3600, "MR(93) weld 3 of 5") })
 }
 
 func (s *scripts) take(i int) { s.tokens[i] = s.hold(s.tags[i], nil) }
