@@ -50,7 +50,9 @@ func (d damage) spoil(s *stand, held bool) {
 	s.tag = newTag()
 	_, err := s.client.Pipelined(s.ctx, func(pipe redis.Pipeliner) error {
 		if held {
-			pipe.Do(s.ctx, "SET", s.lockKey(), damagedToken, "PXAT", damagedExpires)
+			// Not by SET with PXAT, for which miniredis reads its clock without its mutex.
+			pipe.Set(s.ctx, s.lockKey(), damagedToken, 0)
+			pipe.PExpireAt(s.ctx, s.lockKey(), time.UnixMilli(damagedExpires))
 		}
 		switch {
 		case d.how&stateIsList != 0:
