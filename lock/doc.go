@@ -61,7 +61,7 @@
 // it, so each is there once: an expiry, or what another program did, is recorded by the
 // first step that looks. Extensions of one lock that follow each other are one event,
 // the last, and so are changes of its expiry by another program. A spool keeps its newest
-// [MaxEvents] events, or fewer, as they have at most 32 KB, for as long as anything is
+// [MaxEvents] events, or fewer if they are long, at most 32 KB, for as long as anything is
 // remembered of it; no event holds a token. A [Cursor] is the place of an event by
 // its version and number, so it stays good when the event itself is no longer kept.
 //

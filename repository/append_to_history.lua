@@ -1,5 +1,5 @@
-    -- A history that is no text, or larger than the scripts let it become, is damaged and counts
-    -- as lost, but for its end.
+    -- A history that is no string, or that Redis lets grow no further, counts as lost. Of one
+    -- that is too large, the end stays.
     local length = redis.pcall('APPEND', KEYS[3], older)
     if type(length) ~= 'number' and (find(length.err, 'WRONGTYPE', 1, true) or find(length.err, 'exceeds', 1, true)) then
       call('UNLINK', KEYS[3])

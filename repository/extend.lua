@@ -28,8 +28,8 @@ else
   local by, longest, ago = match(ARGV[3], '^(%d+),(%d+),(%d+)', 22)
   local gave = at and match(sub(block, at + 25, at + 39), '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d$')
   gave = gave and tonumber(gave)
-  if at and not (gave and gave <= $LATEST) and expires ~= -1 then
-    gave = expires -- it was applied, and what it gave is damaged
+  if at and not (gave and gave <= $LATEST) then
+    gave = expires ~= -1 and expires -- it was applied, and what it gave is damaged
   end
   if gave then
     decision = format('EXTENDED-%d', gave)

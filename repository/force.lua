@@ -1,4 +1,4 @@
--- Ends the lock, whoever holds it, if it is the one that was seen.
+-- Ends the lock of any holder, if it is the one that was seen.
 --
 -- ARGV[2]  version that the lock must have, 15 digits
 -- ARGV[3]  digest of the id of this forced release, the same for each attempt at it

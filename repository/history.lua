@@ -12,7 +12,7 @@ repeat
 --include count_lines.lua
   local all = #text < size or size == 32768
   size = 32768
-until all or n > tonumber(ARGV[2])
+until all or n >= tonumber(ARGV[2])
 if #text >= ARGV[2] * 200 or #text == 32768 then
   text = sub(text, find(text, '\n', 1, true) or #text) -- it may begin within a line
 end

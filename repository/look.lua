@@ -6,12 +6,13 @@
 --          which changes are published; with a minus in front: the state counts as lost
 --
 -- Every script returns a text: what it decided, the time, and the spool, with spaces between
--- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has more to say returns an array of that text and the rest: an
--- array costs Redis more than all else that a look needs.
+-- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has
+-- more to say returns an array of that text and the rest: an array costs Redis more than all
+-- else that a look needs.
 --
 -- Numbers are handed to redis.call as texts: it prints a number with 17 digits, slowly. Each
--- byte of each text that a script makes is hashed, so there are few, and short ones. Each
--- argument costs as much as two steps of a script, so what a request says is in one.
+-- byte of each text that a script makes is hashed, so there are few, and short ones. All that
+-- an operation says of itself is one argument, because each costs as much as two steps.
 
 local call, byte, find, format, sub = redis.call, string.byte, string.find, string.format, string.sub
 local expires = call('PEXPIRETIME', KEYS[1]) -- ms; -1: never; -2: the spool is free
@@ -31,5 +32,5 @@ if byte(ARGV[1]) == 45 or type(state) ~= 'string' then
 end
 -- Where LINE ends if the lock is as the state has it.
 local ends = sub(state, 1, 15)
-local seen = tonumber(ends) == expires and find(state, value, 16, true) == 16
+local seen = #state > 15 and tonumber(ends) == expires and find(state, value, 16, true) == 16
   and byte(state, #value + 16) == 10 and find(state, '\n', #value + 17, true)

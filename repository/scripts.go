@@ -32,7 +32,11 @@ func source(name string) string {
 func spoolScript(name string) *redis.Script { return redis.NewScript(spoolText(name)) }
 
 func spoolText(name string) string {
-	return strings.ReplaceAll(expand(name), "$LATEST", strconv.Itoa(latest))
+	return strings.NewReplacer(
+		"$LATEST", strconv.Itoa(latest),
+		"$LAST_VERSION", versionText(latest-10), // one run raises it a few times
+		"$MARGIN", strconv.FormatInt(memoryMargin.Milliseconds(), 10),
+	).Replace(expand(name))
 }
 
 var include = regexp.MustCompile(`(?m)^--include (\w+)\.lua\n`)
@@ -77,8 +81,8 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 	return results
 }
 
-// memoryMargin is what the scripts give to the time that a spool is remembered, as they do not set it with each
-// change, see answer.lua.
+// memoryMargin is added to the time that a spool is remembered, because the scripts set it
+// anew only once in so long, see answer.lua.
 const memoryMargin = 10000 * time.Second
 
 // settings are ARGV[1] of every script, see look.lua.

@@ -32,11 +32,11 @@
 --            1     of ended, in the lists
 --            2     of requests, in the lists
 --            3     of forced, in the lists
---            4     of groups of ended in ENDED, up to 8
---            5     of groups of requests in ENDED, up to 32: 2 digits
+--            4     the group of ended in ENDED that was written last, 1 to 8; 0: none
+--            5     the same of requests, 1 to 32: 2 digits
 --            7     1: the history has events
---            8     when state and history were last given their time to live: s, without the
---                  last 4 digits; 0: it is another one
+--            8     when state and history were last given the time to live of ARGV[1], in units
+--                  of 10,000 s; 0: they have another one
 --   block    about the lock; empty: free.
 --            1     c, if the token was made from a client's request id, s, if by the
 --                  service, -, if by another program
@@ -54,21 +54,23 @@
 --                      4; the kind of the end, or S: it was replaced, 1
 --            requests  the same of tokens that were made from clients' request ids; the kind
 --                      is a small letter
---            forced    4 forced releases, 25 bytes each: digest of the id 10, version 15
+--            forced    4 forced releases, 25 bytes each: digest of the id 10, version of the
+--                      event 15
 --
 -- ENDED, a string: the tokens that ended before those of the lists, in groups of 8: first 8
 -- groups of ended, then 32 of requests. The next group takes the place of the oldest. One of
 -- ended counts for a day, one of requests for 7 days.
 --
 -- HISTORY, a string of at most 30 KB: the events before those of older, oldest first, each
--- \n and a LINE. When it grows larger, the newest 100 of them stay, as far as they have 24 KB.
+-- \n and a LINE. When it grows larger, its newest 100 events stay, or the newest 24 KB.
 --
 -- MESSAGE, on the channel: the lock's key, \n, LINE.
 --
 -- A field that is added to what a lock or an event has goes into extras; readers ignore the
 -- names there that they do not know, and scripts carry the extras of a lock on until it ends.
 -- What is added to a spool goes behind the lists, at most 256 bytes; scripts carry that on.
--- Damage counts as lost: a state that is not as above, a version after the year 9999.
+-- Damage counts as lost: a state that is not as above, a version at the end of the year 9999
+-- or later.
 
 local match = string.match
 local DAY, WEEK = 86400000, 604800000
@@ -79,7 +81,7 @@ local NO_TOKEN = '-\0\0\0\0\0\0\0\0\0\0' -- and of one whose token is not known
 
 -- of_lock is acquired and extras of LINE.
 local mark, line, version, seq, of_lock, counts, block, older, lists
-local possible = #state >= 105 and #state <= 8192
+local possible = #state > 15 and #state <= 8192
 local line_begins = possible and (seen and #value + 17 or (find(state, '\n', 16, true) or #state) + 1)
 local line_ends = possible and (seen or find(state, '\n', line_begins, true))
 local block_ends = line_ends and line_ends + 14
@@ -98,7 +100,7 @@ if older_ends and line_ends > line_begins + 71 and byte(state, line_begins + 70)
     counts, lists = sub(state, line_ends + 1, line_ends + 13), sub(state, older_ends + 2)
   end
 end
-if version and version > ZERO and version < '$LATEST' and seq < 999999999
+if version and version > ZERO and version < '$LAST_VERSION' and seq < 999999999
   and #lists >= (byte(counts, 1) + byte(counts, 2) - 96) * 15 + (byte(counts, 3) - 48) * 25 then
   mark, line = seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
   of_lock, block, older = sub(line, 56), sub(state, line_ends + 14, block_ends - 1), sub(state, block_ends, older_ends - 1)
@@ -109,6 +111,7 @@ end
 
 local number = format('%09d', seq + 1) -- of the change that this run makes
 local changed = false                  -- whether it makes one
+local moved = false                    -- whether the expiry is another one without a change
 local decision, more, further          -- what the script returns
 
 -- What happened to the lock since the state was written. A lock that expired ended at
@@ -134,10 +137,11 @@ if not seen and (expires ~= -2 or mark ~= '') then
 --include next_version.lua
 --include continue.lua
     mark, block = found, NO_TOKEN .. NO_EXTENSION
-  elseif expires >= 0 and expiry >= 0 and expires - expiry < 1000 and expiry - expires < 1000 then
+  elseif expires >= 0 and expiry >= 0 and math.abs(expires - expiry) < 1000 then
     -- Redis itself moves an expiry by the time that it takes to move the key to another master.
     ends = format('%015d', expires)
     line = sub(line, 1, 40) .. ends .. of_lock
+    moved = expires ~= expiry
   elseif expires ~= -2 and expiry ~= expires then
     local kind = 'Z'
 --include continue.lua

@@ -8,8 +8,8 @@
 --          of the lock
 --
 -- Decides TAKEN; REPLAYED: the token holds it already; ENDED- and the kind of its end: the
--- token's lock has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version; LIMIT: it
--- is free, and the worker gets no further lock.
+-- token's lock has ended, or it is barred; OCCUPIED; CONFLICT: it is free, at another version;
+-- LIMIT: it is free, and the worker gets no further lock.
 
 --include look.lua
 local asked = sub(ARGV[3], 2, 11)

@@ -10,12 +10,13 @@
 --          which changes are published; with a minus in front: the state counts as lost
 --
 -- Every script returns a text: what it decided, the time, and the spool, with spaces between
--- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has more to say returns an array of that text and the rest: an
--- array costs Redis more than all else that a look needs.
+-- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has
+-- more to say returns an array of that text and the rest: an array costs Redis more than all
+-- else that a look needs.
 --
 -- Numbers are handed to redis.call as texts: it prints a number with 17 digits, slowly. Each
--- byte of each text that a script makes is hashed, so there are few, and short ones. Each
--- argument costs as much as two steps of a script, so what a request says is in one.
+-- byte of each text that a script makes is hashed, so there are few, and short ones. All that
+-- an operation says of itself is one argument, because each costs as much as two steps.
 
 local call, byte, find, format, sub = redis.call, string.byte, string.find, string.format, string.sub
 local expires = call('PEXPIRETIME', KEYS[1]) -- ms; -1: never; -2: the spool is free
@@ -35,7 +36,7 @@ if byte(ARGV[1]) == 45 or type(state) ~= 'string' then
 end
 -- Where LINE ends if the lock is as the state has it.
 local ends = sub(state, 1, 15)
-local seen = tonumber(ends) == expires and find(state, value, 16, true) == 16
+local seen = #state > 15 and tonumber(ends) == expires and find(state, value, 16, true) == 16
   and byte(state, #value + 16) == 10 and find(state, '\n', #value + 17, true)
 -- Decodes the state, and records what happened to the lock since it was written. A script
 -- goes on from there, and ends with answer.lua, which saves what changed.
@@ -71,11 +72,11 @@ local seen = tonumber(ends) == expires and find(state, value, 16, true) == 16
 --            1     of ended, in the lists
 --            2     of requests, in the lists
 --            3     of forced, in the lists
---            4     of groups of ended in ENDED, up to 8
---            5     of groups of requests in ENDED, up to 32: 2 digits
+--            4     the group of ended in ENDED that was written last, 1 to 8; 0: none
+--            5     the same of requests, 1 to 32: 2 digits
 --            7     1: the history has events
---            8     when state and history were last given their time to live: s, without the
---                  last 4 digits; 0: it is another one
+--            8     when state and history were last given the time to live of ARGV[1], in units
+--                  of 10,000 s; 0: they have another one
 --   block    about the lock; empty: free.
 --            1     c, if the token was made from a client's request id, s, if by the
 --                  service, -, if by another program
@@ -93,21 +94,23 @@ local seen = tonumber(ends) == expires and find(state, value, 16, true) == 16
 --                      4; the kind of the end, or S: it was replaced, 1
 --            requests  the same of tokens that were made from clients' request ids; the kind
 --                      is a small letter
---            forced    4 forced releases, 25 bytes each: digest of the id 10, version 15
+--            forced    4 forced releases, 25 bytes each: digest of the id 10, version of the
+--                      event 15
 --
 -- ENDED, a string: the tokens that ended before those of the lists, in groups of 8: first 8
 -- groups of ended, then 32 of requests. The next group takes the place of the oldest. One of
 -- ended counts for a day, one of requests for 7 days.
 --
 -- HISTORY, a string of at most 30 KB: the events before those of older, oldest first, each
--- \n and a LINE. When it grows larger, the newest 100 of them stay, as far as they have 24 KB.
+-- \n and a LINE. When it grows larger, its newest 100 events stay, or the newest 24 KB.
 --
 -- MESSAGE, on the channel: the lock's key, \n, LINE.
 --
 -- A field that is added to what a lock or an event has goes into extras; readers ignore the
 -- names there that they do not know, and scripts carry the extras of a lock on until it ends.
 -- What is added to a spool goes behind the lists, at most 256 bytes; scripts carry that on.
--- Damage counts as lost: a state that is not as above, a version after the year 9999.
+-- Damage counts as lost: a state that is not as above, a version at the end of the year 9999
+-- or later.
 
 local match = string.match
 local DAY, WEEK = 86400000, 604800000
@@ -118,7 +121,7 @@ local NO_TOKEN = '-\0\0\0\0\0\0\0\0\0\0' -- and of one whose token is not known
 
 -- of_lock is acquired and extras of LINE.
 local mark, line, version, seq, of_lock, counts, block, older, lists
-local possible = #state >= 105 and #state <= 8192
+local possible = #state > 15 and #state <= 8192
 local line_begins = possible and (seen and #value + 17 or (find(state, '\n', 16, true) or #state) + 1)
 local line_ends = possible and (seen or find(state, '\n', line_begins, true))
 local block_ends = line_ends and line_ends + 14
@@ -137,7 +140,7 @@ if older_ends and line_ends > line_begins + 71 and byte(state, line_begins + 70)
     counts, lists = sub(state, line_ends + 1, line_ends + 13), sub(state, older_ends + 2)
   end
 end
-if version and version > ZERO and version < '253402300799999' and seq < 999999999
+if version and version > ZERO and version < '253402300799989' and seq < 999999999
   and #lists >= (byte(counts, 1) + byte(counts, 2) - 96) * 15 + (byte(counts, 3) - 48) * 25 then
   mark, line = seen and value or sub(state, 16, line_begins - 2), sub(state, line_begins, line_ends - 1)
   of_lock, block, older = sub(line, 56), sub(state, line_ends + 14, block_ends - 1), sub(state, block_ends, older_ends - 1)
@@ -148,6 +151,7 @@ end
 
 local number = format('%09d', seq + 1) -- of the change that this run makes
 local changed = false                  -- whether it makes one
+local moved = false                    -- whether the expiry is another one without a change
 local decision, more, further          -- what the script returns
 
 -- What happened to the lock since the state was written. A lock that expired ended at
@@ -185,15 +189,19 @@ if not seen and (expires ~= -2 or mark ~= '') then
   else
     local group = of_client and tonumber(sub(counts, 5, 6)) % 32 or (byte(counts, 4) - 48) % 8
     local offset, eight = format('%d', group * 120 + (of_client and 960 or 0)), sub(lists, first + 1, first + 120)
-    local length = redis.pcall('SETRANGE', KEYS[4], offset, eight)
+    local length, stay = redis.pcall('SETRANGE', KEYS[4], offset, eight), 0
     if type(length) ~= 'number' and find(length.err, 'WRONGTYPE', 1, true) then
       call('UNLINK', KEYS[4])
-      redis.pcall('SETRANGE', KEYS[4], offset, eight)
+      length = call('SETRANGE', KEYS[4], offset, eight)
     end
-    redis.pcall('PEXPIRE', KEYS[4], '604800000')
-    counts = of_client and sub(counts, 1, 4) .. format('%02d', group + 1) .. sub(counts, 7)
-      or sub(counts, 1, 3) .. string.char(group + 49) .. sub(counts, 5)
-    lists, has = sub(lists, 1, first) .. entry .. sub(lists, first + has * 15 + 1), 0
+    if type(length) == 'number' then
+      call('PEXPIRE', KEYS[4], '604800000')
+      counts = of_client and sub(counts, 1, 4) .. format('%02d', group + 1) .. sub(counts, 7)
+        or sub(counts, 1, 3) .. string.char(group + 49) .. sub(counts, 5)
+    else -- Redis refuses to write: if the state can be saved all the same, only the oldest is forgotten
+      stay = 7
+    end
+    lists, has = sub(lists, 1, first) .. entry .. sub(lists, first + 1, first + stay * 15) .. sub(lists, first + has * 15 + 1), stay
   end
   counts = sub(counts, 1, place - 1) .. string.char(has + 49) .. sub(counts, place + 1)
   version = version < now_text and now_text or format('%015d', tonumber(version) + 1)
@@ -217,25 +225,28 @@ if not seen and (expires ~= -2 or mark ~= '') then
     local kind = 'Y'
   version = version < now_text and now_text or format('%015d', tonumber(version) + 1)
   -- Makes the line that the lock has from now on, of the kind kind. The one before becomes an
-  -- older one, unless both are one event: extensions that follow each other.
+  -- older one, unless both are one event: extensions that follow each other, and an extension
+  -- by which another program's was noticed, as it would have the same version and number.
   local last = sub(line, 1, 1)
-  if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
+  if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and kind == 'N' and changed) then
     older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
   line = kind .. now_text .. version .. number .. (expires == -1 and ZERO or ends) .. of_lock
   changed = true
     mark, block = found, NO_TOKEN .. NO_EXTENSION
-  elseif expires >= 0 and expiry >= 0 and expires - expiry < 1000 and expiry - expires < 1000 then
+  elseif expires >= 0 and expiry >= 0 and math.abs(expires - expiry) < 1000 then
     -- Redis itself moves an expiry by the time that it takes to move the key to another master.
     ends = format('%015d', expires)
     line = sub(line, 1, 40) .. ends .. of_lock
+    moved = expires ~= expiry
   elseif expires ~= -2 and expiry ~= expires then
     local kind = 'Z'
   -- Makes the line that the lock has from now on, of the kind kind. The one before becomes an
-  -- older one, unless both are one event: extensions that follow each other.
+  -- older one, unless both are one event: extensions that follow each other, and an extension
+  -- by which another program's was noticed, as it would have the same version and number.
   local last = sub(line, 1, 1)
-  if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and changed) then
+  if mark ~= '' and not (last == kind and (kind == 'N' or kind == 'Z')) and not (last == 'Z' and kind == 'N' and changed) then
     older = older .. '\n' .. line
   end
   ends = format('%015d', expires)
@@ -255,18 +266,18 @@ while at and at < #text do
 end
   local all = #text < size or size == 32768
   size = 32768
-until all or n > tonumber(ARGV[2])
+until all or n >= tonumber(ARGV[2])
 if #text >= ARGV[2] * 200 or #text == 32768 then
   text = sub(text, find(text, '\n', 1, true) or #text) -- it may begin within a line
 end
 more, further = text, older
 -- Saves and publishes what changed, and returns.
 
-if changed then
+if changed or moved then
   local space = find(ARGV[1], ' ', 1, true)
-  if older ~= '' and (byte(counts, 7) == 49 or #older > 800 or #line + #block + #older + #lists > 8000) then
-    -- A history that is no text, or larger than the scripts let it become, is damaged and counts
-    -- as lost, but for its end.
+  if older ~= '' and (byte(counts, 7) == 49 or #older > 800) then
+    -- A history that is no string, or that Redis lets grow no further, counts as lost. Of one
+    -- that is too large, the end stays.
     local length = redis.pcall('APPEND', KEYS[3], older)
     if type(length) ~= 'number' and (find(length.err, 'WRONGTYPE', 1, true) or find(length.err, 'exceeds', 1, true)) then
       call('UNLINK', KEYS[3])
@@ -293,15 +304,15 @@ end
   end
   local room = 8155 - #mark - #line - #block - #older
   if #lists > room then
-    lists = sub(lists, 1, math.max(0, room)) -- what is behind them may be more than there is room for
+    lists = sub(lists, 1, math.max(0, room)) -- another version's bytes behind them may not fit
   end
-  -- State and history are given their time to live once in 10,000 s, and that much more. A
-  -- lock that expires later, or never, is not forgotten before.
+  -- A time to live is set at the first change in a unit of 10,000 s, and ARGV[1] is as much
+  -- longer than what is asked for. A spool is not forgotten before its lock expires.
   local ttl, option = sub(ARGV[1], byte(ARGV[1]) == 45 and 2 or 1, space - 1), 'PX'
   local given = sub(now_text, 3, 8)
   if expires == -1 then
     option, given = nil, '000000'
-  elseif (space < 11 or expires - now > 9e8) and expires + DAY - now > tonumber(ttl) then
+  elseif expires > now and expires + DAY - now > tonumber(ttl) - 10000000 then
     ttl, option, given = format('%d', expires + DAY), 'PXAT', '000000'
   elseif find(counts, given, 8, true) == 8 then
     option = 'KEEPTTL'
@@ -315,18 +326,20 @@ end
     saved = redis.pcall('SET', KEYS[2], state, 'KEEPTTL')
   elseif option then
     saved = redis.pcall('SET', KEYS[2], state, option, ttl)
-    if byte(counts, 7) == 49 then
+    if byte(counts, 7) == 49 and not saved.err then
       redis.pcall(option == 'PX' and 'PEXPIRE' or 'PEXPIREAT', KEYS[3], ttl)
     end
   else
     saved = redis.pcall('SET', KEYS[2], state)
-    redis.pcall('PERSIST', KEYS[3])
+    if not saved.err then
+      redis.pcall('PERSIST', KEYS[3])
+    end
   end
   if saved.err then
     -- A Redis that is full, or cannot write to its disk, answers all the same who holds
     -- what: then nothing is recorded, and the next look finds the same.
     if not find(saved.err, 'OOM', 1, true) and not find(saved.err, 'MISCONF', 1, true) then
-      error(saved.err)
+      return saved
     end
     line = sub(line, 1, 31) .. format('%09d', seq) .. sub(line, 41)
   end
