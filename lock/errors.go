@@ -109,8 +109,9 @@ const (
 // A [Store] returns it for one attempt, and only for trouble that may pass by
 // itself; [Service] tries again and returns it for the operation as a whole.
 type UnavailableError struct {
-	Outcome Outcome
-	Err     error // what the store met; never shown to a client
+	Outcome    Outcome
+	Overloaded bool  // too much waits for the store: another attempt at once would add to it
+	Err        error // what the store met; never shown to a client
 }
 
 func (e *UnavailableError) Error() string {

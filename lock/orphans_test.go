@@ -106,11 +106,12 @@ func TestCloseWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	service, _ := open(t, server.URL, config())
-	server.Pause()
-	for range 3 {
-		_, err := service.Take(testwait.Context(t), takeRequest())
-		wantUnavailable(t, err, lock.OutcomeUnknown)
+	if _, err := service.Take(testwait.Context(t), takeRequest()); err != nil { // so that there is a connection
+		t.Fatal(err)
 	}
+	server.Pause()
+	_, err := service.Take(testwait.Context(t), takeRequest())
+	wantUnavailable(t, err, lock.OutcomeUnknown)
 	server.Kill()
 	// The cleanup of open closes the service; goleak sees that nothing is left.
 }

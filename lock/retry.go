@@ -23,17 +23,17 @@ const (
 // gets an equal share of the time that is left, so that one silent connection does not
 // use up all of it.
 //
-// Only what failed with an *UnavailableError is tried again. Where it stays at
-// that, its outcome covers all attempts.
+// Only what failed with an *UnavailableError is tried again, unless the store says that it
+// is overloaded. Where it stays at that, its outcome covers all attempts.
 //
 // Of each command, lost says that some attempt may have been applied, or may yet be,
 // without its answer having been seen. The answer that was seen in the end is as good
 // as any.
 func try[C, T any](ctx context.Context, s *Service, cmds []C, results []Result[T], op func(context.Context, []C) []Result[T]) (lost []bool) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
-	defer cancel()
-	deadline, _ := ctx.Deadline()
-
+	deadline := time.Now().Add(s.config.Timeout)
+	if earlier, ok := ctx.Deadline(); ok && earlier.Before(deadline) {
+		deadline = earlier
+	}
 	lost = make([]bool, len(cmds))
 	var pending []int // what has no answer yet
 	for i, result := range results {
@@ -44,43 +44,55 @@ func try[C, T any](ctx context.Context, s *Service, cmds []C, results []Result[T
 	if len(pending) == 0 {
 		return lost
 	}
+	if err := context.Cause(ctx); err != nil {
+		for _, i := range pending {
+			results[i].Err = &UnavailableError{Outcome: NotApplied, Err: err}
+		}
+		return lost
+	}
 	left := s.config.Attempts
-	err := retry.Do(func() error {
+	attempt := func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
 		defer cancel()
 		if left < s.config.Attempts {
 			s.retries.Add(1)
 		}
 		left--
-		var batch []C
-		for _, i := range pending {
-			batch = append(batch, cmds[i])
+		batch := make([]C, len(pending))
+		for n, i := range pending {
+			batch[n] = cmds[i]
 		}
 		attempted := pending
 		pending = nil
-		var last *UnavailableError
+		var failed error
 		for n, result := range op(ctx, batch) {
 			i := attempted[n]
 			results[i] = result
-			if errors.As(result.Err, &last) {
-				pending = append(pending, i)
+			if last := (*UnavailableError)(nil); errors.As(result.Err, &last) {
 				lost[i] = lost[i] || last.Outcome == OutcomeUnknown
+				if !last.Overloaded {
+					pending, failed = append(pending, i), last
+				}
 			}
 		}
-		if len(pending) == 0 {
-			return nil
+		return failed
+	}
+	// Nearly always one attempt is enough, and needs nothing else.
+	if failed := attempt(); failed != nil && left > 0 {
+		retrying, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
+		_ = retry.Do(func() error { // what failed is among the results
+			if first := failed; first != nil {
+				failed = nil
+				return first
+			}
+			return attempt()
+		}, retryOptions(retrying, s.config.Attempts)...)
+	}
+	for i := range results {
+		if last := (*UnavailableError)(nil); lost[i] && errors.As(results[i].Err, &last) {
+			results[i].Err = &UnavailableError{Outcome: OutcomeUnknown, Overloaded: last.Overloaded, Err: last.Err}
 		}
-		return last
-	}, retryOptions(ctx, s.config.Attempts)...)
-	for _, i := range pending {
-		failed := &UnavailableError{Outcome: NotApplied, Err: err} // the caller was gone before the first attempt
-		if last := (*UnavailableError)(nil); errors.As(results[i].Err, &last) {
-			failed.Err = last.Err
-		}
-		if lost[i] {
-			failed.Outcome = OutcomeUnknown
-		}
-		results[i].Err = failed
 	}
 	return lost
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,10 +145,19 @@ func TestLostReplyOfARepeatedRequest(t *testing.T) {
 // wantUnavailable fails unless err is an *UnavailableError of the outcome.
 func wantUnavailable(t *testing.T, err error, want lock.Outcome) {
 	t.Helper()
-	var unavailable *lock.UnavailableError
-	if !errors.As(err, &unavailable) || unavailable.Outcome != want {
+	if outcome(t, err) != want {
 		t.Fatalf("error is %v, want it unavailable with outcome %s", err, want)
 	}
+}
+
+// outcome fails unless err is an *UnavailableError.
+func outcome(t *testing.T, err error) lock.Outcome {
+	t.Helper()
+	var unavailable *lock.UnavailableError
+	if !errors.As(err, &unavailable) {
+		t.Fatalf("error is %v, want it unavailable", err)
+	}
+	return unavailable.Outcome
 }
 
 // impatient is a configuration whose timeout is long beside what a busy machine may
@@ -197,19 +207,10 @@ func TestHangingRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// With connections in the pool, what is sent to the hanging Redis is a take, and
-	// not the greeting of a connection.
-	var warm sync.WaitGroup
-	for range 40 {
-		warm.Go(func() { _, _ = service.Spool(ctx, held.Tag) })
-	}
-	warm.Wait()
-
 	unnamed, named := takeRequest(), takeRequest()
 	named.RequestID = ptr(uuid.NewString())
 	server.Pause()
 	operations := []func() error{
-		func() error { _, err := service.Spool(ctx, held.Tag); return err },
 		func() error { _, err := service.Take(ctx, unnamed); return err },
 		func() error { _, err := service.Take(ctx, named); return err },
 		func() error {
@@ -227,16 +228,21 @@ func TestHangingRedis(t *testing.T) {
 		answered.Go(func() { errs[i] = within(t, impatient().Timeout, operation) })
 	}
 	answered.Wait()
-	wantUnavailable(t, errs[0], lock.NotApplied)
-	for _, err := range errs[1:] {
-		wantUnavailable(t, err, lock.OutcomeUnknown)
+	wantUnavailable(t, within(t, impatient().Timeout, func() error { _, err := service.Spool(ctx, held.Tag); return err }), lock.NotApplied)
+	// What was sent is unknown. What waited for another connection was not sent.
+	unknown := make([]bool, len(errs))
+	for i, err := range errs {
+		unknown[i] = outcome(t, err) == lock.OutcomeUnknown
+	}
+	if !slices.Contains(unknown, true) {
+		t.Fatalf("on a connection to a Redis that hangs, the errors are %v", errs)
 	}
 	server.Resume()
 
 	// The request that can be sent again gets its lock, whether or not Redis ran it
 	// on waking.
 	again, err := service.Take(ctx, named)
-	if err != nil || again.Token.Reveal() != "93:"+*named.RequestID {
+	if err != nil || again.Token.Reveal() != "93:"+*named.RequestID || again.Replayed && !unknown[1] {
 		t.Fatalf("the request sent again got %+v, %v", again, err)
 	}
 	// The one that cannot is taken back, and nobody is in the way of the next.
@@ -256,7 +262,7 @@ func TestHangingRedis(t *testing.T) {
 	if err != nil || spool.Lock == nil || spool.Version != taken.Lock.Version {
 		t.Fatalf("spool is %+v, %v", spool, err)
 	}
-	if by := spool.Lock.ExpiresAt.Sub(taken.Lock.ExpiresAt); by != 0 && by != time.Minute {
+	if by := spool.Lock.ExpiresAt.Sub(taken.Lock.ExpiresAt); by != 0 && (by != time.Minute || !unknown[2]) {
 		t.Fatalf("the lock was extended by %v", by)
 	}
 	repeated, err := service.Release(ctx, lock.ReleaseRequest{Tag: releasing.Tag, Token: released.Token.Reveal()})
@@ -336,5 +342,42 @@ func TestBrokenStoreIsNotTriedAgain(t *testing.T) {
 	}
 	if _, err := service.Spool(ctx, request.Tag); err == nil {
 		t.Fatal("a lock key of another type reads as a spool")
+	}
+}
+
+// overloaded is a store that has no room for any operation, after so many answers were
+// lost.
+type overloaded struct {
+	lock.Store
+	lost, attempts int
+}
+
+func (o *overloaded) Take(_ context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
+	o.attempts++
+	failed := &lock.UnavailableError{Outcome: lock.NotApplied, Overloaded: true}
+	if o.attempts <= o.lost {
+		failed = &lock.UnavailableError{Outcome: lock.OutcomeUnknown}
+	}
+	results := make([]lock.Result[lock.Taken], len(cmds))
+	for i := range results {
+		results[i].Err = failed
+	}
+	return results
+}
+
+// Further attempts would only add to what a store has too much of. The outcome is still
+// that of all attempts.
+func TestOverloadedStoreIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	for lost, want := range []lock.Outcome{lock.NotApplied, lock.OutcomeUnknown} {
+		store := &overloaded{lost: lost}
+		service := serve(t, store, config(), redistest.NewLog(t).Logger())
+		request := takeRequest()
+		request.RequestID = ptr(uuid.NewString())
+		_, err := service.Take(testwait.Context(t), request)
+		wantUnavailable(t, err, want)
+		if store.attempts != lost+1 {
+			t.Errorf("after %d lost answers, %d attempts were made", lost, store.attempts)
+		}
 	}
 }
