@@ -239,7 +239,7 @@ func (r *runner) untilNextRebuild(since, took time.Duration) time.Duration {
 func (r *runner) rebuildOnce(ctx context.Context) (rebuildStart, error) {
 	begun := r.view.beginRebuild()
 	err := r.source.Scan(ctx, func(found []Found) error {
-		return r.readSpools(ctx, r.view.compare(found))
+		return r.readSpools(ctx, r.source.ReadScanned, r.view.compare(found))
 	})
 	if err != nil {
 		return begun, err
@@ -247,7 +247,7 @@ func (r *runner) rebuildOnce(ctx context.Context) (rebuildStart, error) {
 	for after, done := lock.Tag(""), false; !done; {
 		var tags []lock.Tag
 		tags, after, done = r.view.unconfirmed(begun.generation, after)
-		if err := r.readSpools(ctx, tags); err != nil {
+		if err := r.readSpools(ctx, r.source.ReadScanned, tags); err != nil {
 			return begun, err
 		}
 	}
@@ -257,7 +257,7 @@ func (r *runner) rebuildOnce(ctx context.Context) (rebuildStart, error) {
 // readDueLocks asks the store about locks that have expired by this process's clock.
 func (r *runner) readDueLocks(ctx context.Context) {
 	for ctx.Err() == nil {
-		if tags := r.view.takeDue(maxReadTags); len(tags) == 0 || r.readSpools(ctx, tags) != nil {
+		if tags := r.view.takeDue(maxReadTags); len(tags) == 0 || r.readSpools(ctx, r.source.ReadDue, tags) != nil {
 			sleep(ctx, dueCheckPause+jitter(dueCheckPause))
 		}
 	}
@@ -265,13 +265,13 @@ func (r *runner) readDueLocks(ctx context.Context) {
 
 // readSpools reads spools from the store into the view. It fails when the store is
 // unavailable; a spool that cannot be read is logged and skipped.
-func (r *runner) readSpools(ctx context.Context, tags []lock.Tag) error {
+func (r *runner) readSpools(ctx context.Context, read func(context.Context, []lock.Tag) []lock.Result[lock.Spool], tags []lock.Tag) error {
 	for len(tags) > 0 {
 		part := tags[:min(len(tags), maxReadTags)]
 		tags = tags[len(part):]
 		before := r.view.viewed(part)
 		reading, cancel := context.WithTimeout(ctx, r.config.Timeout)
-		results := r.source.Read(reading, part)
+		results := read(reading, part)
 		cancel()
 		r.view.reconcile(before, results)
 		for i, result := range results {

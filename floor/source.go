@@ -10,8 +10,13 @@ import (
 // Source is what a view is kept from: the store, and the feed on which the store
 // says what changes.
 type Source interface {
-	// Read asks the store about spools. What it answers reaches View.Apply, too.
-	Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool]
+	// ReadDue asks the store about spools whose locks are likely to have expired, before
+	// what others want to know. What it answers reaches View.Apply, too.
+	ReadDue(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool]
+
+	// ReadScanned does the same for spools that a scan has found, or has not found. It
+	// leaves the store free for others.
+	ReadScanned(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool]
 
 	// Listen follows the feed on a connection of its own: it calls subscribed once
 	// nothing will be missed, then heard with each message. It returns when ctx is

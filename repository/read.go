@@ -13,6 +13,16 @@ func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Sp
 	return run(ctx, r, readScript, 0, tags, readArgs, readAnswer)
 }
 
+// ReadDue implements [floor.Source].
+func (r *Redis) ReadDue(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
+	return r.Read(ctx, tags)
+}
+
+// ReadScanned implements [floor.Source].
+func (r *Redis) ReadScanned(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
+	return r.Read(ctx, tags)
+}
+
 func readArgs(tag lock.Tag) (lock.Tag, []any) { return tag, nil }
 
 func readAnswer(_ lock.Tag, answer reply) (lock.Spool, error) {
