@@ -143,6 +143,7 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 		OnSpool:          view.Apply,
 		MaxConnections:   cfg.RedisMaxConnections,
 		Timeout:          cfg.OperationTimeout,
+		Attempts:         cfg.RetryAttempts,
 		Memory:           cfg.SpoolMemory,
 	}, log)
 	if err != nil {

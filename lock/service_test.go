@@ -33,7 +33,7 @@ func config() lock.Config {
 func open(t testing.TB, url string, config lock.Config) (*lock.Service, *repository.Redis) {
 	t.Helper()
 	log := redistest.NewLog(t).Logger()
-	store := redistest.Open(t, url, log, repository.Config{Timeout: config.Timeout})
+	store := redistest.Open(t, url, log, repository.Config{Timeout: config.Timeout, Attempts: config.Attempts})
 	return serve(t, store, config, log), store
 }
 

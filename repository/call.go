@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,93 +14,123 @@ import (
 type call struct {
 	tag    lock.Tag
 	args   []any
-	answer *redis.Cmd
+	asking bool       // its key is being moved to where it is sent
+	answer *redis.Cmd // or the error in its place
+	sent   bool       // Redis may have run it
 
 	// unconfirmed is why fewer replicas than asked for are known to have what the script
 	// did; nil: as many have it.
 	unconfirmed error
 }
 
-// evalFunc is a script's EvalSha, or its Eval.
-type evalFunc func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd
+// fail is for a call that has no answer.
+func (c *call) fail(ctx context.Context, err error, sent bool) {
+	c.answer, c.sent = redis.NewCmd(ctx), sent
+	c.answer.SetErr(err)
+}
+
+// job is what calls that are made together have in common.
+type job struct {
+	kind       kind
+	script     *script
+	withSource bool // for a Redis that does not have the script
+	replicas   int  // that are to have what the script did
+}
 
 // runScript runs the script for each call.
-func (r *Redis) runScript(ctx context.Context, calls []*call, script *redis.Script, replicas int) {
-	r.runOnMasters(ctx, calls, script.EvalSha, replicas)
+func (r *Redis) runScript(ctx context.Context, calls []*call, job job) {
+	r.runOnMasters(ctx, calls, job)
 	var unknown []*call
 	for _, c := range calls {
 		if redis.HasErrorPrefix(c.answer.Err(), "NOSCRIPT") {
 			unknown = append(unknown, c)
 		}
 	}
-	r.runOnMasters(ctx, unknown, script.Eval, replicas)
-}
-
-// target is where a call is sent. Asking is for a key that is on its way there from
-// another Redis.
-type target struct {
-	node   *redis.Client
-	asking bool
+	job.withSource = true
+	r.runOnMasters(ctx, unknown, job)
 }
 
 // runOnMasters runs the script for each call at the master of its key, and once more at
 // the one that this master says has the key, or is being given it.
-func (r *Redis) runOnMasters(ctx context.Context, calls []*call, run evalFunc, replicas int) {
-	targets := map[target][]*call{}
+func (r *Redis) runOnMasters(ctx context.Context, calls []*call, job job) {
+	byNode := map[*redis.Client][]*call{}
 	for _, c := range calls {
 		node, err := r.masterOf(ctx, lockKey(c.tag))
 		if err != nil {
-			c.answer = notSent(ctx, err)
+			c.fail(ctx, err, false)
 			continue
 		}
-		targets[target{node: node}] = append(targets[target{node: node}], c)
+		c.asking = false
+		byNode[node] = append(byNode[node], c)
 	}
-	r.runOnNodes(ctx, targets, run, replicas)
-	r.runOnNodes(ctx, r.redirected(ctx, calls), run, replicas)
+	r.runOnNodes(ctx, byNode, job)
+	r.runOnNodes(ctx, r.redirected(ctx, calls), job)
 }
 
-// runOnNodes sends the calls of each target in one pipeline.
-func (r *Redis) runOnNodes(ctx context.Context, targets map[target][]*call, run evalFunc, replicas int) {
-	var sending sync.WaitGroup
-	for to, calls := range targets {
-		sending.Go(func() { r.runPipeline(ctx, to, calls, run, replicas) })
+// runOnNodes sends the calls to each Redis at the same time.
+func (r *Redis) runOnNodes(ctx context.Context, byNode map[*redis.Client][]*call, job job) {
+	var running sync.WaitGroup
+	for node, calls := range byNode {
+		run := func() { r.runOnNode(ctx, node, calls, job) }
+		if len(byNode) == 1 {
+			run()
+		} else {
+			running.Go(run)
+		}
 	}
-	sending.Wait()
+	running.Wait()
 }
 
-// runPipeline sends calls to one Redis, if its circuit lets them through, and waits for
-// so many replicas.
-func (r *Redis) runPipeline(ctx context.Context, to target, calls []*call, run evalFunc, replicas int) {
-	circuit := r.circuits.of(to.node.Options().Addr)
+// runOnNode sends the calls to one Redis, if its circuit lets them through.
+func (r *Redis) runOnNode(ctx context.Context, node *redis.Client, calls []*call, job job) {
+	circuit := r.circuits.of(node.Options().Addr)
 	if err := circuit.enter(); err != nil {
 		for _, c := range calls {
-			c.answer = notSent(ctx, err)
+			c.fail(ctx, err, false)
 		}
 		return
 	}
-	pipe := to.node.Pipeline()
-	for _, c := range calls {
-		if to.asking {
-			pipe.Do(ctx, "ASKING")
-		}
-		c.answer = run(ctx, pipe, keys(c.tag), c.args...)
+	eval, script := "evalsha", job.script.digest
+	if job.withSource {
+		eval, script = "eval", job.script.text
 	}
-	var confirmed *redis.Cmd
-	if replicas > 0 {
-		confirmed = pipe.Do(ctx, "WAIT", replicas, replicaWait(ctx).Milliseconds())
+	commands := make([]*command, len(calls))
+	for i, c := range calls {
+		commands[i] = newCommand(ctx, eval, script, keys(c.tag), c.args)
+		commands[i].asking = c.asking
 	}
-	_, err := pipe.Exec(ctx)
+	r.lane(node, job.replicas).run(ctx, job.kind, commands)
 	results := make([]error, len(calls))
 	for i, c := range calls {
-		if c.answer.Err() == nil && c.answer.Val() == nil {
-			c.answer.SetErr(err) // Redis refused the connection, and was asked nothing
-		}
-		if confirmed != nil {
-			c.unconfirmed = checkConfirmed(confirmed, replicas)
+		switch command := commands[i]; command.state.Load() {
+		case answered:
+			c.answer, c.sent, c.unconfirmed = command.Cmd, true, command.unconfirmed
+		case unsent:
+			c.fail(ctx, command.Err(), false)
+		case sent:
+			c.fail(ctx, ctx.Err(), true)
+		default:
+			c.fail(ctx, ctx.Err(), false)
 		}
 		results[i] = c.answer.Err()
 	}
 	circuit.leave(results...)
+}
+
+// lane is the one for commands to this Redis that as many replicas are to confirm.
+func (r *Redis) lane(node *redis.Client, replicas int) *lane {
+	key := laneKey{node, replicas}
+	r.lanesMu.Lock()
+	defer r.lanesMu.Unlock()
+	if r.lanes[key] == nil {
+		r.lanes[key] = &lane{node: node, replicas: replicas, timeout: r.attemptTimeout}
+	}
+	return r.lanes[key]
+}
+
+type laneKey struct {
+	node     *redis.Client
+	replicas int
 }
 
 func checkConfirmed(confirmed *redis.Cmd, replicas int) error {
@@ -115,26 +144,15 @@ func checkConfirmed(confirmed *redis.Cmd, replicas int) error {
 	return nil
 }
 
-// replicaWait is how long Redis is to wait for its replicas: its answer is to be in time.
-func replicaWait(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return time.Second
-	}
-	return max(time.Millisecond, time.Until(deadline)*3/4) // 0 would be for ever
-}
-
 // redirected are the calls of which Redis said that another master has their keys, or is
-// being given them, by where that is. A master that is not known yet will be by the next
-// attempt.
-func (r *Redis) redirected(ctx context.Context, calls []*call) map[target][]*call {
-	targets := map[target][]*call{}
+// being given them, by that master. One that is not known yet will be by the next attempt.
+func (r *Redis) redirected(ctx context.Context, calls []*call) map[*redis.Client][]*call {
+	byNode := map[*redis.Client][]*call{}
 	var masters map[string]*redis.Client
 	for _, c := range calls {
 		addr, moved := redis.IsMovedError(c.answer.Err())
-		asking := false
 		if !moved {
-			if addr, asking = redis.IsAskError(c.answer.Err()); !asking {
+			if addr, c.asking = redis.IsAskError(c.answer.Err()); !c.asking {
 				continue
 			}
 		}
@@ -142,14 +160,8 @@ func (r *Redis) redirected(ctx context.Context, calls []*call) map[target][]*cal
 			masters, _ = r.masters(ctx)
 		}
 		if node := masters[addr]; node != nil {
-			targets[target{node, asking}] = append(targets[target{node, asking}], c)
+			byNode[node] = append(byNode[node], c)
 		}
 	}
-	return targets
-}
-
-func notSent(ctx context.Context, err error) *redis.Cmd {
-	cmd := redis.NewCmd(ctx)
-	cmd.SetErr(fmt.Errorf("%w: %w", errNotSent, err))
-	return cmd
+	return byNode
 }

@@ -10,7 +10,8 @@ var checkScript = spoolScript("check")
 
 // Check implements [lock.Store].
 func (r *Redis) Check(ctx context.Context, cmd lock.CheckCommand) (lock.Checked, error) {
-	return runOne(ctx, r, checkScript, 0, cmd, checkArgs, checkAnswer)
+	result := runRead(ctx, r, checkScript, clientRead, []lock.CheckCommand{cmd}, checkArgs, checkAnswer)[0]
+	return result.Value, result.Err
 }
 
 func checkArgs(cmd lock.CheckCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Token.Reveal()} }

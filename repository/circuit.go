@@ -9,19 +9,15 @@ import (
 )
 
 const (
-	// The circuit opens when so many round trips have failed in a row, over a time that
-	// the attempts of one operation seldom take: what they can make good is no reason.
+	// The circuit opens when so many attempts have failed in a row, over a time that those
+	// of one operation seldom take: what they can make good is no reason.
 	openAfterFailures = 5
 	openAfterTime     = time.Second
 
-	// An open circuit lets one round trip through after firstProbe, and after each that
+	// An open circuit lets one attempt through after firstProbe, and after each that
 	// fails waits twice as long for the next, up to maxProbe, and up to a half longer.
 	firstProbe = 50 * time.Millisecond
 	maxProbe   = time.Second
-
-	// maxUnderWay is how many operations may be under way at a time, most of them waiting
-	// for a connection. Redis serves so many well within the time of one.
-	maxUnderWay = 4096
 )
 
 // circuits has one for each Redis by its address: in a Cluster, one that does not answer
@@ -46,7 +42,6 @@ func (c *circuits) of(addr string) *circuit {
 // until nothing has succeeded for a while.
 type circuit struct {
 	mu        sync.Mutex
-	underWay  int           // operations under way
 	failed    int           // in a row
 	since     time.Time     // the first of them
 	pause     time.Duration // to the next probe
@@ -59,27 +54,23 @@ func (c *circuit) enter() error {
 	defer c.mu.Unlock()
 	now := time.Now()
 	switch {
-	case c.underWay == maxUnderWay:
-		return errTooMany
 	case !c.nextProbe.IsZero() && now.Before(c.nextProbe):
 		return errCircuitOpen
 	case !c.nextProbe.IsZero():
 		c.delayProbe(now) // for this one, which is the probe
 	}
-	c.underWay++
 	return nil
 }
 
 func (c *circuit) leave(results ...error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.underWay--
 	for _, err := range results {
 		switch {
 		case err == nil || isAnswer(err):
 			c.failed, c.pause, c.nextProbe = 0, 0, time.Time{}
 			return
-		case errors.Is(err, context.Canceled):
+		case errors.Is(err, context.Canceled), errors.Is(err, errTooMany), errors.Is(err, errTooLate):
 			return // it says nothing of Redis
 		}
 	}

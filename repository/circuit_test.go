@@ -52,20 +52,3 @@ func TestCircuit(t *testing.T) {
 		pass(nil, 2)
 	})
 }
-
-func TestCircuitBoundsWhatIsUnderWay(t *testing.T) {
-	t.Parallel()
-	var c circuit
-	for range maxUnderWay {
-		if err := c.enter(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := c.enter(); !errors.Is(err, errTooMany) {
-		t.Fatalf("one more is answered %v", err)
-	}
-	c.leave(nil)
-	if err := c.enter(); err != nil {
-		t.Fatal(err)
-	}
-}

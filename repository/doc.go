@@ -1,8 +1,9 @@
 // Package repository keeps the locks in Redis.
 //
 // [Redis] is a pool of connections and the [lock.Store] on top of it. Each
-// operation is one Lua script and one round trip: the script decides, changes
-// and returns what it saw, so that nothing can happen in between. The scripts
+// operation is one Lua script: the script decides, changes and returns what it
+// saw, so that nothing can happen in between. It takes one round trip, which
+// operations that are under way at the same time share. The scripts
 // stand next to the Go files. Each includes look.lua, which says which keys it
 // touches and what it returns, and, unless nothing happened to the spool,
 // spool.lua and answer.lua, which decode and save the state.

@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -23,13 +22,11 @@ var (
 var (
 	errCircuitOpen = errors.New("redis has not answered for a while, and is not asked for a moment")
 	errTooMany     = errors.New("too many operations wait for redis")
+	errTooLate     = errors.New("too little time was left to ask redis")
 )
 
 // errNoHosts says that a URL was not made by redisurl.Parse.
 var errNoHosts = errors.New("the redis URL has no hosts")
-
-// errNotSent says that nothing was sent.
-var errNotSent = errors.New("not sent")
 
 var errForeignMessage = errors.New("not a message of the scripts")
 
@@ -37,18 +34,22 @@ var errForeignMessage = errors.New("not a message of the scripts")
 // Redis refused was not applied, as the scripts write nothing before the first
 // command that Redis can refuse; what was never sent was not applied either; of
 // everything else that goes wrong on a connection nothing is known.
-func classify(tag lock.Tag, err error) error {
+func classify(tag lock.Tag, err error, sent bool) error {
+	unavailable := &lock.UnavailableError{
+		Outcome: lock.NotApplied, Overloaded: errors.Is(err, errTooMany), Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err)),
+	}
 	switch {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
 		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
-		redis.HasErrorPrefix(err, "MISCONF "), isElsewhere(err), errors.Is(err, redis.Nil), neverSent(err):
-		return &lock.UnavailableError{Outcome: lock.NotApplied, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
+		redis.HasErrorPrefix(err, "MISCONF "), isElsewhere(err), errors.Is(err, redis.Nil):
+		return unavailable
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
-		return fmt.Errorf("spool %s: %w", tag, withoutAddress(err))
-	default:
-		return &lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err))}
+		return unavailable.Err
+	case sent:
+		unavailable.Outcome = lock.OutcomeUnknown
 	}
+	return unavailable
 }
 
 // errForgotten says that a retry came when it was no longer remembered whether an earlier
@@ -66,17 +67,6 @@ func isAnswer(err error) bool {
 // isElsewhere reports whether Redis said that another master has the key, or will.
 func isElsewhere(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")
-}
-
-// neverSent reports whether there was no connection to send anything on. The
-// client meets the context's own errors only while it waits for one: on a
-// connection, a deadline is a time-out of the network.
-func neverSent(err error) bool {
-	var op *net.OpError
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &certificate) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent)
 }
 
 // refusal is what Redis answered, without what is not for the log.

@@ -27,12 +27,12 @@ func TestErrorsWithoutAddresses(t *testing.T) {
 		"wrapped":  fmt.Errorf("at 10.1.2.3: %w", refusal("NOPERM no permission")),
 		"AUTH":     refusal("ERR unknown command 'auth', with args beginning with: '10.1.2.3' "),
 	} {
-		if text := withoutAddress(err).Error() + classify("MK-1", err).Error(); strings.Contains(text, "10.1.2.3") {
+		if text := withoutAddress(err).Error() + classify("MK-1", err, true).Error(); strings.Contains(text, "10.1.2.3") {
 			t.Errorf("%s: %s", name, text)
 		}
 	}
 	// As a client says it whose Sentinels know no such master.
-	err := classify("MK-1", fmt.Errorf("all are unreachable: %w", errors.Join(redis.Nil, redis.Nil)))
+	err := classify("MK-1", fmt.Errorf("all are unreachable: %w", errors.Join(redis.Nil, redis.Nil)), false)
 	if unavailable := (*lock.UnavailableError)(nil); !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied ||
 		!strings.Contains(err.Error(), "REDIS_URL") {
 		t.Errorf("a wrong name of the master: %v", err)

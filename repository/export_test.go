@@ -14,6 +14,27 @@ func (r *Redis) PoolInUse() int {
 	return int(stats.TotalConns) - int(stats.IdleConns)
 }
 
+// MaxPipeline is the most commands of a pipeline, and MaxWaiting of a kind that wait.
+const (
+	MaxPipeline = maxPipeline
+	MaxWaiting  = maxWaiting
+)
+
+// Waiting is how many commands wait for a pipeline.
+func (r *Redis) Waiting() int {
+	r.lanesMu.Lock()
+	defer r.lanesMu.Unlock()
+	n := 0
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		for _, commands := range l.waiting {
+			n += len(commands)
+		}
+		l.mu.Unlock()
+	}
+	return n
+}
+
 // Client is the pool, of one that is no Cluster.
 func (r *Redis) Client() *redis.Client { return r.client.(*redis.Client) }
 

@@ -42,6 +42,7 @@ func TestCluster(t *testing.T) {
 	})
 	t.Run("moving slot", func(t *testing.T) {
 		followKeys(t, store, cluster)
+		redirectFromPipelines(t, store, cluster)
 		moveSlot(t, store, cluster)
 	})
 	t.Run("failover", func(t *testing.T) {
@@ -137,8 +138,7 @@ func failOver(t *testing.T, all lock.Store, failover func(key string)) {
 // another master, and its keys are there already.
 func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	t.Helper()
-	ctx := testwait.Context(t)
-	s := &stand{t: t, ctx: ctx, store: locktest.OneAtATime{Store: all}, tag: newTag()}
+	s := &stand{t: t, ctx: testwait.Context(t), store: locktest.OneAtATime{Store: all}, tag: newTag()}
 	from := cluster.MasterOf(s.lockKey())
 	s.client = from.Client()
 	defer s.client.Close() //nolint:errcheck // a client of the moment
@@ -146,6 +146,18 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	s.makeAllKeys()
 	cmd := s.command()
 	taken := s.take(cmd)
+	finish := s.moveKeys(cluster, from)
+	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
+		t.Errorf("the spool is %+v", spool)
+	}
+	s.wantRelease(cmd.Token, lock.OutcomeReleased)
+	finish()
+	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased) // the former master says where it is
+}
+
+// moveKeys begins to move the spool's slot to another master, and moves all its keys.
+func (s *stand) moveKeys(cluster *redistest.Cluster, from *redistest.Server) (finish func()) {
+	s.t.Helper()
 	slot := redistest.Slot(s.lockKey())
 	to := cluster.Masters()[0]
 	if to == from {
@@ -154,7 +166,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	run := func(server *redistest.Server, command ...any) any {
 		client := server.Client()
 		defer client.Close() //nolint:errcheck // a client of the moment
-		value, err := client.Do(ctx, command...).Result()
+		value, err := client.Do(s.ctx, command...).Result()
 		s.must(err)
 		return value
 	}
@@ -168,14 +180,45 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 	}
 	run(from, migrate...)
 	run(to, "SCRIPT", "FLUSH") // as one has it that came later
-	if spool := s.read(); spool.Lock == nil || spool.Version != taken.Version {
-		t.Errorf("the spool is %+v", spool)
+	return func() {
+		for _, server := range []*redistest.Server{to, from} {
+			run(server, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+		}
 	}
-	s.wantRelease(cmd.Token, lock.OutcomeReleased)
-	for _, server := range []*redistest.Server{to, from} {
-		run(server, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+}
+
+// redirectFromPipelines sees that of a shared pipeline only what has moved is sent on.
+func redirectFromPipelines(t *testing.T, all *repository.Redis, cluster *redistest.Cluster) {
+	t.Helper()
+	s := &stand{t: t, ctx: testwait.Context(t), store: locktest.OneAtATime{Store: all}, tag: newTag()}
+	from := cluster.MasterOf(s.lockKey())
+	s.client = from.Client()
+	defer s.client.Close() //nolint:errcheck // a client of the moment
+	staying := newTag()
+	for cluster.MasterOf("spool_lock:"+string(staying)) != from {
+		staying = newTag()
 	}
-	s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased) // the former master says where it is
+	s.makeAllKeys()
+	cmd := s.command()
+	s.take(cmd)
+	var moved, stayed []lock.Result[lock.Spool]
+	together := func() {
+		t.Helper()
+		p := s.pause(all, staying)
+		p.start(2,
+			func() { moved = all.Read(s.ctx, []lock.Tag{s.tag}) },
+			func() { stayed = all.Read(s.ctx, []lock.Tag{staying}) },
+		)
+		p.resume()
+		s.must(stayed[0].Err)
+		if spool := moved[0].Value; moved[0].Err != nil || spool.Lock == nil {
+			t.Errorf("the spool that has moved is %+v, %v", spool, moved[0].Err)
+		}
+	}
+	finish := s.moveKeys(cluster, from)
+	together()
+	finish()
+	together()
 }
 
 // makeAllKeys leaves the spool free, with every key but the lock's there.

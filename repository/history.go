@@ -12,7 +12,8 @@ var historyScript = spoolScript("history")
 
 // History implements [lock.Store].
 func (r *Redis) History(ctx context.Context, cmd lock.HistoryCommand) ([]lock.Event, error) {
-	return runOne(ctx, r, historyScript, 0, cmd, historyArgs, historyAnswer)
+	result := runRead(ctx, r, historyScript, clientRead, []lock.HistoryCommand{cmd}, historyArgs, historyAnswer)[0]
+	return result.Value, result.Err
 }
 
 func historyArgs(cmd lock.HistoryCommand) (lock.Tag, []any) { return cmd.Tag, []any{cmd.Newest} }

@@ -81,6 +81,25 @@ func (s *stand) id() lock.RequestID {
 	return id
 }
 
+// sendScripts has Redis know the scripts.
+func (s *stand) sendScripts() {
+	s.t.Helper()
+	tag := s.tag
+	defer func() { s.tag = tag }()
+	s.tag = newTag()
+	cmd := s.command()
+	s.take(cmd)
+	_, err := s.extend(cmd.Token)
+	s.must(err)
+	resume := lock.ResumeCommand{Tag: s.tag, Worker: cmd.Owner.ID, Token: lock.NewToken(cmd.Owner.ID, s.id())}
+	_, err = s.store.Resume(s.ctx, resume)
+	s.must(err)
+	s.read()
+	_, err = s.store.Check(s.ctx, lock.CheckCommand{Tag: s.tag, Token: resume.Token})
+	s.must(err)
+	s.wantRelease(resume.Token, lock.OutcomeReleased)
+}
+
 func (s *stand) token(value string) lock.Token {
 	s.t.Helper()
 	token, err := lock.ParseToken(value)

@@ -10,17 +10,17 @@ var readScript = spoolScript("read")
 
 // Read implements [lock.Store].
 func (r *Redis) Read(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
-	return run(ctx, r, readScript, 0, tags, readArgs, readAnswer)
+	return runRead(ctx, r, readScript, clientRead, tags, readArgs, readAnswer)
 }
 
 // ReadDue implements [floor.Source].
 func (r *Redis) ReadDue(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
-	return r.Read(ctx, tags)
+	return runRead(ctx, r, readScript, expiryCheck, tags, readArgs, readAnswer)
 }
 
 // ReadScanned implements [floor.Source].
 func (r *Redis) ReadScanned(ctx context.Context, tags []lock.Tag) []lock.Result[lock.Spool] {
-	return r.Read(ctx, tags)
+	return runRead(ctx, r, readScript, rebuildRead, tags, readArgs, readAnswer)
 }
 
 func readArgs(tag lock.Tag) (lock.Tag, []any) { return tag, nil }

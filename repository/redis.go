@@ -38,6 +38,10 @@ type Config struct {
 	// Timeout bounds dialing, and every command whose context has no deadline.
 	Timeout time.Duration
 
+	// Attempts is how many attempts an operation makes within Timeout; 0: one. A connection
+	// on which no answer comes is closed after the time of one attempt.
+	Attempts int
+
 	// Replicas is how many replicas must have a take, an extension or a resume before
 	// it is confirmed; 0: none.
 	Replicas int
@@ -61,11 +65,14 @@ var _ lock.Store = (*Redis)(nil)
 type Redis struct {
 	client          redis.UniversalClient // a *redis.Client, or for a Cluster a *redis.ClusterClient
 	timeout         time.Duration
+	attemptTimeout  time.Duration
 	replicas        int
 	memory          time.Duration
 	tags            lock.TagParser
 	channel         string // of the floor
 	circuits        circuits
+	lanesMu         sync.Mutex
+	lanes           map[laneKey]*lane // in a Cluster, those of nodes that have left it stay
 	beats           beats
 	foreignMessages atomic.Int64
 	unlistableTags  atomic.Int64 // tags, at the last scan
@@ -84,8 +91,8 @@ type Redis struct {
 // where the embedded Redis cannot start.
 func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
-		timeout: config.Timeout, replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
-		beats: beats{underWay: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}},
+		timeout: config.Timeout, attemptTimeout: config.Timeout / time.Duration(max(1, config.Attempts)), replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
+		beats: beats{underWay: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}}, lanes: map[laneKey]*lane{},
 	}
 	if r.onSpool == nil {
 		r.onSpool = func(lock.Spool) {}

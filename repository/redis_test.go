@@ -114,13 +114,9 @@ func TestPoolIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	pool := redistest.Open(t, s.server.URL, redistest.NewLog(t).Logger(), repository.Config{MaxConnections: 3})
-	store := locktest.OneAtATime{Store: pool}
 	errs := make(chan error)
 	for range 100 {
-		go func() {
-			_, err := store.Read(s.ctx, s.tag)
-			errs <- err
-		}()
+		go func() { errs <- pool.Ping(s.ctx) }()
 	}
 	for range 100 {
 		s.must(<-errs)

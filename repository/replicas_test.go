@@ -34,6 +34,7 @@ func TestReplicasConfirm(t *testing.T) {
 			t.Fatalf("without a replica, the error is %v", err)
 		}
 	}
+	s.sendScripts() // or the first attempt at each operation would wait twice
 	cmd := s.command()
 	_, _, err := store.Take(attempt(), cmd)
 	wantUnknown(err)

@@ -27,9 +27,15 @@ func source(name string) string {
 	return string(text)
 }
 
-// spoolScript is a script on the keys of a spool. A line "--include NAME.lua" in a file stands
-// for that file.
-func spoolScript(name string) *redis.Script { return redis.NewScript(spoolText(name)) }
+// script is a script on the keys of a spool.
+type script struct{ text, digest string }
+
+// spoolScript makes a script of the file with that name. A line "--include NAME.lua" in a file
+// stands for that file.
+func spoolScript(name string) *script {
+	text := spoolText(name)
+	return &script{text: text, digest: redis.NewScript(text).Hash()}
+}
 
 func spoolText(name string) string {
 	return strings.NewReplacer(
@@ -51,7 +57,20 @@ func expand(name string) string {
 // one to each master that has any of the keys. On a Redis that does not have the
 // script, after a restart or a failover, that costs a second one, which sends the
 // source. What the script did is to be on so many replicas as well.
-func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmds []C,
+func run[C, T any](ctx context.Context, r *Redis, script *script, replicas int, cmds []C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) []lock.Result[T] {
+	return runJob(ctx, r, job{kind: change, script: script, replicas: replicas}, cmds, arguments, answer)
+}
+
+// runRead is [run] for a script that changes nothing for its caller.
+func runRead[C, T any](ctx context.Context, r *Redis, script *script, kind kind, cmds []C,
+	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
+) []lock.Result[T] {
+	return runJob(ctx, r, job{kind: kind, script: script}, cmds, arguments, answer)
+}
+
+func runJob[C, T any](ctx context.Context, r *Redis, job job, cmds []C,
 	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
 ) []lock.Result[T] {
 	calls := make([]*call, len(cmds))
@@ -59,12 +78,12 @@ func run[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas
 		tag, args := arguments(cmd)
 		calls[i] = &call{tag: tag, args: append([]any{r.settings()}, args...)}
 	}
-	r.runScript(ctx, calls, script, replicas)
+	r.runScript(ctx, calls, job)
 	results := make([]lock.Result[T], len(cmds))
 	for i, cmd := range cmds {
 		reply, err := calls[i].reply()
 		if errors.Is(err, errReply) {
-			reply, err = r.runDespite(ctx, calls[i], script, replicas)
+			reply, err = r.runDespite(ctx, calls[i], job)
 		}
 		if err != nil {
 			results[i].Err = err
@@ -92,9 +111,9 @@ func (r *Redis) settings() string {
 
 // runDespite runs the script of a call again, to which the damaged state of its spool then
 // counts as lost: an unchanged state is returned as it is.
-func (r *Redis) runDespite(ctx context.Context, c *call, script *redis.Script, replicas int) (reply, error) {
+func (r *Redis) runDespite(ctx context.Context, c *call, job job) (reply, error) {
 	c.args[0] = "-" + r.settings()
-	r.runScript(ctx, []*call{c}, script, replicas)
+	r.runScript(ctx, []*call{c}, job)
 	return c.reply()
 }
 
@@ -103,13 +122,13 @@ func (r *Redis) runDespite(ctx context.Context, c *call, script *redis.Script, r
 func (c *call) reply() (reply, error) {
 	decoded, err := decode(c.tag, c.answer.Val())
 	if failed := c.answer.Err(); err != nil && failed != nil {
-		return reply{}, classify(c.tag, failed)
+		return reply{}, classify(c.tag, failed, c.sent)
 	}
 	return decoded, err
 }
 
 // runOne is [run] for one command.
-func runOne[C, T any](ctx context.Context, r *Redis, script *redis.Script, replicas int, cmd C,
+func runOne[C, T any](ctx context.Context, r *Redis, script *script, replicas int, cmd C,
 	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
 ) (T, error) {
 	result := run(ctx, r, script, replicas, []C{cmd}, arguments, answer)[0]
