@@ -1,6 +1,8 @@
 package gqlhttp
 
 import (
+	"slices"
+
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
@@ -18,28 +20,32 @@ func checkVariables(
 		return nil
 	}
 	for _, variable := range operation.Operation.VariableDefinitions {
-		value, path := operation.Variables[variable.Variable], ast.Path{ast.PathName("variable"), ast.PathName(variable.Variable)}
+		value := operation.Variables[variable.Variable]
+		err := checkValue(schema, variable.Type, value, checkScalar)
 		if value == nil && variable.Type.NamedType == "Boolean" { // see Config.CheckScalar
-			if err := checkScalar("Boolean", nil); err != nil {
-				return gqlerror.WrapPath(path, err)
+			if scalarErr := checkScalar("Boolean", nil); scalarErr != nil {
+				err = gqlerror.WrapPath(nil, scalarErr)
 			}
 		}
-		if err := checkValue(schema, variable.Type, value, path, checkScalar); err != nil {
+		if err != nil {
+			err.Path = append(err.Path, ast.PathName(variable.Variable), ast.PathName("variable"))
+			slices.Reverse(err.Path)
 			return err
 		}
 	}
 	return nil
 }
 
+// checkValue returns an error with the path to it in the value, innermost first.
 func checkValue(
-	schema *ast.Schema, typ *ast.Type, value any, path ast.Path, checkScalar func(name string, value any) error,
+	schema *ast.Schema, typ *ast.Type, value any, checkScalar func(name string, value any) error,
 ) *gqlerror.Error {
 	if value == nil {
 		return nil
 	}
 	if typ.Elem != nil {
 		for _, element := range graphql.CoerceList(value) {
-			if err := checkValue(schema, typ.Elem, element, path, checkScalar); err != nil {
+			if err := checkValue(schema, typ.Elem, element, checkScalar); err != nil {
 				return err
 			}
 		}
@@ -47,13 +53,14 @@ func checkValue(
 	}
 	if fields, ok := value.(map[string]any); ok {
 		for _, field := range schema.Types[typ.NamedType].Fields {
-			if err := checkValue(schema, field.Type, fields[field.Name], append(path, ast.PathName(field.Name)), checkScalar); err != nil {
+			if err := checkValue(schema, field.Type, fields[field.Name], checkScalar); err != nil {
+				err.Path = append(err.Path, ast.PathName(field.Name))
 				return err
 			}
 		}
 	}
 	if err := checkScalar(typ.NamedType, value); err != nil {
-		return gqlerror.WrapPath(path, err)
+		return gqlerror.WrapPath(nil, err)
 	}
 	return nil
 }
