@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/99designs/gqlgen/complexity"
 	"github.com/99designs/gqlgen/graphql"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/lexer"
@@ -26,6 +26,15 @@ const maxOverlap = 50_000
 type sizeCheck struct {
 	config   Config
 	accepted graphql.Cache[*ast.QueryDocument]
+	costs    *lru.Cache[*ast.OperationDefinition, *cost]
+}
+
+func newSizeCheck(config Config, accepted graphql.Cache[*ast.QueryDocument]) sizeCheck {
+	costs, err := lru.New[*ast.OperationDefinition, *cost](documentCacheSize)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return sizeCheck{config: config, accepted: accepted, costs: costs}
 }
 
 // ExtensionName implements [graphql.HandlerExtension].
@@ -62,13 +71,17 @@ func (c sizeCheck) MutateOperationParameters(ctx context.Context, params *graphq
 }
 
 // MutateOperationContext implements [graphql.OperationContextMutator]. How long the
-// lists are is known with the variables, which must be right for that. The fields that
-// this goes through have been counted before, so there are not too many.
+// lists are is known with the variables, which must be right for that.
 func (c sizeCheck) MutateOperationContext(ctx context.Context, operation *graphql.OperationContext) *gqlerror.Error {
 	if err := checkVariables(c.config.Schema.Schema(), operation, c.config.CheckScalar); err != nil {
 		return err
 	}
-	actual, most := complexity.Calculate(ctx, c.config.Schema, operation.Operation, operation.Variables), c.config.RequestLimits.Complexity
+	formula, known := c.costs.Get(operation.Operation)
+	if !known {
+		formula = newCost(ctx, c.config.Schema, operation.Operation)
+		c.costs.Add(operation.Operation, formula)
+	}
+	actual, most := formula.with(ctx, c.config.Schema, operation.Variables), c.config.RequestLimits.Complexity
 	if actual > most {
 		return tooComplex(c.config.Codes, "complexity", most, actual)
 	}

@@ -1,6 +1,9 @@
 package gqlhttp
 
 import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
 )
@@ -14,4 +17,10 @@ func Visits(document string) int {
 	sizes := newSizer(parsed)
 	sizes.roots()
 	return sizes.visits
+}
+
+// Cost makes the formula of an operation.
+func Cost(schema graphql.ExecutableSchema, operation *ast.OperationDefinition) func(variables map[string]any) int {
+	formula := newCost(context.Background(), schema, operation)
+	return func(variables map[string]any) int { return formula.with(context.Background(), schema, variables) }
 }

@@ -44,8 +44,8 @@ func newExecutor(config Config) *executor.Executor {
 	if config.TrustedDocuments.only {
 		persisted = trusted
 	}
-	exec.Use(trusted)                                        // chooses the document
-	exec.Use(sizeCheck{config: config, accepted: documents}) // before it is persisted
+	exec.Use(trusted)                         // chooses the document
+	exec.Use(newSizeCheck(config, documents)) // before it is persisted
 	exec.Use(extension.AutomaticPersistedQuery{Cache: persisted})
 	// Always on, so that gqlgen's own refusal, which has no code, never comes up.
 	exec.Use(extension.Introspection{})
