@@ -1,9 +1,9 @@
 package gqlhttp
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -31,11 +31,11 @@ func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*graphql.
 // parameters is the JSON of a request. What else it holds is ignored, as the
 // specification wants it.
 type parameters struct {
-	Query         *string        `json:"query"`
-	DocumentID    *string        `json:"documentId"` // of the draft's appendix on persisted documents
-	OperationName *string        `json:"operationName"`
-	Variables     map[string]any `json:"variables"`
-	Extensions    map[string]any `json:"extensions"`
+	Query         *string `json:"query"`
+	DocumentID    *string `json:"documentId"` // of the draft's appendix on persisted documents
+	OperationName *string `json:"operationName"`
+	Variables     object  `json:"variables"`
+	Extensions    object  `json:"extensions"`
 }
 
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, *Refusal) {
@@ -46,7 +46,10 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Raw
 		}
 	}
 	most := h.config.RequestLimits.BodyBytes
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	body := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
+	defer buffers.Put(body)
+	body.Reset()
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &Refusal{
 			Status:  http.StatusRequestEntityTooLarge,
@@ -57,7 +60,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (*graphql.Raw
 		return nil, badRequest("The body could not be read.")
 	}
 	var p parameters
-	if !decode(body, &p) {
+	if !decode(body.Bytes(), &p) {
 		return nil, badRequest("The body must be one JSON object of query or documentId, operationName, variables and extensions, without a name that stands twice.")
 	}
 	return p.rawParams()
@@ -113,22 +116,71 @@ func (p parameters) rawParams() (*graphql.RawParams, *Refusal) {
 	return raw, nil
 }
 
-// numbers keeps a number as it is written, so that nothing of a large one is lost
-// before its scalar is known.
-var numbers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(decoder *jsontext.Decoder, value *any) error {
-	if decoder.PeekKind() != '0' {
-		return errors.ErrUnsupported // this one is not for here
+// object is a JSON object. It keeps a number as it is written, so that nothing of a large
+// one is lost before its scalar is known.
+type object map[string]any
+
+// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
+func (o *object) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	value, err := readValue(decoder)
+	if err != nil || value == nil {
+		return err
 	}
-	text, err := decoder.ReadValue()
-	*value = json.Number(text)
-	return err
-}))
+	fields, ok := value.(map[string]any)
+	if !ok {
+		return errors.New("it is no object")
+	}
+	*o = fields
+	return nil
+}
+
+func readValue(decoder *jsontext.Decoder) (any, error) {
+	token, err := decoder.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case '"':
+		return token.String(), nil
+	case '0':
+		return json.Number(token.String()), nil
+	case 't', 'f':
+		return token.Bool(), nil
+	case '{':
+		fields := map[string]any{}
+		for decoder.PeekKind() != '}' {
+			name, err := decoder.ReadToken()
+			if err != nil {
+				return nil, err
+			}
+			key := name.String() // before the next token takes its place
+			if fields[key], err = readValue(decoder); err != nil {
+				return nil, err
+			}
+		}
+		_, err = decoder.ReadToken()
+		return fields, err
+	case '[':
+		elements := []any{}
+		for decoder.PeekKind() != ']' {
+			element, err := readValue(decoder)
+			if err != nil {
+				return nil, err
+			}
+			elements = append(elements, element)
+		}
+		_, err = decoder.ReadToken()
+		return elements, err
+	default:
+		return nil, nil
+	}
+}
 
 // decode is strict, as its library is by default: it reports false for a name that
 // stands twice, broken UTF-8, anything after the value, and a value of another
 // type.
 func decode(text []byte, into any) bool {
-	return jsonv2.Unmarshal(text, into, numbers) == nil
+	return jsonv2.Unmarshal(text, into) == nil
 }
 
 // isUTF8 reports whether a header names the media type, with no charset or UTF-8.
