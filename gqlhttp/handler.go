@@ -71,11 +71,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, typeJSON, refused)
 		return
 	}
-	r = r.WithContext(h.operationContext(ctx, caller))
-	if prefersEvents(r) {
-		h.serveEvents(w, r, caller)
+	ctx = h.operationContext(ctx, caller)
+	accepted := parseAccept(r.Header.Values("Accept"))
+	if prefersEvents(r, accepted) {
+		h.serveEvents(ctx, w, r, caller)
 	} else {
-		h.serveRequest(w, r)
+		h.serveRequest(ctx, w, r, accepted)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gqlhttp
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 
@@ -18,8 +19,8 @@ const (
 // it (https://graphql.github.io/graphql-over-http/draft/): POST with JSON, and
 // GET for queries. gqlgen's own transports miss a tenth of its audit and quote the
 // request in errors. An upgrade that is offered is not taken.
-func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
-	answerType, ok := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse)
+func (h *Handler) serveRequest(ctx context.Context, w http.ResponseWriter, r *http.Request, accepted []mediaRange) {
+	answerType, ok := negotiate(accepted, typeJSON, typeResponse)
 	if !ok {
 		h.refuse(w, typeJSON, &Refusal{
 			Status:  http.StatusNotAcceptable,
@@ -33,7 +34,7 @@ func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	params.Headers = r.Header
-	operation, response := h.prepare(r.Context(), params)
+	operation, response := h.prepare(ctx, params)
 	if response != nil {
 		writeResponse(w, answerType, h.statusOf(answerType, response.Errors), response)
 		return
@@ -47,7 +48,7 @@ func (h *Handler) serveRequest(w http.ResponseWriter, r *http.Request) {
 			Message: "A subscription needs a WebSocket of " + subprotocol + ", or POST with Accept: " + typeEvents + ".",
 		})
 	default:
-		ctx, refused := h.config.TrackRefusals(r.Context())
+		ctx, refused := h.config.TrackRefusals(ctx)
 		response, status := h.execute(ctx, operation), http.StatusOK
 		if response.Data == nil {
 			status = h.statusOf(typeJSON, response.Errors)

@@ -9,18 +9,50 @@ import (
 // negotiate chooses the media type of the answer (RFC 9110, section 12.5.1): the
 // one of the highest quality, of those the one that is named most closely, of
 // those the one that is named first, and the first offer where all is one.
-func negotiate(headers []string, offers ...string) (mediaType string, ok bool) {
-	header := strings.Join(headers, ",")
-	if strings.TrimSpace(header) == "" {
+func negotiate(accepted []mediaRange, offers ...string) (mediaType string, ok bool) {
+	if accepted == nil {
 		return offers[0], true
 	}
 	best := preference{}
 	for _, offer := range offers {
-		if p := preferenceFor(offer, header); p.quality > 0 && p.beats(best) {
+		if p := preferenceFor(offer, accepted); p.quality > 0 && p.beats(best) {
 			best, mediaType = p, offer
 		}
 	}
 	return mediaType, mediaType != ""
+}
+
+// mediaRange is an element of an Accept header.
+type mediaRange struct {
+	name    string // application/json, application/* or */*
+	quality float64
+}
+
+// parseAccept leaves out what is not understood, and another charset than UTF-8. It
+// returns nil if there is no header.
+func parseAccept(headers []string) []mediaRange {
+	header := strings.Join(headers, ",")
+	if strings.TrimSpace(header) == "" {
+		return nil
+	}
+	accepted := []mediaRange{}
+	for element := range strings.SplitSeq(header, ",") {
+		name, options, err := mime.ParseMediaType(element)
+		if err != nil {
+			continue
+		}
+		if charset, given := options["charset"]; given && !strings.EqualFold(charset, "utf-8") {
+			continue
+		}
+		quality := 1.0
+		if q, given := options["q"]; given {
+			if quality, err = strconv.ParseFloat(q, 64); err != nil || quality < 0 || quality > 1 {
+				continue
+			}
+		}
+		accepted = append(accepted, mediaRange{name, quality})
+	}
+	return accepted
 }
 
 // preference is what an Accept header says of one media type.
@@ -40,26 +72,21 @@ func (p preference) beats(other preference) bool {
 	return p.closeness == 3 && p.position < other.position
 }
 
-func preferenceFor(offer, header string) preference {
+func preferenceFor(offer string, accepted []mediaRange) preference {
 	var found preference
-	family, _, _ := strings.Cut(offer, "/")
-	for i, element := range strings.Split(header, ",") {
-		accepted, options, err := mime.ParseMediaType(element)
-		if err != nil {
-			continue
+	for i, element := range accepted {
+		closeness := 0
+		family, isFamily := strings.CutSuffix(element.name, "*")
+		switch {
+		case element.name == offer:
+			closeness = 3
+		case element.name == "*/*":
+			closeness = 1
+		case isFamily && strings.HasSuffix(family, "/") && strings.HasPrefix(offer, family):
+			closeness = 2
 		}
-		if charset, given := options["charset"]; given && !strings.EqualFold(charset, "utf-8") {
-			continue
-		}
-		quality := 1.0
-		if q, given := options["q"]; given {
-			if quality, err = strconv.ParseFloat(q, 64); err != nil || quality < 0 || quality > 1 {
-				continue
-			}
-		}
-		closeness := map[string]int{offer: 3, family + "/*": 2, "*/*": 1}[accepted]
 		if closeness > found.closeness {
-			found = preference{quality: quality, closeness: closeness, position: i}
+			found = preference{quality: element.quality, closeness: closeness, position: i}
 		}
 	}
 	return found

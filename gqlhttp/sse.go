@@ -16,8 +16,8 @@ const typeEvents = "text/event-stream"
 
 // prefersEvents reports whether a POST is to be answered with events: a client that
 // would rather have JSON gets that.
-func prefersEvents(r *http.Request) bool {
-	preferred, _ := negotiate(r.Header.Values("Accept"), typeJSON, typeResponse, typeEvents)
+func prefersEvents(r *http.Request, accepted []mediaRange) bool {
+	preferred, _ := negotiate(accepted, typeJSON, typeResponse, typeEvents)
 	return r.Method == http.MethodPost && preferred == typeEvents
 }
 
@@ -25,14 +25,14 @@ func prefersEvents(r *http.Request) bool {
 // "distinct connections mode" of the graphql-sse protocol has it
 // (https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md). What the
 // transport refuses is answered in JSON; errors in the document are events.
-func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Caller) {
+func (h *Handler) serveEvents(ctx context.Context, w http.ResponseWriter, r *http.Request, caller Caller) {
 	params, refused := h.readRequest(w, r)
 	if refused != nil {
 		h.refuse(w, typeJSON, refused)
 		return
 	}
 	params.Headers = r.Header
-	operation, response := h.prepare(r.Context(), params)
+	operation, response := h.prepare(ctx, params)
 	if response != nil {
 		if status := h.statusOf(typeJSON, response.Errors); status != http.StatusOK {
 			writeResponse(w, typeJSON, status, response)
@@ -44,7 +44,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, caller Cal
 		return
 	}
 	defer h.streams.open.Done()
-	ctx, cancel := untilExpiry(r.Context(), caller)
+	ctx, cancel := untilExpiry(ctx, caller)
 	defer cancel()
 	defer h.streams.atCut(cancel)()
 	if response == nil && operation.Operation.Operation == ast.Subscription {
