@@ -25,8 +25,8 @@ type Config struct {
 	// [graphql.DefaultRecover] with the code Codes.Internal.
 	Recover graphql.RecoverFunc
 
-	// AroundFields, if set, is called around each resolver.
-	AroundFields graphql.FieldMiddleware
+	// AroundRootFields, if set, is called around each root field of a query or mutation.
+	AroundRootFields graphql.RootFieldMiddleware
 
 	// Codes are the codes of the handler's own errors.
 	Codes Codes

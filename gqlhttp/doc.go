@@ -1,7 +1,7 @@
 // Package gqlhttp serves a gqlgen schema over HTTP: queries and mutations by POST,
 // queries by GET, and all operations, subscriptions included, over WebSocket and
 // Server-Sent Events. It takes the place of gqlgen's handler.Server and transports.
-// gqlgen's extensions and middleware cannot be added, but for Config.AroundFields.
+// gqlgen's extensions and middleware cannot be added, but for Config.AroundRootFields.
 //
 // # What it speaks
 //

@@ -34,8 +34,8 @@ func newExecutor(config Config) *executor.Executor {
 	exec := executor.New(config.Schema)
 	exec.SetErrorPresenter(config.Presenter)
 	exec.SetRecoverFunc(config.Recover)
-	if config.AroundFields != nil {
-		exec.AroundFields(config.AroundFields)
+	if config.AroundRootFields != nil {
+		exec.AroundRootFields(config.AroundRootFields)
 	}
 	documents := lru.New[*ast.QueryDocument](documentCacheSize)
 	exec.SetQueryCache(documents)

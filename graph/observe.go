@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -17,9 +18,13 @@ const (
 	outcomeGone = "CALLER_GONE" // before Redis answered, which says nothing about Redis
 )
 
-// itemErrorsKey is where the context of a root field has the errors of its items, if it
-// has several.
-type itemErrorsKey struct{}
+// observation is where a root field says how it went.
+type observation struct {
+	observe func(operation, outcome string, d time.Duration)
+	items   []error // of a field that has several, of each
+}
+
+type observationKey struct{}
 
 var errPanicked = errors.New("a panic")
 
@@ -27,28 +32,36 @@ var errPanicked = errors.New("a panic")
 // mutation, and for each item of one that has several: the field's name in the
 // schema, the code of the error ("OK" where there is none, "CALLER_GONE" where nobody
 // waited for Redis), and how long the field took.
-func Observe(observe func(operation, outcome string, d time.Duration)) graphql.FieldMiddleware {
-	return func(ctx context.Context, next graphql.Resolver) (any, error) {
-		field := graphql.GetFieldContext(ctx)
-		if field.Object != "Query" && field.Object != "Mutation" {
+func Observe(observe func(operation, outcome string, d time.Duration)) graphql.RootFieldMiddleware {
+	return func(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
+		if name := graphql.GetRootFieldContext(ctx).Field.Name; strings.HasPrefix(name, "__") { // has no role
+			begun := time.Now()
+			defer func() { observe(name, outcomeOK, time.Since(begun)) }()
 			return next(ctx)
 		}
-		begun := time.Now()
-		var items []error
-		err := errPanicked
-		defer func() {
-			took := time.Since(begun)
-			if items == nil || err != nil {
-				items = []error{err}
-			}
-			for _, err := range items {
-				observe(field.Field.Name, outcome(ctx, err), took)
-			}
-		}()
-		var value any
-		value, err = next(context.WithValue(ctx, itemErrorsKey{}, &items))
-		return value, err
+		return next(context.WithValue(ctx, observationKey{}, &observation{observe: observe}))
 	}
+}
+
+// observed resolves a root field, for [Observe].
+func observed(ctx context.Context, next graphql.Resolver) (value any, err error) {
+	o, ok := ctx.Value(observationKey{}).(*observation)
+	if !ok {
+		return next(ctx)
+	}
+	begun := time.Now()
+	err = errPanicked
+	defer func() {
+		took, name := time.Since(begun), graphql.GetFieldContext(ctx).Field.Name
+		if o.items == nil || err != nil {
+			o.observe(name, outcome(ctx, err), took)
+			return
+		}
+		for _, err := range o.items {
+			o.observe(name, outcome(ctx, err), took)
+		}
+	}()
+	return next(ctx)
 }
 
 func outcome(ctx context.Context, err error) string {
@@ -71,13 +84,13 @@ func callerGone(ctx context.Context) bool { return errors.Is(ctx.Err(), context.
 func reportItems[T any](ctx context.Context, log *slog.Logger, results []lock.Result[T]) {
 	var unserved int
 	var last *lock.UnavailableError
-	items, observed := ctx.Value(itemErrorsKey{}).(*[]error)
+	o, ok := ctx.Value(observationKey{}).(*observation)
 	for _, result := range results {
 		if errors.As(result.Err, &last) {
 			unserved++
 		}
-		if observed {
-			*items = append(*items, result.Err)
+		if ok {
+			o.items = append(o.items, result.Err)
 		}
 	}
 	if unserved > 0 {

@@ -135,7 +135,7 @@ func newGraphQL(config Config) *gqlhttp.Handler {
 		Schema:             config.Schema,
 		Presenter:          graph.Presenter(config.Log),
 		Recover:            graph.Recover,
-		AroundFields:       graph.Observe(config.Observe),
+		AroundRootFields:   graph.Observe(config.Observe),
 		Codes:              codes,
 		CheckScalar:        scalar.Check,
 		Authenticate:       newAuthenticator(config.Identify, config.Log).authenticate,
