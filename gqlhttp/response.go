@@ -36,6 +36,15 @@ const maxErrors = 5
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
+// Values of headers, made once. They are shared by all answers: nothing may change them.
+var (
+	noStore      = []string{"no-store"}
+	contentTypes = map[string][]string{
+		typeJSON:     {typeJSON + "; charset=utf-8"},
+		typeResponse: {typeResponse + "; charset=utf-8"},
+	}
+)
+
 // writeResponse writes an answer.
 func writeResponse(w http.ResponseWriter, answerType string, status int, response *graphql.Response) {
 	buffer := buffers.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in the pool
@@ -43,9 +52,9 @@ func writeResponse(w http.ResponseWriter, answerType string, status int, respons
 	buffer.Reset()
 	encodeResponse(buffer, response)
 	header := w.Header()
-	header.Set("Content-Type", answerType+"; charset=utf-8")
-	header.Set("Cache-Control", "no-store")
-	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
+	header["Content-Type"] = contentTypes[answerType]
+	header["Cache-Control"] = noStore
+	header["Content-Length"] = []string{strconv.Itoa(buffer.Len())}
 	w.WriteHeader(status)
 	_, _ = w.Write(buffer.Bytes())
 }

@@ -241,6 +241,11 @@ func TestSecurityHeaders(t *testing.T) {
 			t.Errorf("%s has the headers %v", path, header)
 		}
 	}
+	// The answer to a POST is no page, but a browser must not take it for one either.
+	response, _ := a.do(http.MethodPost, "/graphql", `{"query":"{__typename}"}`, "Content-Type", "application/json")
+	if header := response.Header; response.StatusCode != 200 || header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("a POST is answered %d with the headers %v", response.StatusCode, header)
+	}
 }
 
 // A path that is not clean is nothing, rather than a redirect that repeats the query.

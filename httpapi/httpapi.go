@@ -97,15 +97,26 @@ func New(config Config) *Handler {
 	return h
 }
 
+// Values of headers, made once. They are shared by all answers: nothing may change them.
+var (
+	noSniff       = []string{"nosniff"}
+	denyFrames    = []string{"DENY"}
+	noReferrer    = []string{"no-referrer"}
+	defaultPolicy = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
+
 // securityHeaders tells browsers to frame, sniff and load nothing. The pages that need
-// more say so themselves.
+// more say so themselves. The answer to a POST is no page: a form of another origin is
+// refused, and our own pages post by script.
 func securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("X-Frame-Options", "DENY")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		header["X-Content-Type-Options"] = noSniff
+		if r.Method != http.MethodPost {
+			header["X-Frame-Options"] = denyFrames
+			header["Referrer-Policy"] = noReferrer
+			header["Content-Security-Policy"] = defaultPolicy
+		}
 		next.ServeHTTP(w, r)
 	})
 }
