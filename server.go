@@ -88,7 +88,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also where the wiring fails half-way
-	a, err := wire(ctx, cfg, *dev, newLogger(stderr, cfg))
+	log, flush := newLogger(stderr, cfg)
+	defer flush()
+	a, err := wire(ctx, cfg, *dev, log)
 	if err != nil {
 		return err
 	}
@@ -101,14 +103,6 @@ func buildVersion() string {
 		return "(devel)"
 	}
 	return info.Main.Version
-}
-
-func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogText {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
 }
 
 // app is the service with its parts wired together. What it opened is closed when run

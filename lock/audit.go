@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
 )
 
 // action names what a caller did, in the records of the audit.
@@ -46,6 +49,17 @@ func workerAttr(token Token, err error) slog.Attr {
 	return slog.String("worker", owner)
 }
 
+// RecordAtOnce reports whether a record of the log must be written before its caller is
+// answered, so that not even a process that is killed loses it: a warning, an error, a
+// refusal, or the audit of a forced release.
+func RecordAtOnce(record slog.Record) (atOnce bool) {
+	record.Attrs(func(attr slog.Attr) bool {
+		atOnce = attr.Key == "action" && attr.Value.String() == string(actionForceRelease)
+		return false // an audit begins with its action
+	})
+	return atOnce || record.Level >= slog.LevelWarn
+}
+
 // audit writes one record of what the caller did, or was refused: action, outcome, caller,
 // role and address, and of tag and more what is known. The outcome is DONE; UNKNOWN, where the change may
 // have been made; or FORBIDDEN or UNAUTHENTICATED, where the caller may not make it.
@@ -68,17 +82,29 @@ func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, 
 	default:
 		return
 	}
-	record := []slog.Attr{
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	// Not through the logger, which looks for the line of code that writes the record.
+	record := slog.NewRecord(time.Now(), level, "audit", 0)
+	record.AddAttrs(
 		slog.String("action", string(action)), slog.String("outcome", outcome),
 		slog.String("caller", string(caller.Worker.ID)), slog.String("role", string(caller.Role)),
-		slog.Any("address", caller.Address),
+		slog.String("address", addressText(caller.Address)),
+	)
+	if tag != "" {
+		record.AddAttrs(slog.String("tag", string(tag)))
 	}
-	for _, attr := range append([]slog.Attr{slog.String("tag", string(tag))}, more...) {
-		if !isZero(attr.Value) {
-			record = append(record, attr)
-		}
+	record.AddAttrs(slices.DeleteFunc(more, func(attr slog.Attr) bool { return isZero(attr.Value) })...)
+	_ = s.log.Handler().Handle(ctx, record)
+}
+
+// addressText is empty where the address is not known.
+func addressText(address netip.Addr) string {
+	if !address.IsValid() {
+		return ""
 	}
-	s.log.LogAttrs(ctx, level, "audit", record...)
+	return address.String()
 }
 
 // isZero reports whether a value says nothing.

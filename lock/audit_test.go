@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,5 +191,62 @@ func TestAuditOfWhatIsNotKnown(t *testing.T) {
 	got := records()
 	if err == nil || len(got) != 1 || got[0]["outcome"] != "UNKNOWN" || got[0]["worker"] != "93" || got[0]["tag"] != "MK-1" {
 		t.Errorf("%v has the records %v", err, got)
+	}
+}
+
+// atOnce is a log that notes which records must be written at once.
+type atOnce struct {
+	slog.Handler
+	noted *[]string
+}
+
+func (atOnce) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h atOnce) Handle(_ context.Context, record slog.Record) error {
+	note := record.Level.String()
+	record.Attrs(func(attr slog.Attr) bool {
+		if attr.Key == "action" || attr.Key == "outcome" {
+			note += " " + attr.Value.String()
+		}
+		return true
+	})
+	if lock.RecordAtOnce(record) {
+		note += ", at once"
+	}
+	*h.noted = append(*h.noted, note)
+	return nil
+}
+
+// Forced releases and refusals are in the log before their callers are answered, and so is
+// every warning; other changes may come a moment later.
+func TestRecordsAtOnce(t *testing.T) {
+	t.Parallel()
+	store := redistest.Open(t, redisurl.EmbeddedText, slog.New(slog.DiscardHandler), repository.Config{Timeout: config().Timeout})
+	var noted []string
+	log := slog.New(atOnce{slog.DiscardHandler, &noted})
+	service := serve(t, store, config(), log)
+	as := func(c lock.Caller) context.Context { return lock.WithCaller(testwait.Context(t), c) }
+	taken, err := service.Take(as(ana), lock.TakeRequest{Tag: "MK-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	force := lock.ForceReleaseRequest{Tag: "MK-1", Reason: "gone home", ExpectedVersion: taken.Lock.Version}
+	_, _ = service.ForceRelease(as(ana), force)
+	_, _ = service.ForceRelease(as(boss), force)
+	_, _ = service.Take(as(luis), lock.TakeRequest{Tag: "MK-1", WorkerID: "93", WorkerName: "MR(93)"})
+	_ = service.Refuse(as(ana), "someField", lock.RoleAdmin)
+	log.Warn("redis is away")
+	log.Info("redis found", "redis", "standalone")
+	want := []string{
+		"INFO TAKE DONE",
+		"WARN FORCE_RELEASE FORBIDDEN, at once",
+		"INFO FORCE_RELEASE DONE, at once",
+		"WARN TAKE FORBIDDEN, at once",
+		"WARN CALL FORBIDDEN, at once",
+		"WARN, at once",
+		"INFO",
+	}
+	if !slices.Equal(noted, want) {
+		t.Errorf("the log notes %q, want %q", noted, want)
 	}
 }
