@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"spoollock/graph/model"
@@ -65,9 +66,10 @@ func textOrEmpty(s *string) string {
 }
 
 func takenModel(taken lock.Taken) *model.TomarSpoolPayload {
+	held := lockModel(taken.Lock)
 	return &model.TomarSpoolPayload{
-		Lock:      lockModel(taken.Lock),
-		Spool:     heldSpoolModel(taken.Lock),
+		Lock:      held,
+		Spool:     heldSpoolModel(held),
 		LockToken: taken.Token.Reveal(),
 		Replayed:  taken.Replayed,
 	}
@@ -82,13 +84,13 @@ func releasedModel(released lock.Released) *model.ReleaseSpoolPayload {
 }
 
 func extendedModel(extended lock.Lock) *model.ExtendLockPayload {
-	return &model.ExtendLockPayload{Lock: lockModel(extended), Spool: heldSpoolModel(extended)}
+	held := lockModel(extended)
+	return &model.ExtendLockPayload{Lock: held, Spool: heldSpoolModel(held)}
 }
 
 func resumedModel(taken lock.Taken) *model.ResumeSpoolPayload {
-	return &model.ResumeSpoolPayload{
-		Lock: lockModel(taken.Lock), Spool: heldSpoolModel(taken.Lock), LockToken: taken.Token.Reveal(),
-	}
+	held := lockModel(taken.Lock)
+	return &model.ResumeSpoolPayload{Lock: held, Spool: heldSpoolModel(held), LockToken: taken.Token.Reveal()}
 }
 
 func forceReleasedModel(forced lock.Forced) *model.ForceReleaseSpoolPayload {
@@ -104,14 +106,14 @@ func limitsModel(limits lock.Limits) *model.LockLimits {
 	}
 }
 
-// heldSpoolModel is the spool that l holds.
-func heldSpoolModel(l lock.Lock) *model.Spool {
-	return spoolModel(lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l})
+// heldSpoolModel is the spool that a lock holds.
+func heldSpoolModel(held *model.SpoolLock) *model.Spool {
+	return &model.Spool{ID: spoolID(held.TagSpool), TagSpool: held.TagSpool, Version: held.Version, Lock: held}
 }
 
 func spoolModel(spool lock.Spool) *model.Spool {
 	m := &model.Spool{
-		ID:       "spool:" + string(spool.Tag),
+		ID:       spoolID(string(spool.Tag)),
 		TagSpool: string(spool.Tag),
 		Version:  int64(spool.Version),
 	}
@@ -121,9 +123,11 @@ func spoolModel(spool lock.Spool) *model.Spool {
 	return m
 }
 
+func spoolID(tag string) string { return "spool:" + tag }
+
 func lockModel(l lock.Lock) *model.SpoolLock {
 	m := &model.SpoolLock{
-		ID:        fmt.Sprintf("lock:%s@%d", l.Tag, l.Version),
+		ID:        "lock:" + string(l.Tag) + "@" + strconv.FormatInt(int64(l.Version), 10),
 		TagSpool:  string(l.Tag),
 		OwnerID:   string(l.Owner.ID),
 		OwnerName: textOrNil(l.Owner.Name),
