@@ -125,58 +125,65 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
+// knownError is an error whose facts have been looked up.
+type knownError struct {
+	error
+	facts *facts
+}
+
+func (e *knownError) Unwrap() error { return e.error }
+
 // factsOf returns the facts of an error of the domain, and false for any other.
 func factsOf(err error) (told *facts, known bool) {
-	var (
-		occupied    *lock.OccupiedError
-		conflict    *lock.VersionConflictError
-		expired     *lock.ExpiredError
-		invalid     *lock.InvalidError
-		unavailable *lock.UnavailableError
-		forbidden   *lock.ForbiddenError
-		limit       *lock.LimitError
-		rateLimited *lock.RateLimitedError
-	)
-	switch {
-	case errors.As(err, &limit):
+	if looked, ok := errors.AsType[*knownError](err); ok {
+		return looked.facts, true
+	}
+	if limit, ok := errors.AsType[*lock.LimitError](err); ok {
 		return &facts{
 			code: CodeLockLimitReached, message: sentence(limit.Error()), limit: &limit.Limit, held: &limit.Held,
 		}, true
-	case errors.As(err, &rateLimited):
+	}
+	if rateLimited, ok := errors.AsType[*lock.RateLimitedError](err); ok {
 		return &facts{
 			code: CodeRateLimited, message: sentence(rateLimited.Error()),
 			reason: &rateLimited.Reason, retryAfterSeconds: new(WholeSeconds(rateLimited.RetryAfter)),
 		}, true
-	case errors.Is(err, lock.ErrUnauthenticated):
+	}
+	if errors.Is(err, lock.ErrUnauthenticated) {
 		return &facts{code: CodeUnauthenticated, message: sentence(lock.ErrUnauthenticated.Error())}, true
-	case errors.As(err, &forbidden):
+	}
+	if forbidden, ok := errors.AsType[*lock.ForbiddenError](err); ok {
 		return &facts{code: CodeForbidden, message: sentence(forbidden.Error()), required: &forbidden.Required}, true
-	case errors.As(err, &occupied):
+	}
+	if occupied, ok := errors.AsType[*lock.OccupiedError](err); ok {
 		return &facts{code: CodeSpoolOccupied, message: sentence(occupied.Error()), owner: lockModel(occupied.Lock)}, true
-	case errors.As(err, &conflict):
+	}
+	if conflict, ok := errors.AsType[*lock.VersionConflictError](err); ok {
 		return &facts{
 			code: CodeVersionConflict, message: sentence(conflict.Error()),
 			tagSpool: &conflict.Tag, expected: &conflict.Expected, actual: &conflict.Actual,
 		}, true
-	case errors.As(err, &expired):
+	}
+	if expired, ok := errors.AsType[*lock.ExpiredError](err); ok {
 		return &facts{
 			code: CodeLockExpired, message: sentence(expired.Error()), tagSpool: &expired.Tag, cause: &expired.Cause,
 		}, true
-	case errors.As(err, &invalid):
+	}
+	if invalid, ok := errors.AsType[*lock.InvalidError](err); ok {
 		field := fieldNames[invalid.Field]
 		return &facts{
 			code: CodeBadUserInput, message: field + " " + invalid.Problem + ".",
 			field: &field, reason: &invalid.Reason, minimum: invalid.Min, maximum: invalid.Max,
 		}, true
-	case errors.As(err, &unavailable):
+	}
+	if unavailable, ok := errors.AsType[*lock.UnavailableError](err); ok {
 		message := "Redis cannot be reached, or gave no answer in time. Try again."
 		if errors.Is(err, floor.ErrNotLive) {
 			message = "The floor is not known at the moment. Try again."
 		}
 		return &facts{code: CodeServiceUnavailable, message: message, outcome: &unavailable.Outcome}, true
-	default:
-		return nil, false
 	}
+	return nil, false
 }
 
 // logInternal logs an error that no client can mend under an id, which is all that a

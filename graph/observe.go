@@ -61,7 +61,13 @@ func observed(ctx context.Context, next graphql.Resolver) (value any, err error)
 			o.observe(name, outcome(ctx, err), took)
 		}
 	}()
-	return next(ctx)
+	value, err = next(ctx)
+	if err != nil {
+		if told, known := factsOf(err); known {
+			err = &knownError{err, told}
+		}
+	}
+	return value, err
 }
 
 func outcome(ctx context.Context, err error) string {
