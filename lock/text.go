@@ -52,6 +52,9 @@ const brailleBlank = '\u2800'
 // symbol that is not ignored in display. The replacement character is not
 // counted, as it stands for bytes that were lost on the way.
 func visible(r rune) bool {
+	if r < utf8.RuneSelf {
+		return '!' <= r && r <= '~' // as below, without a search
+	}
 	return unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S) &&
 		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
 		r != brailleBlank && r != utf8.RuneError
