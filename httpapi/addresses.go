@@ -68,6 +68,9 @@ var tooManyRequests = &gqlhttp.Refusal{
 // address of X-Forwarded-For that is not such a proxy's itself, because what stands
 // before it may be made up.
 func (a *Addresses) forwarded(r *http.Request) (client netip.Addr, ok bool) {
+	if len(a.proxies) == 0 {
+		return netip.Addr{}, false
+	}
 	proxy, ok := addressOf(r.RemoteAddr)
 	if !ok || !a.trusts(proxy) {
 		return netip.Addr{}, false

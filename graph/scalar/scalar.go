@@ -120,7 +120,7 @@ func FormatDateTime(t time.Time) string { return t.UTC().Format(dateTimeFormat) 
 // MarshalDateTime writes a DateTime.
 func MarshalDateTime(t time.Time) graphql.Marshaler {
 	return graphql.WriterFunc(func(w io.Writer) {
-		_, _ = io.WriteString(w, strconv.Quote(FormatDateTime(t)))
+		_, _ = io.WriteString(w, `"`+FormatDateTime(t)+`"`)
 	})
 }
 
