@@ -96,7 +96,7 @@ func (r *Redis) runOnNode(ctx context.Context, node *redis.Client, calls []*call
 	}
 	commands := make([]*command, len(calls))
 	for i, c := range calls {
-		commands[i] = newCommand(ctx, eval, script, keys(c.tag), c.args)
+		commands[i] = newCommand(ctx, eval, script, keys(c.tag)[:job.script.keys], c.args)
 		commands[i].asking = c.asking
 	}
 	r.lane(node, job.replicas).run(ctx, job.kind, commands)

@@ -11,9 +11,9 @@ const lockPrefix = "spool_lock:"
 // lockKey is where the lock of a spool is, for every program on this Redis.
 func lockKey(tag lock.Tag) string { return lockPrefix + string(tag) }
 
-// keys are the KEYS of every script, see look.lua. The lock's whole key is the hash tag of
-// the others, so that all keys of a spool live in one cluster slot; a tag has no braces. The
-// 2 is the version of what they hold.
+// keys are the KEYS of the scripts, see look.lua: each has the first ones, as many as it needs.
+// The lock's whole key is the hash tag of the others, so that all keys of a spool live in one
+// cluster slot; a tag has no braces. The 2 is the version of what they hold.
 func keys(tag lock.Tag) []string {
 	key := lockKey(tag)
 	of := "2:{" + key + "}"

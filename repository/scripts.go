@@ -28,13 +28,20 @@ func source(name string) string {
 }
 
 // script is a script on the keys of a spool.
-type script struct{ text, digest string }
+type script struct {
+	text, digest string
+	keys         int // how many of them it has
+}
 
 // spoolScript makes a script of the file with that name. A line "--include NAME.lua" in a file
 // stands for that file.
 func spoolScript(name string) *script {
 	text := spoolText(name)
-	return &script{text: text, digest: redis.NewScript(text).Hash()}
+	s := &script{text: text, digest: redis.NewScript(text).Hash()}
+	for strings.Contains(text, fmt.Sprintf("KEYS[%d]", s.keys+1)) {
+		s.keys++
+	}
+	return s
 }
 
 func spoolText(name string) string {
