@@ -41,9 +41,11 @@ const (
 	kinds       = iota
 )
 
-// classes are the kinds that share pipelines. A pipeline is of the first class that has
+// classes are the kinds by whose turn it is. A pipeline is of the first class that has
 // commands waiting, but each such class gets at least one pipeline in eight. Within a class,
-// the first kind goes first. Of rebuilds, at most one pipeline is in flight.
+// the first kind goes first. What room a pipeline has left is for the other classes, so that
+// reads wait for changes only where there are more commands than a pipeline takes. Rebuilds
+// have pipelines of their own, of which at most one is in flight.
 var classes = [...][]kind{{change}, {expiryCheck, clientRead}, {rebuildRead}}
 
 const (
@@ -235,7 +237,7 @@ func (l *lane) next() (class int, commands []*command) {
 			return 0, nil
 		}
 		earliest := time.Now().Add(min(minTimeLeft, l.timeout/4))
-		for _, kind := range classes[class] {
+		for _, kind := range kindsOf(class) {
 			taken := min(len(l.waiting[kind]), maxPipeline-len(commands))
 			for _, c := range l.waiting[kind][:taken] {
 				if c.deadline.Before(earliest) {
@@ -249,6 +251,20 @@ func (l *lane) next() (class int, commands []*command) {
 	}
 	l.rebuilding = l.rebuilding || class == rebuilds
 	return class, commands
+}
+
+// kindsOf are the kinds in a pipeline of the class, in their order.
+func kindsOf(class int) []kind {
+	if class == rebuilds {
+		return classes[class]
+	}
+	kinds := slices.Clone(classes[class])
+	for i, others := range classes[:rebuilds] {
+		if i != class {
+			kinds = append(kinds, others...)
+		}
+	}
+	return kinds
 }
 
 // nextClass is whose turn it is.

@@ -89,6 +89,20 @@ func TestOrderOfAClass(t *testing.T) {
 	}
 }
 
+// Reads go along with changes where there is room, and rebuilds do not.
+func TestRoomIsFilled(t *testing.T) {
+	t.Parallel()
+	l := busyLane()
+	changes, reads := l.fill(change, 2), l.fill(clientRead, maxPipeline)
+	l.fill(rebuildRead, 1)
+	if _, commands := l.nextOf(); !slices.Equal(commands, slices.Concat(changes, reads[:maxPipeline-2])) {
+		t.Errorf("a pipeline has %d commands", len(commands))
+	}
+	if _, commands := l.nextOf(); !slices.Equal(commands, reads[maxPipeline-2:]) {
+		t.Errorf("the next one has %d commands", len(commands))
+	}
+}
+
 func TestOneRebuildInFlight(t *testing.T) {
 	t.Parallel()
 	l := busyLane()
