@@ -37,6 +37,7 @@ func Run(t *testing.T, store lock.Store) {
 		"a release with an unknown token changes nothing":              releaseUnknown,
 		"a release after a lapse says expired":                         releaseLapsed,
 		"an old token does not release the next lock":                  releaseOldToken,
+		"ended tokens are known after many others":                     olderEndedTokens,
 		"a barred token never takes":                                   barred,
 		"barring a token leaves somebody else's lock alone":            barredWhileHeld,
 		"the newest 64 ended tokens are remembered":                    endedTokens,

@@ -2,6 +2,7 @@ package locktest
 
 import (
 	"testing"
+	"time"
 
 	"spoollock/lock"
 )
@@ -116,6 +117,40 @@ func barredWhileHeld(t *testing.T, b *bench) {
 	b.wantOutcome(outcome, lock.OutcomeNotOwner)
 	b.sameLock(*spool.Lock, taken)
 	b.sameLock(*b.read().Lock, taken)
+}
+
+// olderEndedTokens sees that each operation knows of the tokens that ended before the newest.
+func olderEndedTokens(t *testing.T, b *bench) {
+	spend := func(n int, ofClient bool) (spent lock.TakeCommand) {
+		t.Helper()
+		for range n {
+			spent = b.command()
+			spent.OfClient = ofClient
+			b.take(spent)
+			b.release(spent.Token)
+		}
+		return spent
+	}
+	old := []lock.TakeCommand{spend(1, false), spend(1, true)}
+	spend(12, false)
+	spend(12, true)
+	for _, held := range []bool{false, true} {
+		if held {
+			b.take(b.command())
+		}
+		for _, cmd := range old {
+			_, _, err := b.store.Take(b.ctx, cmd)
+			b.wantEnded(err, lock.EndReleased)
+			_, err = b.store.Resume(b.ctx, lock.ResumeCommand{Tag: b.tag, Worker: ana.ID, Token: cmd.Token, OfClient: cmd.OfClient})
+			b.wantEnded(err, lock.EndReleased)
+			outcome, _ := b.release(cmd.Token)
+			b.wantOutcome(outcome, lock.OutcomeAlreadyReleased)
+			if !held {
+				_, err = b.store.Extend(b.ctx, b.extendCommand(cmd.Token, time.Minute))
+				b.wantEnded(err, lock.EndReleased)
+			}
+		}
+	}
 }
 
 func endedTokens(_ *testing.T, b *bench) {
