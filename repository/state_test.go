@@ -7,6 +7,11 @@ import (
 	"time"
 
 	"spoollock/lock"
+	"spoollock/lock/locktest"
+	"spoollock/redisurl"
+	"spoollock/repository"
+	"spoollock/repository/redistest"
+	"spoollock/testwait"
 )
 
 func TestStateOutlivesTheLock(t *testing.T) {
@@ -34,6 +39,24 @@ func TestStateOutlivesTheLock(t *testing.T) {
 		s.wantRelease(cmd.Token, lock.OutcomeReleased)
 		s.wantStateLives(memory)
 	})
+}
+
+// A spool is remembered for a day longer than its lock lives, also if that is longer than the
+// memory by less than the margin.
+func TestStateOutlivesTheLockByADay(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"redis": redistest.Start(t).URL, "embedded": redisurl.EmbeddedText} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := redistest.Open(t, url, redistest.NewLog(t).Logger(), repository.Config{Memory: 24 * time.Hour})
+			s := newStandOn(t, locktest.OneAtATime{Store: store}, store.Client())
+			taken := s.take(s.command())
+			want := taken.ExpiresAt.Add(24 * time.Hour).UnixMilli()
+			if until := s.client.PExpireTime(s.ctx, s.stateKey()).Val().Milliseconds(); until != want {
+				t.Fatalf("the state lives until %d, want %d", until, want)
+			}
+		})
+	}
 }
 
 // longest is a take whose texts take as many bytes as they can.
@@ -155,14 +178,14 @@ func TestStateIsBounded(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	onBothServers(t, func(s *stand) {
-		for range 250 { // until the oldest are taken out
+		for i := range 250 { // until the oldest are taken out
 			cmd := s.command()
 			s.take(cmd)
 			s.wantRelease(cmd.Token, lock.OutcomeReleased)
 			s.wantBounded()
-		}
-		if got := len(s.events()); got != lock.MaxEvents {
-			s.t.Fatalf("the history has %d events", got)
+			if got, want := len(s.events()), min(2*i+2, lock.MaxEvents); got != want {
+				s.t.Fatalf("the history has %d events after %d takes, want %d", got, i+1, want)
+			}
 		}
 	})
 }
@@ -225,6 +248,41 @@ func TestHowLongEndedTokensAreRemembered(t *testing.T) {
 		s.wantRelease(next.Token, lock.OutcomeAlreadyReleased)
 		s.take(ofService) // it may take again
 		s.wantRelease(ofService.Token, lock.OutcomeReleased)
+	})
+}
+
+// spend takes and releases the spool n times.
+func (s *stand) spend(n int, ofClient bool) (spent []lock.TakeCommand) {
+	s.t.Helper()
+	for range n {
+		cmd := s.command()
+		cmd.OfClient = ofClient
+		s.take(cmd)
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+		spent = append(spent, cmd)
+	}
+	return spent
+}
+
+func TestEndedTokensExpire(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		s.spend(9, false) // the first eight go where the older ones are
+		const week = 7 * 24 * time.Hour
+		if ttl := s.client.PTTL(s.ctx, s.endedKey()).Val(); ttl > week || ttl < week-testwait.Patience {
+			s.t.Fatalf("the ended tokens live %v", ttl)
+		}
+	})
+}
+
+// What another program has put there gives way to the tokens that are to be remembered.
+func TestEndedTokensOfAnotherType(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		s.must(s.client.RPush(s.ctx, s.endedKey(), "x").Err())
+		for _, cmd := range s.spend(9, false) {
+			s.wantRelease(cmd.Token, lock.OutcomeAlreadyReleased)
+		}
 	})
 }
 
