@@ -3,11 +3,13 @@ package repository_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"spoollock/lock"
+	"spoollock/testwait"
 )
 
 // events are the types in the history of the spool, newest first, with the owners.
@@ -126,29 +128,121 @@ func TestDamagedHistory(t *testing.T) {
 	}
 }
 
+// A history that Redis lets grow no further counts as lost.
+func TestHistoryAtTheBoundOfRedis(t *testing.T) {
+	t.Parallel()
+	const bound = 1 << 20 // the least that Redis can be given
+	s := newStand(t, "--proto-max-bulk-len", strconv.Itoa(bound))
+	s.must(s.client.SetRange(s.ctx, s.historyKey(), bound-1, "\n").Err())
+	for range 4 { // more than the state has room for
+		s.spendLongest()
+	}
+	if events := s.events(); len(events) != 8 {
+		t.Fatalf("history is %v", events)
+	}
+}
+
+// spendLongest takes and releases the spool with the longest texts, which makes the history
+// grow.
+func (s *stand) spendLongest() {
+	s.t.Helper()
+	cmd := s.longest(false)
+	s.take(cmd)
+	s.releaseWithNote(cmd.Token, cmd.Note)
+}
+
+// A page has as many events as it asks for, however long they are.
+func TestPageOfLongEvents(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		for range 5 {
+			s.spendLongest()
+		}
+		all := s.lines()
+		for n := 1; n <= len(all); n++ {
+			page, err := s.store.History(s.ctx, lock.HistoryCommand{Tag: s.tag, Newest: n})
+			s.must(err)
+			if len(page) < n {
+				s.t.Fatalf("a page has %d of the newest %d events", len(page), n)
+			}
+			for i, event := range page {
+				if got := fmt.Sprintf("%09d", event.Number); got != all[i][lineNumber:lineExpires] {
+					s.t.Fatalf("event %d of a page of %d has the number %s: %.99s", i, n, got, all[i])
+				}
+			}
+		}
+	})
+}
+
+// wantHistoryLives fails unless state and history live as long as each other, and that is at
+// least the time given; -1: for ever.
+func (s *stand) wantHistoryLives(want time.Duration) {
+	s.t.Helper()
+	until := s.client.PExpireTime(s.ctx, s.stateKey()).Val()
+	if history := s.client.PExpireTime(s.ctx, s.historyKey()).Val(); (history - until).Abs() > time.Second {
+		s.t.Fatalf("the history lives until %v, the state until %v", history, until)
+	}
+	if want == -1 && until != -1 || want != -1 && s.client.PTTL(s.ctx, s.stateKey()).Val() < want-testwait.Patience {
+		s.t.Fatalf("state and history live until %v, want %v", until, want)
+	}
+}
+
 // The history lives as long as the state.
 func TestHistoryLivesAsLongAsTheState(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
-	lives := func() (state, history time.Duration) {
-		s.t.Helper()
-		return s.client.PExpireTime(s.ctx, s.stateKey()).Val(), s.client.PExpireTime(s.ctx, s.historyKey()).Val()
-	}
-	for range 3 { // the last of which writes to the history
-		cmd := s.longest(false)
+	onBothServers(t, func(s *stand) {
+		s.spendLongest()
+		s.wantHistoryLives(memory)
+
+		cmd := s.command()
+		cmd.TTL = 90 * 24 * time.Hour
 		s.take(cmd)
-		s.releaseWithNote(cmd.Token, cmd.Note)
-	}
-	if state, history := lives(); state <= 0 || (history-state).Abs() > time.Second {
-		t.Fatalf("the history lives until %v, the state until %v", history, state)
-	}
-	s.must(s.client.Set(s.ctx, s.lockKey(), foreignValue, 0).Err()) // without an end
-	s.wantHeld(0)
-	for range 3 {
-		s.must(s.client.Set(s.ctx, s.lockKey(), s.longest(false).Token.Reveal(), 0).Err())
+		s.wantHistoryLives(cmd.TTL + 24*time.Hour)
+		s.wantRelease(cmd.Token, lock.OutcomeReleased)
+		s.wantHistoryLives(memory)
+
+		s.must(s.client.Set(s.ctx, s.lockKey(), foreignValue, 0).Err()) // without an end
 		s.wantHeld(0)
-	}
-	if state, history := lives(); state != -1 || history != -1 {
-		t.Fatalf("the history lives until %v, the state until %v, and the lock for ever", history, state)
-	}
+		s.wantHistoryLives(-1)
+		s.wantRelease(s.token(foreignValue), lock.OutcomeReleased)
+		s.wantHistoryLives(memory)
+	})
+}
+
+// What a spool is remembered for is set anew when enough time has gone by since.
+func TestHistoryLivesLongerAfterAChange(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		s.spendLongest()
+		cmd := s.command()
+		s.take(cmd)
+		s.edit(func(state *stored) { state.counts = state.counts[:7] + "000001" }) // long ago
+		for _, key := range []string{s.stateKey(), s.historyKey()} {
+			s.must(s.client.PExpire(s.ctx, key, time.Hour).Err())
+		}
+		_, err := s.extend(cmd.Token)
+		s.must(err)
+		s.wantHistoryLives(memory)
+	})
+}
+
+// A history that is cut keeps its time to live, and one that was lost is given one.
+func TestHistoryLivesAsLongAfterALoss(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		for size, before := int64(1), int64(0); size > before; {
+			s.spendLongest()
+			before, size = size, s.client.StrLen(s.ctx, s.historyKey()).Val()
+		}
+		s.wantHistoryLives(memory)
+		for _, lose := range []func(){
+			func() {},
+			func() { s.must(s.client.RPush(s.ctx, s.historyKey(), "x").Err()) },
+		} {
+			s.must(s.client.Del(s.ctx, s.historyKey()).Err())
+			lose()
+			s.spend(1, false)
+			s.wantHistoryLives(memory)
+		}
+	})
 }

@@ -54,3 +54,27 @@ func TestBarsPushNoEndedTokenOut(t *testing.T) {
 		t.Fatalf("the bars take %d bytes, want one of 10", got)
 	}
 }
+
+// What a release was is known of its event, also when that is in the history.
+func TestRetryOfTheLongestRelease(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		cmd := s.longest(false)
+		s.take(cmd)
+		release := lock.ReleaseCommand{Tag: s.tag, Token: cmd.Token, Note: cmd.Note, ID: s.id()}
+		for range 2 {
+			outcome, _, err := s.store.Release(s.ctx, release)
+			if err != nil || outcome != lock.OutcomeReleased {
+				s.t.Fatalf("a release is %s, %v", outcome, err)
+			}
+		}
+		if older := s.stored().older; older != "" {
+			s.t.Fatalf("the event is not in the history: %.99s", older)
+		}
+		release.ID = s.id()
+		outcome, _, err := s.store.Release(s.ctx, release)
+		if err != nil || outcome != lock.OutcomeAlreadyReleased {
+			s.t.Fatalf("another release is %s, %v", outcome, err)
+		}
+	})
+}
