@@ -3,6 +3,7 @@ package repository_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -68,6 +69,37 @@ func TestFullRedis(t *testing.T) {
 	s.foreignRelease(foreignValue)
 	if spool := s.read(); spool.Version != 0 {
 		t.Fatalf("spool is %+v, though nothing could be recorded of it", spool)
+	}
+}
+
+// On a full Redis the ended tokens that are to make room stay. If a script can save the state
+// all the same, after a command that Redis does not refuse, at most the oldest is forgotten.
+func TestFullRedisKeepsEndedTokens(t *testing.T) {
+	t.Parallel()
+	for _, ofClient := range []bool{false, true} {
+		t.Run(fmt.Sprintf("of a client: %t", ofClient), func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			for forgotten, do := range []func(){
+				func() { s.wantHeld(0) },
+				func() { s.wantRelease(s.token(foreignValue), lock.OutcomeReleased) },
+			} {
+				s.tag = newTag()
+				spent := s.spend(8, ofClient) // as many as the state has room for
+				ninth := s.command()
+				ninth.OfClient = ofClient
+				s.take(ninth)
+				s.must(s.client.Set(s.ctx, s.lockKey(), foreignValue, time.Hour).Err())
+				s.must(s.client.ConfigSet(s.ctx, "maxmemory", "1").Err())
+				do()
+				s.must(s.client.ConfigSet(s.ctx, "maxmemory", "0").Err())
+				s.foreignRelease(foreignValue)
+				for _, cmd := range spent[forgotten:] {
+					s.wantEnded(cmd, lock.EndReleased)
+				}
+				s.wantEnded(ninth, lock.EndReleasedExternally)
+			}
+		})
 	}
 }
 
@@ -164,5 +196,15 @@ func TestReplicaRefusesAsUnavailable(t *testing.T) {
 	s.must(err)
 	s.must(s.client.ReplicaOf(s.ctx, host, port).Err())
 	_, _, err = s.store.Take(s.ctx, s.command())
+	s.wantUnavailable(err, lock.NotApplied)
+}
+
+// Without the replicas that Redis wants, a look that finds a change is refused, too.
+func TestMissingReplicasAreUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.foreignTake(foreignValue)
+	s.must(s.client.ConfigSet(s.ctx, "min-replicas-to-write", "1").Err())
+	_, err := s.store.Read(s.ctx, s.tag)
 	s.wantUnavailable(err, lock.NotApplied)
 }
