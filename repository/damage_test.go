@@ -464,6 +464,25 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
+// An extension that was applied, and gave what no calendar has, cannot be told of a lock that
+// never expires.
+func TestDamagedExtensionWithoutExpiry(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		state := heldState()
+		state.ends = "-00000000000001"
+		state.block = state.block[:len(state.block)-15] + "999999999999999"
+		s.must(s.client.Set(s.ctx, s.lockKey(), damagedToken, 0).Err())
+		s.put(state)
+		_, err := s.store.Extend(s.ctx, lock.ExtendCommand{
+			Tag: s.tag, Token: s.token(damagedToken), By: time.Minute, MaxTTL: 12 * time.Hour, ID: s.requestID(damagedExtension),
+		})
+		if invalid := (*lock.InvalidError)(nil); !errors.As(err, &invalid) || invalid.Reason != lock.ReasonNoExpiry {
+			s.t.Fatalf("an extension is answered %v", err)
+		}
+	})
+}
+
 // logOnFailure says what was under way if the test fails before the function is called that
 // it returns.
 func logOnFailure(t *testing.T, what string) (done func()) {
@@ -530,6 +549,15 @@ func damagedStates() []string {
 		}
 	}
 	add(func(s *stored) { s.line = someLine("T", 1, damagedExpires, extrasOfLock) })
+	for n := 13; n <= 15; n++ { // as EXPIRES, and nothing behind it
+		states = append(states, digits(damagedExpires)[15-n:])
+	}
+	states = append(states, "-2")
+	for _, before := range []int64{10, 2, 1, 0} { // the last versions, which count as lost
+		atTheEnd := func(s *stored) { s.line = put(s.line, lineVersion, digits(latest-before)) }
+		add(atTheEnd)
+		add(func(s *stored) { s.mark = "94:x"; atTheEnd(s) })
+	}
 	for _, number := range []string{"nan", "inf", "-5", "1e15", "0x10", "253402300800000"} {
 		in := func(text string, offset, width int) string {
 			if offset+width > len(text) {

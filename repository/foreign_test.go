@@ -269,6 +269,24 @@ func TestTheyChangeTheExpiryOfOurLock(t *testing.T) {
 	})
 }
 
+// What an operation of ours finds of another program's is an event of its own, unless it is an
+// extension: that has the newest expiry itself.
+func TestTheirExpiryFoundByOurOperation(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		cmd := s.command()
+		taken := s.take(cmd)
+		s.must(s.client.PExpireAt(s.ctx, s.lockKey(), taken.ExpiresAt.Add(time.Hour)).Err())
+		_, err := s.extend(cmd.Token)
+		s.must(err)
+		s.wantEvents("EXTENDED 93", "TAKEN 93")
+		s.must(s.client.PExpireAt(s.ctx, s.lockKey(), taken.ExpiresAt.Add(2*time.Hour)).Err())
+		_, err = s.store.Resume(s.ctx, lock.ResumeCommand{Tag: s.tag, Worker: "93", Token: lock.NewToken("93", s.id())})
+		s.must(err)
+		s.wantEvents("RESUMED 93", "EXTENDED_EXTERNALLY 93", "EXTENDED 93", "TAKEN 93")
+	})
+}
+
 // waitUntilGone waits until the lock's key has expired, without a look through the
 // store.
 func (s *stand) waitUntilGone() {
@@ -460,6 +478,24 @@ func TestShiftedExpiry(t *testing.T) {
 		}
 		shift(time.Second)
 		s.wantEvents("EXTENDED_EXTERNALLY 93", "EXTENDED 93", "TAKEN 93")
+	})
+}
+
+// A lock whose expiry was moved ended at that expiry, and not by another program.
+func TestShiftedExpiryIsTheLocksEnd(t *testing.T) {
+	t.Parallel()
+	onBothServers(t, func(s *stand) {
+		cmd := s.command()
+		expires := s.take(cmd).ExpiresAt.Add(-999 * time.Millisecond)
+		s.must(s.client.PExpireAt(s.ctx, s.lockKey(), expires).Err())
+		s.wantHeld(0)
+		// As if that was long ago, and the lock would not have expired yet where it was before.
+		now, err := s.client.Time(s.ctx).Result()
+		s.must(err)
+		s.edit(func(state *stored) { *state = state.move(s.t, now.Sub(expires)-100*time.Millisecond) })
+		s.must(s.client.Del(s.ctx, s.lockKey()).Err())
+		s.wantEvents("EXPIRED 93", "TAKEN 93")
+		s.wantRelease(cmd.Token, lock.OutcomeExpired)
 	})
 }
 
