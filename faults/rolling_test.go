@@ -81,11 +81,15 @@ func TestRollingRestart(t *testing.T) {
 		Transport: b, ErrorLog: log.New(io.Discard, "", 0),
 	})
 	t.Cleanup(front.Close)
+	d := newDriver(*seed, (&client{urls: []string{front.URL}}).carry, nil, usual)
+	e := keep(t, directory(t), d, faults.Bounds{}, nil)
+	// Redis knows the scripts, as one that is in use does.
+	stop := d.start(ctx)
+	during(ctx, time.Second)
+	stop()
 	// So that there is always something under way.
 	proxy.Delay(100 * time.Millisecond)
 
-	d := newDriver(*seed, (&client{urls: []string{front.URL}}).carry, nil, usual)
-	e := keep(t, directory(t), d, faults.Bounds{}, nil)
 	printf("\n## A rolling restart\n\nThree processes behind a balancer that sends no request twice, one restarted after the other, %d workers.\n\n"+
 		"| | operations | sent again | sent again more than once |\n|---|---|---|---|", workers)
 	for _, way := range []struct {
