@@ -10,9 +10,10 @@
 //
 // The lock itself is a plain string under "spool_lock:<tag>", so that other
 // programs can take and release spools with SET NX and compare-and-delete. What
-// this package keeps with it, a string with the state of the spool and a list
-// with its history, is only ever a memory of what was last seen there: each
-// script begins by comparing the two, and the lock's key is always right.
+// this package keeps with it, strings with the state of the spool, its history
+// and the tokens that ended, is only ever a memory of what was last seen there:
+// each script begins by comparing state and lock, and the lock's key is always
+// right.
 //
 // # The stored format
 //
