@@ -117,15 +117,19 @@ func (r *Redis) mastersChanged(ctx context.Context) bool {
 	return err == nil && !maps.Equal(masters, r.inspected)
 }
 
-// infoOf asks for one section at a time: a Redis that is too old knows no more.
+// infoOf asks for one section by each command: a Redis that is too old knows no more.
 func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[string]string, error) {
+	pipe := node.Pipeline()
+	texts := make([]*redis.StringCmd, len(sections))
+	for i, section := range sections {
+		texts[i] = pipe.Info(ctx, section)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("ask redis what it is: %w", withoutAddress(err))
+	}
 	fields := map[string]string{}
-	for _, section := range sections {
-		text, err := node.Info(ctx, section).Result()
-		if err != nil {
-			return nil, fmt.Errorf("ask redis for its %s: %w", section, withoutAddress(err))
-		}
-		for line := range strings.Lines(text) {
+	for _, text := range texts {
+		for line := range strings.Lines(text.Val()) {
 			if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
 				fields[name] = value
 			}
