@@ -75,6 +75,7 @@ func TestACL(t *testing.T) {
 	if log := watch(t, url, "redis found"); strings.Contains(log.String(), "refuses") || strings.Contains(log.String(), "does not say") {
 		t.Fatalf("the user is refused:\n%s", log)
 	}
+	wantScripts(t, server)
 	t.Run("conformance", func(t *testing.T) { locktest.Run(t, open(t, url)) })
 	t.Run("floor", func(t *testing.T) { keepUntilLive(t, url) })
 	if _, err := open(t, url).Draw(t.Context(), map[string]int{"identity:93": 1}, 20, 40); err != nil {

@@ -52,6 +52,22 @@ func spoolText(name string) string {
 	).Replace(expand(name))
 }
 
+// loadScripts has a Redis know the scripts of the operations and of the beat. A user who may
+// not load them sends the source with what first needs it.
+func loadScripts(ctx context.Context, node *redis.Client) error {
+	pipe := node.Pipeline()
+	for _, s := range []*script{
+		takeScript, releaseScript, extendScript, resumeScript, forceScript, checkScript, readScript, historyScript,
+	} {
+		pipe.ScriptLoad(ctx, s.text)
+	}
+	beatScript.Load(ctx, pipe)
+	if _, err := pipe.Exec(ctx); err != nil && !isAnswer(err) {
+		return fmt.Errorf("load the scripts: %w", withoutAddress(err))
+	}
+	return nil
+}
+
 var include = regexp.MustCompile(`(?m)^--include (\w+)\.lua\n`)
 
 func expand(name string) string {
@@ -62,8 +78,9 @@ func expand(name string) string {
 
 // run executes one script for each command, all in one round trip, in a Cluster in
 // one to each master that has any of the keys. On a Redis that does not have the
-// script, after a restart or a failover, that costs a second one, which sends the
-// source. What the script did is to be on so many replicas as well.
+// script, because it was restarted or became a master since [Redis.Watch] last looked, that
+// costs a second one, which sends the source. What the script did is to be on so many
+// replicas as well.
 func run[C, T any](ctx context.Context, r *Redis, script *script, replicas int, cmds []C,
 	arguments func(C) (lock.Tag, []any), answer func(C, reply) (T, error),
 ) []lock.Result[T] {

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// inspect says in the log which Redis was found, and warns if it may evict locks
-// or forget them in a crash.
+// inspect loads the scripts into the Redis, says in the log which one was found, and warns
+// if it may evict locks or forget them in a crash.
 func (r *Redis) inspect(ctx context.Context) error {
 	if r.embedded != nil {
 		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
@@ -45,6 +45,9 @@ func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
 	}
 	if info["redis_mode"] == "sentinel" {
 		return ErrSentinel
+	}
+	if err := loadScripts(ctx, node); err != nil {
+		return err
 	}
 	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "role", info["role"], "maxmemory_policy", policy)
 	if _, ok := r.client.(*redis.ClusterClient); info["redis_mode"] == "cluster" && !ok {
@@ -141,10 +144,10 @@ func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[st
 // watchInterval is how often [Redis.Watch] looks.
 const watchInterval = time.Second
 
-// Watch says in the log when Redis goes away and when it is back, once each, and
-// inspects it at the beginning and whenever it is back, or is another than it was. It
-// returns nil when ctx is done, and an error that wraps [ErrTooOld] or [ErrSentinel] if it
-// finds such a one.
+// Watch says in the log when Redis goes away and when it is back, once each. It inspects
+// Redis, and loads the scripts, at the beginning and whenever it is back, or is another than
+// it was. It returns nil when ctx is done, and an error that wraps [ErrTooOld] or
+// [ErrSentinel] if it finds such a one.
 func (r *Redis) Watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"spoollock/lock/locktest"
 	"spoollock/repository"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
@@ -204,6 +207,55 @@ func TestWatchInspectsARestartedRedis(t *testing.T) {
 	if err := <-watched; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A Redis that is found is given the scripts, and again after a restart, in which it forgets
+// them.
+func TestWatchLoadsTheScripts(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	store, log := openLogged(t, server.URL)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	for found := 1; found <= 2; found++ {
+		testwait.Until(t, "redis is found", func() bool { return strings.Count(log.String(), "redis found") == found })
+		wantScripts(t, server)
+		if found == 1 {
+			server.Kill()
+			server.Restart()
+		}
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantScripts fails unless the server knows the scripts.
+func wantScripts(t *testing.T, server *redistest.Server) {
+	t.Helper()
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	for name, text := range repository.Scripts() {
+		known, err := client.ScriptExists(t.Context(), redis.NewScript(text).Hash()).Result()
+		if err != nil || !known[0] {
+			t.Errorf("the script %s is known: %v, %v", name, known, err)
+		}
+	}
+}
+
+// A user who may not load scripts can still lock.
+func TestWatchWithoutTheRightToLoadScripts(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.must(s.client.Do(s.ctx, "ACL", "SETUSER", "spools", "on", ">hunter2", "~*", "&*", "+@all", "-script").Err())
+	url := "redis://spools:hunter2@" + s.server.Addr
+	if log := watch(t, url, "redis found"); strings.Contains(log.String(), "refuses") || strings.Contains(log.String(), "does not say") {
+		t.Errorf("the user is refused:\n%s", log)
+	}
+	s.store = locktest.OneAtATime{Store: open(t, url)}
+	s.take(s.command())
 }
 
 // Of a Redis that refuses and then dies, both are said.
