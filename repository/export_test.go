@@ -35,6 +35,23 @@ func (r *Redis) Waiting() int {
 	return n
 }
 
+// Lanes are the addresses of the Redis that have a lane or a circuit.
+func (r *Redis) Lanes() map[string]bool {
+	addrs := map[string]bool{}
+	r.lanesMu.Lock()
+	defer r.lanesMu.Unlock()
+	for key := range r.lanes {
+		addrs[key.node.Options().Addr] = true
+	}
+	r.circuits.mu.Lock()
+	defer r.circuits.mu.Unlock()
+	for addr := range r.circuits.byAddr {
+		addrs[addr] = true
+	}
+	delete(addrs, "")
+	return addrs
+}
+
 // Client is the pool, of one that is no Cluster.
 func (r *Redis) Client() *redis.Client { return r.client.(*redis.Client) }
 

@@ -48,6 +48,7 @@ func TestCluster(t *testing.T) {
 	t.Run("failover", func(t *testing.T) {
 		failOver(t, store, func(key string) { cluster.Failover(cluster.MasterOf(key)) })
 	})
+	t.Run("forgotten master", func(t *testing.T) { forgetMaster(t, store, cluster) })
 	t.Run("stopped master", func(t *testing.T) { oneStopped(t, store, cluster) })
 }
 
@@ -132,6 +133,37 @@ func failOver(t *testing.T, all lock.Store, failover func(key string)) {
 	if !outcome.Released() {
 		t.Errorf("the release is %s", outcome)
 	}
+}
+
+// forgetMaster sees that nothing is kept of a master that has lost its place, while there is
+// always something under way.
+func forgetMaster(t *testing.T, store *repository.Redis, cluster *redistest.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testwait.Context(t))
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	for range 8 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				reading, cancel := context.WithTimeout(ctx, time.Second)
+				store.Read(reading, []lock.Tag{newTag(), newTag(), newTag()})
+				cancel()
+			}
+		})
+	}
+	former := cluster.Masters()[0]
+	testwait.Until(t, "all masters have lanes", func() bool {
+		return len(store.Lanes()) >= 3 && store.Lanes()[strings.TrimPrefix(former.Proxy.URL, "redis://")]
+	})
+	cluster.Failover(former)
+	testwait.Until(t, "the former master has none, and each master has one", func() bool {
+		if err := store.Beat(ctx, "1"); err != nil {
+			return false
+		}
+		lanes := store.Lanes()
+		return len(lanes) == 3 && !lanes[strings.TrimPrefix(former.Proxy.URL, "redis://")]
+	})
 }
 
 // followKeys sees that a lock is read and released while its slot is on its way to

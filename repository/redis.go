@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,7 @@ type Redis struct {
 	channel         string // of the floor
 	circuits        circuits
 	lanesMu         sync.Mutex
-	lanes           map[laneKey]*lane // in a Cluster, those of nodes that have left it stay
+	lanes           map[laneKey]*lane
 	beats           beats
 	foreignMessages atomic.Int64
 	unlistableTags  atomic.Int64 // tags, at the last scan
@@ -203,7 +204,8 @@ func (r *Redis) masterOf(ctx context.Context, key string) (*redis.Client, error)
 }
 
 // masters are those of a Cluster by their addresses, or the one Redis. It asks the
-// Cluster for them, so that from then on keys are sought where they are.
+// Cluster for them, so that from then on keys are sought where they are, and forgets what it
+// keeps of others.
 func (r *Redis) masters(ctx context.Context) (map[string]*redis.Client, error) {
 	var mu sync.Mutex
 	masters := map[string]*redis.Client{}
@@ -213,5 +215,19 @@ func (r *Redis) masters(ctx context.Context) (map[string]*redis.Client, error) {
 		masters[node.Options().Addr] = node
 		return nil
 	})
+	if err == nil {
+		r.forgetOthers(masters)
+	}
 	return masters, err
+}
+
+// forgetOthers forgets the lanes and circuits of a Redis that is none of the masters. What is
+// under way in such a lane goes on.
+func (r *Redis) forgetOthers(masters map[string]*redis.Client) {
+	r.lanesMu.Lock()
+	maps.DeleteFunc(r.lanes, func(key laneKey, _ *lane) bool { return masters[key.node.Options().Addr] != key.node })
+	r.lanesMu.Unlock()
+	r.circuits.mu.Lock()
+	maps.DeleteFunc(r.circuits.byAddr, func(addr string, _ *circuit) bool { return addr != "" && masters[addr] == nil })
+	r.circuits.mu.Unlock()
 }
