@@ -80,6 +80,40 @@ func TestReplicasConfirm(t *testing.T) {
 	s.wantRelease(resumption.Token, lock.OutcomeReleased)
 }
 
+// Where Redis does not know a script, replicas are waited for before it has the source, too. The
+// answer is in time all the same, and says that the take is not confirmed.
+func TestReplicasOfARedisThatForgotTheScripts(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	store := locktest.OneAtATime{Store: redistest.Open(t, s.server.URL, redistest.NewLog(t).Logger(), repository.Config{
+		Timeout: testwait.Patience, Replicas: 1,
+	})}
+	_, port, _ := strings.Cut(s.server.Addr, ":")
+	replica := redistest.Start(t, "--replicaof", "127.0.0.1", port)
+	testwait.Until(t, "the replica confirms a take", func() bool {
+		s.tag = newTag()
+		attempt, cancel := context.WithTimeout(s.ctx, time.Second)
+		defer cancel()
+		_, _, err := store.Take(attempt, s.command())
+		return err == nil
+	})
+	replica.Pause()
+	s.must(s.client.ScriptFlush(s.ctx).Err())
+	s.tag = newTag()
+	cmd := s.command()
+	attempt, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	defer cancel()
+	_, _, err := store.Take(attempt, cmd)
+	s.wantUnavailable(err, lock.OutcomeUnknown)
+	if !strings.Contains(err.Error(), "confirmed by 0 replicas") || attempt.Err() != nil {
+		t.Errorf("the error is %v, and the time is over: %v", err, attempt.Err())
+	}
+	replica.Resume()
+	if _, replayed, err := store.Take(s.ctx, cmd); err != nil || !replayed {
+		t.Errorf("with the replica, the take is answered %t, %v", replayed, err)
+	}
+}
+
 // In a Cluster, the replicas that count are those of the key's own master.
 func TestReplicasConfirmInACluster(t *testing.T) {
 	t.Parallel()
