@@ -142,8 +142,10 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 func decodeMessage(payload string) (floor.Message, error) {
 	key, text, _ := strings.Cut(payload, "\n")
 	l, ok := parseLine(text)
-	if l.kind == 'B' && key == "" && l.extras.ID != "" && l.at > 0 {
-		return floor.Message{Beat: l.extras.ID, At: milliseconds(l.at)}, nil
+	if l.kind == 'B' && key == "" && l.at > 0 {
+		if id := l.extras().ID; id != "" {
+			return floor.Message{Beat: id, At: milliseconds(l.at)}, nil
+		}
 	}
 	tag, ofLock := strings.CutPrefix(key, lockPrefix)
 	if _, known := events[l.kind]; !ok || !known || l.at == 0 || !ofLock || tag == "" || len(tag) > maxRawTag || !utf8.ValidString(tag) {

@@ -42,8 +42,9 @@ func forced(cmd lock.ForceReleaseCommand, answer reply) (lock.Forced, error) {
 	if !ok {
 		return lock.Forced{}, answer.unexpected()
 	}
-	released := l.lock()
-	released.Tag, released.Version = cmd.Tag, l.extras.Held
+	said := l.extras()
+	released := l.lockWith(said)
+	released.Tag, released.Version = cmd.Tag, said.Held
 	if released.Version < 1 || released.Version > latest {
 		released.Version = cmd.Expected
 	}

@@ -25,7 +25,8 @@ type line struct {
 	number   int64 // of the change
 	expires  int64 // 0: never
 	acquired int64 // 0: not known
-	extras   extras
+
+	extrasText string // see extras
 }
 
 // extras are what a LINE says of the lock, and what its event adds. Names that are not
@@ -49,21 +50,27 @@ type extras struct {
 const lineHeader = 1 + 15 + 15 + 9 + 15 + 15
 
 // parseLine reports false for a text that decides nothing: its kind, version or number is
-// not as the scripts write it. A time that is not counts as not known, and so do extras.
+// not as the scripts write it. A time that is not counts as not known.
 func parseLine(text string) (l line, ok bool) {
 	if len(text) < lineHeader || text[0] < 'A' || text[0] > 'Z' {
 		return l, false
 	}
 	version, versionOK := parseDigits(text[16:31])
 	number, numberOK := parseDigits(text[31:40])
-	l = line{kind: text[0], version: lock.Version(version), number: number}
+	l = line{kind: text[0], version: lock.Version(version), number: number, extrasText: text[lineHeader:]}
 	l.at, _ = parseDigits(text[1:16])
 	l.expires, _ = parseDigits(text[40:55])
 	l.acquired, _ = parseDigits(text[55:70])
-	if json.Unmarshal([]byte(text[lineHeader:]), &l.extras) != nil {
-		l.extras = extras{}
-	}
 	return l, versionOK && numberOK && version > 0
+}
+
+// extras decodes the extras, which costs more than the rest of the line. Those that are not as
+// the scripts write them count as not known.
+func (l line) extras() (decoded extras) {
+	if json.Unmarshal([]byte(l.extrasText), &decoded) != nil {
+		return extras{}
+	}
+	return decoded
 }
 
 // parseDigits accepts decimal digits and nothing else, up to [latest].
@@ -81,9 +88,11 @@ func parseDigits(text string) (int64, bool) {
 }
 
 // lock is the lock that the line is of, without its tag; its version is the spool's.
-func (l line) lock() lock.Lock {
+func (l line) lock() lock.Lock { return l.lockWith(l.extras()) }
+
+func (l line) lockWith(said extras) lock.Lock {
 	held := lock.Lock{
-		Owner: lock.Worker{ID: lock.WorkerID(l.extras.Owner), Name: l.extras.Name}, Note: l.extras.Note, Version: l.version,
+		Owner: lock.Worker{ID: lock.WorkerID(said.Owner), Name: said.Name}, Note: said.Note, Version: l.version,
 	}
 	if held.Owner.ID == "" {
 		held.Owner.ID = lock.UnknownWorker
@@ -134,16 +143,17 @@ func (l line) event() (lock.Event, bool) {
 	if !known || l.at == 0 {
 		return lock.Event{}, false
 	}
-	of := l.lock()
+	said := l.extras()
+	of := l.lockWith(said)
 	e := lock.Event{
 		Type: kind, Version: l.version, Number: l.number, At: milliseconds(l.at), Owner: of.Owner, Note: of.Note,
-		Actor: lock.WorkerID(l.extras.Actor), Reason: l.extras.Reason,
+		Actor: lock.WorkerID(said.Actor), Reason: said.Reason,
 	}
 	if isHeld(l.kind) && l.expires > 0 {
 		e.ExpiresAt = milliseconds(l.expires)
 	}
-	if l.extras.Done != "" {
-		e.Note = l.extras.Done
+	if said.Done != "" {
+		e.Note = said.Done
 	}
 	return e, true
 }

@@ -152,7 +152,11 @@ func FuzzParseLine(f *testing.F) {
 		if event, known := l.event(); known && (event.Type == "" || event.Owner.ID == "" || event.At.UnixMilli() < 1 || event.ExpiresAt.Year() > 9999) {
 			t.Fatalf("event is %+v", event)
 		}
-		if again, ok := parseLine(text[:lineHeader] + l.extras.json()); !ok || again != l {
+		again, ok := parseLine(text[:lineHeader] + l.extras().json())
+		if !ok || again.extras() != l.extras() {
+			t.Fatalf("line is %+v, and written again %+v", l, again)
+		}
+		if again.extrasText = l.extrasText; again != l {
 			t.Fatalf("line is %+v, and written again %+v", l, again)
 		}
 	})
