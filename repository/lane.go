@@ -167,16 +167,23 @@ func (l *lane) run(ctx context.Context, kind kind, commands []*command) {
 	for _, c := range commands {
 		c.deadline, c.batch = deadline, mine
 	}
-	l.add(kind, commands) //nolint:contextcheck // a pipeline is not any one caller's
+	withdraw := func() {
+		for _, c := range commands {
+			c.move(queued, withdrawn)
+		}
+		l.remove(kind, mine)
+	}
+	if l.add(kind, commands) { //nolint:contextcheck // a pipeline is not any one caller's
+		stop := context.AfterFunc(ctx, withdraw)
+		l.lead(deadline) //nolint:contextcheck // as above
+		stop()
+	}
 	select {
 	case <-mine.over:
 		return
 	case <-ctx.Done():
 	}
-	for _, c := range commands {
-		c.move(queued, withdrawn)
-	}
-	l.remove(kind, mine)
+	withdraw()
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
@@ -188,8 +195,10 @@ func (l *lane) run(ctx context.Context, kind kind, commands []*command) {
 	}
 }
 
-// add queues the commands. Those for which there is no room are refused.
-func (l *lane) add(kind kind, commands []*command) {
+// add queues the commands. Those for which there is no room are refused. It reports whether
+// the caller is to send the next pipeline by itself, which saves it a goroutine and the wait
+// for one: nothing is in flight, and the caller has time for an attempt, or nearly so.
+func (l *lane) add(kind kind, commands []*command) (leads bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := min(len(commands), maxWaiting-len(l.waiting[kind]))
@@ -197,10 +206,14 @@ func (l *lane) add(kind kind, commands []*command) {
 	for _, c := range commands[room:] {
 		c.refuse(errTooMany)
 	}
-	if l.inFlight < maxInFlight {
-		l.inFlight++
+	if l.inFlight == maxInFlight {
+		return false
+	}
+	l.inFlight++
+	if leads = l.inFlight == 1 && time.Until(commands[0].deadline) > l.timeout*3/4; !leads {
 		go l.work()
 	}
+	return leads
 }
 
 // remove removes the commands of a batch that are still waiting.
@@ -210,19 +223,43 @@ func (l *lane) remove(kind kind, gone *batch) {
 	l.waiting[kind] = slices.DeleteFunc(l.waiting[kind], func(c *command) bool { return c.batch == gone })
 }
 
+// lead sends one pipeline, until the deadline at the latest. A goroutine sends what waits
+// then.
+func (l *lane) lead(deadline time.Time) {
+	if attempt := time.Now().Add(l.timeout); attempt.Before(deadline) {
+		deadline = attempt
+	}
+	if !l.sendNext(deadline) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.ContainsFunc(l.waiting[:], func(commands []*command) bool { return len(commands) > 0 }) {
+		go l.work()
+	} else {
+		l.inFlight--
+	}
+}
+
 // work sends one pipeline after the other until there is none to send.
 func (l *lane) work() {
-	for {
-		runtime.Gosched() // callers that are about to add something do so first
-		class, commands := l.next()
-		if commands == nil {
-			return
-		}
-		l.send(commands)
-		l.mu.Lock()
-		l.rebuilding = l.rebuilding && class != rebuilds
-		l.mu.Unlock()
+	for l.sendNext(time.Now().Add(l.timeout)) {
 	}
+}
+
+// sendNext sends the next pipeline, which has until the deadline. If there is none, it counts
+// one pipeline less in flight and reports false.
+func (l *lane) sendNext(deadline time.Time) bool {
+	runtime.Gosched() // callers that are about to add something do so first
+	class, commands := l.next()
+	if commands == nil {
+		return false
+	}
+	l.send(commands, deadline)
+	l.mu.Lock()
+	l.rebuilding = l.rebuilding && class != rebuilds
+	l.mu.Unlock()
+	return true
 }
 
 // next takes the commands of the next pipeline from the queues. If there are none, it
@@ -293,12 +330,12 @@ func (l *lane) nextClass() (class int, found bool) {
 	return class, true
 }
 
-// send sends the commands in one pipeline, and finishes them.
-func (l *lane) send(commands []*command) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
+// send sends the commands in one pipeline, and finishes them by the deadline.
+func (l *lane) send(commands []*command, deadline time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	pipe := l.node.Pipeline()
-	shortest, _ := ctx.Deadline()
+	shortest := deadline
 	for _, c := range commands {
 		if c.asking {
 			pipe.Do(ctx, "asking")
