@@ -89,7 +89,7 @@ func (r *runner) runFeed(ctx context.Context) {
 		err := r.source.Listen(connection, func() {
 			pause, warned, connected = firstPause, false, true
 			r.subscribed()
-		}, r.receive)
+		}, r.view.knows, r.receive)
 		cut()
 		r.view.disconnected()
 		if ctx.Err() != nil {

@@ -21,7 +21,10 @@ type Source interface {
 	// Listen follows the feed on a connection of its own: it calls subscribed once
 	// nothing will be missed, then heard with each message. It returns when ctx is
 	// done, when the connection fails, or when nothing was heard for a few beats.
-	Listen(ctx context.Context, subscribed func(), heard func(Message)) error
+	//
+	// Before it decodes who holds a spool, it asks knows about the state, of whose lock
+	// it has only version and expiry. A message of a known state has no more either.
+	Listen(ctx context.Context, subscribed func(), knows func(lock.Spool) bool, heard func(Message)) error
 
 	// Beat sends a beat through the feed, with the store's time.
 	Beat(ctx context.Context, id string) error
@@ -40,6 +43,7 @@ type Message struct {
 
 	// Spool is as it stands after the change that Spool.Change numbers.
 	Spool lock.Spool
+	Known bool // see Listen
 }
 
 // Found is a lock as its key alone tells it.

@@ -325,6 +325,44 @@ func TestMessageThatLay(t *testing.T) {
 	}
 }
 
+// A message of what this process did is known; one of anything else is not.
+func TestKnownStates(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	v.makeLive()
+	spool := func(version lock.Version, change int64, expires time.Time) lock.Spool {
+		spool := take("A", version)
+		spool.Change, spool.Lock.ExpiresAt = change, expires
+		return spool
+	}
+	expires := time.Now().Add(time.Hour)
+	if v.knows(spool(5, 1, expires)) {
+		t.Error("a spool that was never seen is known")
+	}
+	v.Apply(spool(5, 1, expires))
+	if !v.knows(spool(5, 1, expires.UTC())) {
+		t.Error("the state that was applied is not known")
+	}
+	for name, other := range map[string]lock.Spool{
+		"version": spool(6, 1, expires), "change": spool(5, 2, expires),
+		"expiry": spool(5, 1, expires.Add(time.Millisecond)), "end": spool(5, 1, time.Time{}),
+	} {
+		if v.knows(other) {
+			t.Errorf("one with another %s is known", name)
+		}
+	}
+	known := func(change int64) Message {
+		return Message{Known: true, Spool: lock.Spool{Tag: "A", Version: 5, Change: change, Lock: &lock.Lock{}}}
+	}
+	if v.applyMessage(known(1)) || !v.applyMessage(known(3)) {
+		t.Error("a gap before a known state is not noticed")
+	}
+	if e, _ := v.held.Get("A"); e.lock.Owner.ID == "" {
+		t.Error("a known state has taken away the owner")
+	}
+}
+
 // A rebuild that finds a lock as it is known sees when it lapses.
 func TestRebuildMendsWhatIsDue(t *testing.T) {
 	t.Parallel()

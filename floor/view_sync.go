@@ -8,16 +8,27 @@ import (
 
 // What Run does to a view.
 
+// knows reports whether the view has the spool's state, as it has after an operation of this
+// process. Of the spool's lock, version and expiry count.
+func (v *View) knows(spool lock.Spool) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	e, ok := v.held.Get(spool.Tag)
+	return ok && e.lock.Version == spool.Version && e.change == spool.Change && e.lock.ExpiresAt.Equal(spool.Lock.ExpiresAt)
+}
+
 // applyMessage takes in a message about a spool, and reports whether the feed left out
 // one before it.
 func (v *View) applyMessage(message Message) (gap bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if l := message.Spool.Lock; l != nil && !v.beatSent.IsZero() {
+	if l := message.Spool.Lock; l != nil && !message.Known && !v.beatSent.IsZero() {
 		// It may have lain, and the store's clock has gone on.
 		l.Remaining = max(0, l.Remaining-max(0, v.beatStoreTime.Add(time.Since(v.beatSent)).Sub(message.At)))
 	}
-	v.apply(message.Spool)
+	if !message.Known {
+		v.apply(message.Spool)
+	}
 	tag := message.Spool.Tag
 	now := feedPosition{message.Spool.Change, v.connection}
 	before := feedPosition{}

@@ -99,7 +99,7 @@ func (b *beats) receive(message floor.Message) (floor.Message, bool) {
 
 // Listen implements [floor.Source]. It holds a connection that is not of the pool.
 // What is not a message of the scripts is counted, and otherwise ignored.
-func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.Message)) error {
+func (r *Redis) Listen(ctx context.Context, subscribed func(), knows func(lock.Spool) bool, heard func(floor.Message)) error {
 	feed := r.client.Subscribe(ctx) // to nothing yet
 	defer feed.Close()              //nolint:errcheck // it has nothing to say any more
 	stop := context.AfterFunc(ctx, func() { _ = feed.Close() })
@@ -122,7 +122,7 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 			r.beats.clear()
 			subscribed()
 		case *redis.Message:
-			message, err := decodeMessage(received.Payload)
+			message, err := decodeMessage(received.Payload, knows)
 			if err != nil {
 				r.foreignMessages.Add(1)
 				continue
@@ -138,8 +138,8 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), heard func(floor.
 	}
 }
 
-// decodeMessage reads a MESSAGE of spool.lua, or of beat.lua.
-func decodeMessage(payload string) (floor.Message, error) {
+// decodeMessage reads a MESSAGE of spool.lua, or of beat.lua; knows is as Listen has it.
+func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, error) {
 	key, text, _ := strings.Cut(payload, "\n")
 	l, ok := parseLine(text)
 	if l.kind == 'B' && key == "" && l.at > 0 {
@@ -152,13 +152,18 @@ func decodeMessage(payload string) (floor.Message, error) {
 		return floor.Message{}, errForeignMessage
 	}
 	spool := lock.Spool{Tag: lock.Tag(tag), Version: l.version, Change: l.number}
+	known := false
 	if isHeld(l.kind) {
-		held := l.lock()
-		held.Tag = spool.Tag
+		held := lock.Lock{Version: l.version}
 		setExpiry(&held, l.at, l.expires)
 		spool.Lock = &held
+		if known = knows(spool); !known {
+			held = l.lock()
+			held.Tag = spool.Tag
+			setExpiry(&held, l.at, l.expires)
+		}
 	}
-	return floor.Message{At: milliseconds(l.at), Spool: spool}, nil
+	return floor.Message{At: milliseconds(l.at), Spool: spool, Known: known}, nil
 }
 
 // scanCount is about how many keys Redis looks at in one step of a scan.

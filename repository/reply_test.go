@@ -92,6 +92,8 @@ func TestDecodeIsLiberal(t *testing.T) {
 	}
 }
 
+func knowsNothing(lock.Spool) bool { return false }
+
 // A lock's value is read by Go, or the owner in it by a script, which writes it into
 // JSON as it is: whoever reads it, it is the same worker.
 func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
@@ -99,7 +101,7 @@ func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
 	for _, owner := range []string{"93", "ñ", "\xff", "\xff\xfe", "a\xffb\xfe\xfd", "\xe2\x82", "\xed\xa0\x80", "\xf0\x9f\x94", "\ufffd"} {
 		want := lock.OwnerOf(owner + ":x")
 		text := "Y" + someLine[1:lineHeader] + `{"owner":"` + owner + `"}`
-		message, err := decodeMessage("spool_lock:MK-1\n" + text)
+		message, err := decodeMessage("spool_lock:MK-1\n"+text, knowsNothing)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,6 +214,23 @@ func answer(got reply) {
 	_, _ = checkAnswer(lock.CheckCommand{}, got)
 }
 
+// Of a state that is known, nothing more is decoded than what is asked about.
+func TestMessageOfAKnownState(t *testing.T) {
+	t.Parallel()
+	var asked lock.Spool
+	got, err := decodeMessage("spool_lock:MK-1\n"+someLine, func(spool lock.Spool) bool {
+		asked = spool
+		return true
+	})
+	if err != nil || !got.Known || asked.Lock == nil || asked.Lock != got.Spool.Lock {
+		t.Fatalf("message is %+v, %v", got, err)
+	}
+	held := *asked.Lock
+	if asked.Tag != "MK-1" || asked.Version != 7 || asked.Change != 3 || held.Version != 7 || held.ExpiresAt.UnixMilli() != 1795416524705 || held.Owner.ID != "" {
+		t.Errorf("asked about %+v with %+v", asked, held)
+	}
+}
+
 func FuzzDecodeMessage(f *testing.F) {
 	for _, line := range lineSeeds() {
 		f.Add("spool_lock:MK-1335-CW-25238-011\n" + line)
@@ -225,7 +244,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		f.Add(payload)
 	}
 	f.Fuzz(func(t *testing.T, payload string) {
-		got, err := decodeMessage(payload)
+		got, err := decodeMessage(payload, knowsNothing)
 		if err != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"spoollock/floor"
+	"spoollock/lock"
 	"spoollock/lock/locktest"
 	"spoollock/redisurl"
 	"spoollock/repository"
@@ -246,7 +247,7 @@ func (s *stand) hear(heard func(floor.Message)) (stop func()) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil { // it is cut where nothing is published
-			_ = s.store.Store.(*repository.Redis).Listen(ctx, confirm, func(message floor.Message) {
+			_ = s.store.Store.(*repository.Redis).Listen(ctx, confirm, func(lock.Spool) bool { return false }, func(message floor.Message) {
 				if message.Beat == "" {
 					heard(message)
 				}
