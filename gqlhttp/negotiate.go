@@ -31,6 +31,9 @@ type mediaRange struct {
 // parseAccept leaves out what is not understood, and another charset than UTF-8. It
 // returns nil if there is no header.
 func parseAccept(headers []string) []mediaRange {
+	if len(headers) == 1 && (headers[0] == typeJSON || headers[0] == typeResponse) { // as most clients send it
+		return []mediaRange{{headers[0], 1}}
+	}
 	header := strings.Join(headers, ",")
 	if strings.TrimSpace(header) == "" {
 		return nil

@@ -185,6 +185,9 @@ func decode(text []byte, into any) bool {
 
 // isUTF8 reports whether a header names the media type, with no charset or UTF-8.
 func isUTF8(header, mediaType string) bool {
+	if header == mediaType { // as most clients send it
+		return true
+	}
 	got, options, err := mime.ParseMediaType(header)
 	charset, given := options["charset"]
 	return err == nil && got == mediaType && (!given || strings.EqualFold(charset, "utf-8"))
