@@ -98,7 +98,7 @@ func (v *View) each(f Filter, after lock.Tag, found func(*entry) bool) {
 		case !strings.HasPrefix(string(tag), f.prefix):
 			return false // beyond it, as it began with it
 		default:
-			return !f.matches(tag, e.lock.Owner.ID) || found(e)
+			return !f.matches(tag, e.owner.Value().ID) || found(e)
 		}
 	}
 	byTag := func(tag lock.Tag) bool {

@@ -40,7 +40,7 @@ func (v *View) List(f Filter, first int, after lock.Tag) (Page, error) {
 		if page.More = len(page.Locks) == first; page.More {
 			return false
 		}
-		page.Locks = append(page.Locks, e.lockAt(now))
+		page.Locks = append(page.Locks, e.lockAt(v.moment(now)))
 		return true
 	})
 	return page, nil

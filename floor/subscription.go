@@ -104,10 +104,10 @@ func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{
 	}
 	worth = update.Snapshot || s.inSnapshot || update.Stale != s.saidStale
 	if s.inSnapshot {
-		s.addSnapshotPart(&update, now)
+		s.addSnapshotPart(&update, v.moment(now))
 	}
 	for !s.inSnapshot && s.position < v.head && len(update.Changed)+len(update.Gone) == 0 {
-		s.addChanges(&update, now)
+		s.addChanges(&update, v.moment(now))
 	}
 	worth = worth || len(update.Changed)+len(update.Gone) > 0
 	s.saidStale = update.Stale
@@ -118,7 +118,7 @@ func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{
 }
 
 // addSnapshotPart adds the next part of the snapshot.
-func (s *Subscription) addSnapshotPart(update *Update, now time.Time) {
+func (s *Subscription) addSnapshotPart(update *Update, now moment) {
 	s.view.each(s.filter, s.snapshotAfter, func(e *entry) bool {
 		if update.More = len(update.Changed) == maxUpdateSpools; update.More {
 			return false
@@ -133,7 +133,7 @@ func (s *Subscription) addSnapshotPart(update *Update, now time.Time) {
 }
 
 // addChanges adds the present state of what the log says has changed.
-func (s *Subscription) addChanges(update *Update, now time.Time) {
+func (s *Subscription) addChanges(update *Update, now moment) {
 	v := s.view
 	end := min(v.head, s.position+maxUpdateSpools)
 	matched := map[lock.Tag]bool{} // until now
@@ -150,7 +150,7 @@ func (s *Subscription) addChanges(update *Update, now time.Time) {
 	}
 	for _, tag := range tags {
 		e, held := v.held.Get(tag)
-		matches := held && s.filter.matches(tag, e.lock.Owner.ID)
+		matches := held && s.filter.matches(tag, e.owner.Value().ID)
 		switch {
 		case !matches && !matched[tag]:
 			continue
@@ -167,7 +167,7 @@ func (s *Subscription) addChanges(update *Update, now time.Time) {
 	}
 }
 
-func (e *entry) spool(now time.Time) lock.Spool {
+func (e *entry) spool(now moment) lock.Spool {
 	l := e.lockAt(now)
 	return lock.Spool{Tag: l.Tag, Version: l.Version, Lock: &l}
 }

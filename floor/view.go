@@ -1,9 +1,13 @@
 package floor
 
 import (
+	"container/heap"
+	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/tidwall/btree"
 
@@ -35,11 +39,12 @@ type View struct {
 	held       btree.Map[lock.Tag, *entry]
 	owners     map[lock.WorkerID]*btree.Set[lock.Tag]
 	freed      map[lock.Tag]freed
-	freedOrder []due // the tags in freed, oldest first; at is when they came
-	dues       *btree.BTreeG[due]
+	freedOrder []freedTag // those in freed, oldest first
+	dues       dues
+	started    time.Time // what moments count from
 
 	// generation counts the rebuilds; an entry of an older one was not seen since.
-	generation uint64
+	generation uint32
 
 	// log is a ring, the newest change at head-1; head counts all changes.
 	log  []change
@@ -67,20 +72,79 @@ type View struct {
 	counters    counters
 }
 
-// entry is a held spool. lock.Remaining is not kept: it is what is left until expires,
-// which is on this process's clock; zero: never.
+// entry is a held spool, in as little memory as it can be: there may be a million. Times of
+// the store are in ms, and 0 stands for the zero time.
 type entry struct {
-	lock        lock.Lock
+	tag         lock.Tag
+	owner       unique.Handle[lock.Worker]
+	note        string
+	version     lock.Version // 0: foreign
+	acquiredAt  int64
+	expiresAt   int64
+	expires     moment
 	change      int64  // the state's number, see lock.Spool
 	fingerprint uint64 // as lock.Spool has it; 0: only the feed told of the lock
-	expires     time.Time
-	due         time.Time // when the store is to be asked; zero: never
 	heard       feedPosition
-	generation  uint64
+	generation  uint32
+	due         int32 // the place in dues; 0: it is not there
+}
 
-	// foreign says that its tag is not canonical: no operation knows it, and only
-	// rebuilds do.
-	foreign bool
+// foreign reports whether the tag is not canonical: no operation knows it, and only rebuilds
+// do.
+func (e *entry) foreign() bool { return e.version == 0 }
+
+// moment is a time on this process's clock, since the view was made.
+type moment time.Duration
+
+const never moment = math.MaxInt64
+
+// dues are the entries about which the store is to be asked: a heap, with the earliest first.
+type dues []due
+
+type due struct {
+	at moment
+	e  *entry
+}
+
+// Len implements [heap.Interface].
+func (d dues) Len() int { return len(d) }
+
+// Less implements [heap.Interface].
+func (d dues) Less(i, j int) bool { return d[i].at < d[j].at }
+
+// Swap implements [heap.Interface].
+func (d dues) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].e.due, d[j].e.due = d[j].e.due, d[i].e.due
+}
+
+// Push implements [heap.Interface].
+func (d *dues) Push(x any) {
+	next := x.(due)
+	*d = append(*d, next)
+	next.e.due = int32(len(*d)) //nolint:gosec // a view has fewer entries
+}
+
+// Pop implements [heap.Interface].
+func (d *dues) Pop() any {
+	last := (*d)[len(*d)-1]
+	(*d)[len(*d)-1] = due{}
+	*d = (*d)[:len(*d)-1]
+	last.e.due = 0
+	return last
+}
+
+// set sets when the store is to be asked about an entry, or that it is not.
+func (d *dues) set(e *entry, at moment) {
+	switch place := int(e.due) - 1; {
+	case place >= 0 && at == never:
+		heap.Remove(d, place)
+	case place >= 0:
+		(*d)[place].at = at
+		heap.Fix(d, place)
+	case at != never:
+		heap.Push(d, due{at, e})
+	}
 }
 
 // feedPosition is the newest message about a spool: its number, and which connection of
@@ -93,7 +157,7 @@ type freed struct {
 	at      time.Time
 }
 
-type due struct {
+type freedTag struct {
 	at  time.Time
 	tag lock.Tag
 }
@@ -138,14 +202,10 @@ func NewView() *View {
 	return &View{
 		owners: map[lock.WorkerID]*btree.Set[lock.Tag]{},
 		freed:  map[lock.Tag]freed{},
-		dues: btree.NewBTreeGOptions(func(a, b due) bool {
-			if !a.at.Equal(b.at) {
-				return a.at.Before(b.at)
-			}
-			return a.tag < b.tag
-		}, btree.Options{NoLocks: true}),
-		log:  make([]change, logLength),
-		wake: make(chan struct{}),
+		log:    make([]change, logLength),
+		wake:   make(chan struct{}),
+
+		started: time.Now(),
 
 		connection: 1, // 0 is that of a spool of which nothing was heard
 	}
@@ -197,15 +257,15 @@ func (v *View) apply(spool lock.Spool) {
 			v.rememberFree(spool.Tag, freed{spool.Version, f.heard, now})
 		}
 	case spool.Lock == nil:
-		if spool.Version > old.lock.Version {
+		if spool.Version > old.version {
 			v.setFree(old, spool.Version, now)
 		}
 	case known:
-		switch version := old.lock.Version; {
+		switch version := old.version; {
 		case spool.Version > version, spool.Version == version && spool.Change > old.change:
 			v.setHeld(spool, old, now)
-		case spool.Version == version && spool.Change == old.change && spool.Lock.ExpiresAt.Equal(old.lock.ExpiresAt):
-			v.scheduleRead(old, *spool.Lock, now) // it is still held, by the store's word
+		case spool.Version == version && spool.Change == old.change && milliseconds(spool.Lock.ExpiresAt) == old.expiresAt:
+			v.scheduleRead(old, spool.Lock.Remaining, now) // it is still held, by the store's word
 			if spool.Fingerprint != 0 {
 				old.fingerprint = spool.Fingerprint
 			}
@@ -218,65 +278,71 @@ func (v *View) apply(spool lock.Spool) {
 // setHeld makes the spool's lock an entry, in the place of old, which may be nil.
 func (v *View) setHeld(spool lock.Spool, old *entry, now time.Time) {
 	l := *spool.Lock
-	e := &entry{lock: l, change: spool.Change, fingerprint: spool.Fingerprint} // of no generation: an answer may be from before the rebuild
-	before := lock.WorkerID("")
-	if e.foreign = spool.Version == 0; e.foreign && old == nil {
-		v.foreign++
+	e := &entry{ // of no generation: an answer may be from before the rebuild
+		owner: unique.Make(l.Owner), note: l.Note, version: spool.Version,
+		acquiredAt: milliseconds(l.AcquiredAt), expiresAt: milliseconds(l.ExpiresAt),
+		change: spool.Change, fingerprint: spool.Fingerprint,
 	}
+	before := lock.WorkerID("")
 	if old != nil {
-		before, e.heard, e.due = old.lock.Owner.ID, old.heard, old.due
-		if e.fingerprint == 0 && spool.Version == old.lock.Version {
+		e.tag, e.heard = old.tag, old.heard
+		before = old.owner.Value().ID
+		if e.fingerprint == 0 && e.version == old.version {
 			e.fingerprint = old.fingerprint // an extension
 		}
-		if v.live && older(l, old.lock) {
+		if v.live && older(e, old) {
 			v.epoch++
 		}
+		v.dues.set(old, never)
 	} else {
-		e.heard = v.freed[l.Tag].heard
-		delete(v.freed, l.Tag)
+		e.tag = lock.Tag(strings.Clone(string(spool.Tag))) // what it was cut out of is not kept
+		e.heard = v.freed[spool.Tag].heard
+		delete(v.freed, spool.Tag)
+		if e.foreign() {
+			v.foreign++
+		}
 	}
-	e.lock.Remaining = 0
-	v.held.Set(l.Tag, e)
+	v.held.Set(e.tag, e)
 	if before != l.Owner.ID {
-		v.removeFromOwner(before, l.Tag)
-		tags, ok := v.owners[l.Owner.ID]
+		v.removeFromOwner(before, e.tag)
+		id := e.owner.Value().ID
+		tags, ok := v.owners[id]
 		if !ok {
 			tags = &btree.Set[lock.Tag]{}
-			v.owners[l.Owner.ID] = tags
+			v.owners[id] = tags
 		}
-		tags.Insert(l.Tag)
+		tags.Insert(e.tag)
 	}
-	v.scheduleRead(e, l, now)
-	v.logChange(change{l.Tag, before}, now)
+	v.scheduleRead(e, l.Remaining, now)
+	v.logChange(change{e.tag, before}, now)
 }
 
 // older is by which rule a subscriber ignores a lock, because of what it has.
-func older(l, than lock.Lock) bool {
-	if l.Version != than.Version {
-		return l.Version < than.Version
+func older(e, than *entry) bool {
+	if e.version != than.version {
+		return e.version < than.version
 	}
-	return !l.ExpiresAt.IsZero() && (than.ExpiresAt.IsZero() || l.ExpiresAt.Before(than.ExpiresAt))
+	return e.expiresAt != 0 && (than.expiresAt == 0 || e.expiresAt < than.expiresAt)
 }
 
 // setFree takes the entry out. The spool is free as of version.
 func (v *View) setFree(old *entry, version lock.Version, now time.Time) {
-	tag := old.lock.Tag
-	v.held.Delete(tag)
-	if old.foreign {
+	owner := old.owner.Value().ID
+	v.held.Delete(old.tag)
+	v.removeFromOwner(owner, old.tag)
+	v.dues.set(old, never)
+	if old.foreign() {
 		v.foreign--
+	} else {
+		v.rememberFree(old.tag, freed{version, old.heard, now})
 	}
-	v.removeFromOwner(old.lock.Owner.ID, tag)
-	v.dues.Delete(due{old.due, tag})
-	if !old.foreign {
-		v.rememberFree(tag, freed{version, old.heard, now})
-	}
-	v.logChange(change{tag, old.lock.Owner.ID}, now)
+	v.logChange(change{old.tag, owner}, now)
 }
 
 // rememberFree keeps the version at which a spool was freed, for freedMemory.
 func (v *View) rememberFree(tag lock.Tag, f freed) {
 	v.freed[tag] = f
-	v.freedOrder = append(v.freedOrder, due{f.at, tag})
+	v.freedOrder = append(v.freedOrder, freedTag{f.at, tag})
 }
 
 // removeFromOwner takes the tag out of the owner's set.
@@ -291,18 +357,24 @@ func (v *View) removeFromOwner(owner lock.WorkerID, tag lock.Tag) {
 	}
 }
 
-// scheduleRead sets when the store is to be asked whether e has expired.
-func (v *View) scheduleRead(e *entry, l lock.Lock, now time.Time) {
-	v.dues.Delete(due{e.due, l.Tag})
-	e.expires, e.due = time.Time{}, time.Time{}
-	if l.ExpiresAt.IsZero() {
+// scheduleRead sets when the store is to be asked whether the lock of e has expired, by what
+// remains of it.
+func (v *View) scheduleRead(e *entry, remaining time.Duration, now time.Time) {
+	if e.expiresAt == 0 {
 		return
 	}
-	e.expires = now.Add(l.Remaining)
-	if !e.foreign {
-		e.due = e.expires
-		v.dues.Set(due{e.due, l.Tag})
+	e.expires = v.momentAfter(now, remaining)
+	if !e.foreign() {
+		v.dues.set(e, e.expires)
 	}
+}
+
+func (v *View) moment(t time.Time) moment { return moment(t.Sub(v.started)) }
+
+// momentAfter is d after t, and before never.
+func (v *View) momentAfter(t time.Time, d time.Duration) moment {
+	now := v.moment(t)
+	return now + min(moment(d), never-1-now)
 }
 
 // logChange adds a change to the log, and wakes the subscribers at once or when the last
@@ -332,11 +404,29 @@ func (v *View) wakeSubscribers() {
 	v.wake = make(chan struct{})
 }
 
-// lockAt is the lock of an entry as it stands at a moment of this process's clock.
-func (e *entry) lockAt(now time.Time) lock.Lock {
-	l := e.lock
-	if !e.expires.IsZero() {
-		l.Remaining = max(0, e.expires.Sub(now))
+// lockAt is the lock of an entry as it stands at a moment.
+func (e *entry) lockAt(now moment) lock.Lock {
+	l := lock.Lock{
+		Tag: e.tag, Owner: e.owner.Value(), Note: e.note, Version: e.version,
+		AcquiredAt: storeTime(e.acquiredAt), ExpiresAt: storeTime(e.expiresAt),
+	}
+	if e.expiresAt != 0 {
+		l.Remaining = time.Duration(max(0, e.expires-now))
 	}
 	return l
+}
+
+// milliseconds are how entries have a time of the store.
+func milliseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func storeTime(milliseconds int64) time.Time {
+	if milliseconds == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(milliseconds).UTC()
 }

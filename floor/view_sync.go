@@ -14,7 +14,7 @@ func (v *View) knows(spool lock.Spool) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	e, ok := v.held.Get(spool.Tag)
-	return ok && e.lock.Version == spool.Version && e.change == spool.Change && e.lock.ExpiresAt.Equal(spool.Lock.ExpiresAt)
+	return ok && e.version == spool.Version && e.change == spool.Change && e.expiresAt == milliseconds(spool.Lock.ExpiresAt)
 }
 
 // applyMessage takes in a message about a spool, and reports whether the feed left out
@@ -139,7 +139,7 @@ func (v *View) stop() {
 
 // rebuildStart is the state of a view when a rebuild of it began.
 type rebuildStart struct {
-	generation uint64
+	generation uint32
 	misses     int64
 	connected  bool
 }
@@ -160,11 +160,10 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	now := time.Now()
 	for _, f := range found {
 		e, known := v.held.Get(f.Tag)
-		if known && e.fingerprint == f.Fingerprint && e.lock.ExpiresAt.Equal(f.ExpiresAt) {
+		if known && e.fingerprint == f.Fingerprint && e.expiresAt == milliseconds(f.ExpiresAt) {
 			e.generation = v.generation
-			if l := e.lock; !e.foreign && e.expires.After(now.Add(f.Remaining)) {
-				l.Remaining = f.Remaining
-				v.scheduleRead(e, l, now)
+			if !e.foreign() && e.expires > v.momentAfter(now, f.Remaining) {
+				v.scheduleRead(e, f.Remaining, now)
 			}
 			continue
 		}
@@ -186,7 +185,7 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 type viewedSpool struct {
 	entry      *entry
 	freed      lock.Version
-	generation uint64
+	generation uint32
 }
 
 // viewed is what the view has of the tags before the store is asked about them.
@@ -219,16 +218,15 @@ func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]
 			v.confirm(spool, before[i].generation)
 			continue
 		}
-		e, held := v.held.Get(before[i].entry.lock.Tag)
+		e, held := v.held.Get(before[i].entry.tag)
 		switch {
 		case !held || e != before[i].entry || lock.IsUnavailable(result.Err):
 			// What came meanwhile is newer.
 		case result.Err != nil:
-			v.dues.Delete(due{e.due, e.lock.Tag})
-			e.due = time.Time{}
+			v.dues.set(e, never)
 		case spool.Lock == nil:
-			v.setFree(e, e.lock.Version, now)
-		case spool.Version != e.lock.Version || spool.Change != e.change || !spool.Lock.ExpiresAt.Equal(e.lock.ExpiresAt):
+			v.setFree(e, e.version, now)
+		case spool.Version != e.version || spool.Change != e.change || milliseconds(spool.Lock.ExpiresAt) != e.expiresAt:
 			v.setHeld(spool, e, now)
 		}
 		v.confirm(spool, before[i].generation)
@@ -237,9 +235,9 @@ func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]
 
 // confirm marks the spool's entry as confirmed in a generation, if it is what the store
 // answered.
-func (v *View) confirm(spool lock.Spool, generation uint64) {
+func (v *View) confirm(spool lock.Spool, generation uint32) {
 	e, held := v.held.Get(spool.Tag)
-	if held && spool.Lock != nil && spool.Version == e.lock.Version && spool.Change == e.change &&
+	if held && spool.Lock != nil && spool.Version == e.version && spool.Change == e.change &&
 		(e.heard.connection != v.connection || e.heard.number <= spool.Change) {
 		e.generation = max(e.generation, generation)
 	}
@@ -250,7 +248,7 @@ const maxChecked = 10_000
 
 // unconfirmed returns the tags after the given one whose entries were not confirmed since
 // the generation began, and where to go on. It takes out the foreign ones.
-func (v *View) unconfirmed(generation uint64, after lock.Tag) (tags []lock.Tag, last lock.Tag, done bool) {
+func (v *View) unconfirmed(generation uint32, after lock.Tag) (tags []lock.Tag, last lock.Tag, done bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var foreign []*entry
@@ -258,7 +256,7 @@ func (v *View) unconfirmed(generation uint64, after lock.Tag) (tags []lock.Tag, 
 	v.held.Ascend(after, func(tag lock.Tag, e *entry) bool {
 		switch {
 		case e.generation == generation:
-		case e.foreign:
+		case e.foreign():
 			foreign = append(foreign, e)
 		default:
 			tags = append(tags, tag)
@@ -278,18 +276,11 @@ func (v *View) unconfirmed(generation uint64, after lock.Tag) (tags []lock.Tag, 
 func (v *View) takeDue(n int) (tags []lock.Tag) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	now := time.Now()
-	for len(tags) < n {
-		next, ok := v.dues.Min()
-		if !ok || next.at.After(now) {
-			break
-		}
-		v.dues.Delete(next)
-		tags = append(tags, next.tag)
-		if e, held := v.held.Get(next.tag); held {
-			e.due = now.Add(readAgain)
-			v.dues.Set(due{e.due, next.tag})
-		}
+	now := v.moment(time.Now())
+	for len(tags) < n && len(v.dues) > 0 && v.dues[0].at <= now {
+		e := v.dues[0].e
+		tags = append(tags, e.tag)
+		v.dues.set(e, now+moment(readAgain))
 	}
 	return tags
 }
