@@ -85,10 +85,7 @@ func decodeSpool(tag lock.Tag, now int64, text string) (spool lock.Spool, ok boo
 // seed makes fingerprints worthless outside this process.
 var seed = maphash.MakeSeed()
 
-// maxValue is how many bytes of a lock's value are read: one more than a token can have.
-const maxValue = 641
-
-// fingerprint is what can be kept of a lock's first [maxValue] bytes to tell it from
+// fingerprint is what can be kept of a lock's first 641 bytes to tell it from
 // another.
 func fingerprint(value string) uint64 { return max(1, maphash.String(seed, value)) }
 
