@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"spoollock/lock"
 )
@@ -33,7 +34,10 @@ const (
 	dueCheckPause = 20 * time.Millisecond
 
 	// maxReadTags is the most spools of one read.
-	maxReadTags = 200
+	maxReadTags = 128
+
+	// rebuildReads is how many reads of a rebuild are under way at a time.
+	rebuildReads = 2
 )
 
 // Config configures [Run]. Every field is required.
@@ -235,12 +239,21 @@ func (r *runner) untilNextRebuild(since, took time.Duration) time.Duration {
 	return max(0, most-jitter(interval/4)) // not all processes at once
 }
 
-// rebuildOnce returns how the view was when it began.
+// rebuildOnce returns how the view was when it began. While the store answers about some
+// spools, it goes on with the scan and asks about the next ones.
 func (r *runner) rebuildOnce(ctx context.Context) (rebuildStart, error) {
 	begun := r.view.beginRebuild()
-	err := r.source.Scan(ctx, func(found []Found) error {
-		return r.readSpools(ctx, r.source.ReadScanned, r.view.compare(found))
+	reads, reading := errgroup.WithContext(ctx)
+	reads.SetLimit(rebuildReads)
+	err := r.source.Scan(reading, func(found []Found) error {
+		if unknown := r.view.compare(found); len(unknown) > 0 {
+			reads.Go(func() error { return r.readSpools(reading, r.source.ReadScanned, unknown) })
+		}
+		return nil
 	})
+	if failed := reads.Wait(); failed != nil {
+		err = failed // which ended the scan
+	}
 	if err != nil {
 		return begun, err
 	}
