@@ -91,53 +91,55 @@ func (f Filter) matches(tag lock.Tag, owner lock.WorkerID) bool {
 // through as few entries as the filter allows.
 func (v *View) each(f Filter, after lock.Tag, found func(*entry) bool) {
 	start := max(after, lock.Tag(f.prefix))
-	visit := func(tag lock.Tag, e *entry) bool {
+	visit := func(e *entry) bool {
 		switch {
-		case tag == after:
+		case e.tag == after:
 			return true
-		case !strings.HasPrefix(string(tag), f.prefix):
+		case !strings.HasPrefix(string(e.tag), f.prefix):
 			return false // beyond it, as it began with it
 		default:
-			return !f.matches(tag, e.owner.Value().ID) || found(e)
+			return !f.matches(e.tag, e.owner.Value().ID) || found(e)
 		}
 	}
-	byTag := func(tag lock.Tag) bool {
-		e, ok := v.held.Get(tag)
-		return !ok || visit(tag, e)
-	}
-	switch {
-	case f.tags != nil:
-		at, _ := slices.BinarySearch(f.tags, start)
-		for _, tag := range f.tags[at:] {
-			if !byTag(tag) {
-				return
-			}
+	if f.tags == nil {
+		if entries := v.of(f.owner); entries != nil {
+			entries.Ascend(&entry{tag: start}, visit)
 		}
-	case f.owner != "":
-		if tags := v.owners[f.owner]; tags != nil {
-			tags.Ascend(start, byTag)
-		}
-	default:
-		v.held.Ascend(start, visit)
+		return
 	}
+	at, _ := slices.BinarySearch(f.tags, start)
+	for _, tag := range f.tags[at:] {
+		if e, ok := v.held[tag]; ok && !visit(e) {
+			return
+		}
+	}
+}
+
+// of are the entries of an owner, or all if it is empty. It is nil if there are none.
+func (v *View) of(owner lock.WorkerID) *byTag {
+	if owner == "" {
+		return v.ordered
+	}
+	return v.owners[owner]
 }
 
 // count is how many locks match. It takes no longer for many than for few.
 func (v *View) count(f Filter) (n int) {
-	switch {
-	case f.tags != nil:
+	if f.tags != nil {
 		v.each(f, "", func(*entry) bool { n++; return true })
-	case f.owner == "":
-		n = countPrefix(v.held.Len(), func(i int) lock.Tag { tag, _, _ := v.held.GetAt(i); return tag }, f.prefix)
-	case v.owners[f.owner] != nil:
-		tags := v.owners[f.owner]
-		n = countPrefix(tags.Len(), func(i int) lock.Tag { tag, _ := tags.GetAt(i); return tag }, f.prefix)
+	} else if entries := v.of(f.owner); entries != nil {
+		n = countPrefix(entries, f.prefix)
 	}
 	return n
 }
 
-// countPrefix is how many of n tags in order begin with prefix.
-func countPrefix(n int, at func(int) lock.Tag, prefix string) int {
-	begin := sort.Search(n, func(i int) bool { return string(at(i)) >= prefix })
-	return sort.Search(n-begin, func(i int) bool { return !strings.HasPrefix(string(at(begin+i)), prefix) })
+// countPrefix is how many tags begin with prefix.
+func countPrefix(entries *byTag, prefix string) int {
+	tag := func(i int) string {
+		e, _ := entries.GetAt(i)
+		return string(e.tag)
+	}
+	n := entries.Len()
+	begin := sort.Search(n, func(i int) bool { return tag(i) >= prefix })
+	return sort.Search(n-begin, func(i int) bool { return !strings.HasPrefix(tag(begin+i), prefix) })
 }

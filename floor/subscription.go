@@ -149,7 +149,7 @@ func (s *Subscription) addChanges(update *Update, now moment) {
 		matched[c.tag] = before || s.filter.matches(c.tag, c.before)
 	}
 	for _, tag := range tags {
-		e, held := v.held.Get(tag)
+		e, held := v.held[tag]
 		matches := held && s.filter.matches(tag, e.owner.Value().ID)
 		switch {
 		case !matches && !matched[tag]:

@@ -288,8 +288,7 @@ func TestLateAnswerIsNoLook(t *testing.T) {
 	v.Apply(take("A", 5))
 	begun := v.beginRebuild()
 	v.compare(nil) // it was released while nobody listened
-	e, _ := v.held.Get("A")
-	l := e.lockAt(0)
+	l := v.held["A"].lockAt(0)
 	v.Apply(lock.Spool{Tag: "A", Version: 5, Change: 1, Lock: &l})
 	if tags, _, _ := v.unconfirmed(begun.generation, ""); len(tags) != 1 {
 		t.Fatalf("the store is asked about %v", tags)
@@ -359,7 +358,7 @@ func TestKnownStates(t *testing.T) {
 	if v.applyMessage(known(1)) || !v.applyMessage(known(3)) {
 		t.Error("a gap before a known state is not noticed")
 	}
-	if e, _ := v.held.Get("A"); e.owner.Value().ID == "" {
+	if e := v.held["A"]; e.owner.Value().ID == "" {
 		t.Error("a known state has taken away the owner")
 	}
 }

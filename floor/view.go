@@ -36,8 +36,9 @@ const (
 // safe for concurrent use; [Run] keeps it up to date.
 type View struct {
 	mu         sync.RWMutex
-	held       btree.Map[lock.Tag, *entry]
-	owners     map[lock.WorkerID]*btree.Set[lock.Tag]
+	held       map[lock.Tag]*entry
+	ordered    *byTag                   // all in held
+	owners     map[lock.WorkerID]*byTag // those of each owner who has any
 	freed      map[lock.Tag]freed
 	freedOrder []freedTag // those in freed, oldest first
 	dues       dues
@@ -92,6 +93,13 @@ type entry struct {
 // foreign reports whether the tag is not canonical: no operation knows it, and only rebuilds
 // do.
 func (e *entry) foreign() bool { return e.version == 0 }
+
+// byTag are entries in the order of their tags.
+type byTag = btree.BTreeG[*entry]
+
+func newByTag() *byTag {
+	return btree.NewBTreeGOptions(func(a, b *entry) bool { return a.tag < b.tag }, btree.Options{NoLocks: true})
+}
 
 // moment is a time on this process's clock, since the view was made.
 type moment time.Duration
@@ -200,10 +208,12 @@ type Status struct {
 // NewView returns a view that knows nothing.
 func NewView() *View {
 	return &View{
-		owners: map[lock.WorkerID]*btree.Set[lock.Tag]{},
-		freed:  map[lock.Tag]freed{},
-		log:    make([]change, logLength),
-		wake:   make(chan struct{}),
+		held:    map[lock.Tag]*entry{},
+		ordered: newByTag(),
+		owners:  map[lock.WorkerID]*byTag{},
+		freed:   map[lock.Tag]freed{},
+		log:     make([]change, logLength),
+		wake:    make(chan struct{}),
 
 		started: time.Now(),
 
@@ -216,7 +226,7 @@ func (v *View) Status() Status {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return Status{
-		Live: v.isLive(time.Now()), AsOf: v.asOf, Held: v.held.Len(), Foreign: v.foreign,
+		Live: v.isLive(time.Now()), AsOf: v.asOf, Held: len(v.held), Foreign: v.foreign,
 		Subscribers: v.subscribers, Changes: v.head, Gaps: v.counters.gaps.Load(), Rebuilds: v.counters.rebuilds.Load(),
 		Snapshots: v.counters.snapshots.Load(), Merged: v.counters.merged.Load(), Messages: v.counters.messages.Load(),
 		RebuildTime: time.Duration(v.counters.rebuildTime.Load()),
@@ -228,10 +238,10 @@ func (v *View) Status() Status {
 func (v *View) Held(owner lock.WorkerID, tag lock.Tag) (locks int, occupied bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	if tags, ok := v.owners[owner]; ok {
-		locks = tags.Len()
+	if entries := v.owners[owner]; entries != nil {
+		locks = entries.Len()
 	}
-	_, occupied = v.held.Get(tag)
+	_, occupied = v.held[tag]
 	return locks, occupied
 }
 
@@ -249,7 +259,7 @@ func (v *View) Apply(spool lock.Spool) {
 // apply is called with the lock held.
 func (v *View) apply(spool lock.Spool) {
 	now := time.Now()
-	old, known := v.held.Get(spool.Tag)
+	old, known := v.held[spool.Tag]
 	switch {
 	case spool.Lock == nil && !known:
 		// An answer that was read before, with a lock in it, may still be on its way.
@@ -287,6 +297,9 @@ func (v *View) setHeld(spool lock.Spool, old *entry, now time.Time) {
 	if old != nil {
 		e.tag, e.heard = old.tag, old.heard
 		before = old.owner.Value().ID
+		if before != l.Owner.ID {
+			v.removeFromOwner(old)
+		}
 		if e.fingerprint == 0 && e.version == old.version {
 			e.fingerprint = old.fingerprint // an extension
 		}
@@ -302,17 +315,13 @@ func (v *View) setHeld(spool lock.Spool, old *entry, now time.Time) {
 			v.foreign++
 		}
 	}
-	v.held.Set(e.tag, e)
-	if before != l.Owner.ID {
-		v.removeFromOwner(before, e.tag)
-		id := e.owner.Value().ID
-		tags, ok := v.owners[id]
-		if !ok {
-			tags = &btree.Set[lock.Tag]{}
-			v.owners[id] = tags
-		}
-		tags.Insert(e.tag)
+	v.held[e.tag] = e
+	v.ordered.Set(e)
+	id := e.owner.Value().ID
+	if v.owners[id] == nil {
+		v.owners[id] = newByTag()
 	}
+	v.owners[id].Set(e)
 	v.scheduleRead(e, l.Remaining, now)
 	v.logChange(change{e.tag, before}, now)
 }
@@ -328,8 +337,9 @@ func older(e, than *entry) bool {
 // setFree takes the entry out. The spool is free as of version.
 func (v *View) setFree(old *entry, version lock.Version, now time.Time) {
 	owner := old.owner.Value().ID
-	v.held.Delete(old.tag)
-	v.removeFromOwner(owner, old.tag)
+	delete(v.held, old.tag)
+	v.ordered.Delete(old)
+	v.removeFromOwner(old)
 	v.dues.set(old, never)
 	if old.foreign() {
 		v.foreign--
@@ -345,14 +355,11 @@ func (v *View) rememberFree(tag lock.Tag, f freed) {
 	v.freedOrder = append(v.freedOrder, freedTag{f.at, tag})
 }
 
-// removeFromOwner takes the tag out of the owner's set.
-func (v *View) removeFromOwner(owner lock.WorkerID, tag lock.Tag) {
-	tags, ok := v.owners[owner]
-	if !ok {
-		return
-	}
-	tags.Delete(tag)
-	if tags.Len() == 0 {
+// removeFromOwner takes the entry out of those of its owner.
+func (v *View) removeFromOwner(e *entry) {
+	owner := e.owner.Value().ID
+	v.owners[owner].Delete(e)
+	if v.owners[owner].Len() == 0 {
 		delete(v.owners, owner)
 	}
 }

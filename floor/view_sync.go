@@ -13,7 +13,7 @@ import (
 func (v *View) knows(spool lock.Spool) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	e, ok := v.held.Get(spool.Tag)
+	e, ok := v.held[spool.Tag]
 	return ok && e.version == spool.Version && e.change == spool.Change && e.expiresAt == milliseconds(spool.Lock.ExpiresAt)
 }
 
@@ -32,7 +32,7 @@ func (v *View) applyMessage(message Message) (gap bool) {
 	tag := message.Spool.Tag
 	now := feedPosition{message.Spool.Change, v.connection}
 	before := feedPosition{}
-	if e, ok := v.held.Get(tag); ok {
+	if e, ok := v.held[tag]; ok {
 		before, e.heard = e.heard, now
 	} else if f, ok := v.freed[tag]; ok {
 		before, f.heard = f.heard, now
@@ -159,7 +159,7 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	defer v.mu.Unlock()
 	now := time.Now()
 	for _, f := range found {
-		e, known := v.held.Get(f.Tag)
+		e, known := v.held[f.Tag]
 		if known && e.fingerprint == f.Fingerprint && e.expiresAt == milliseconds(f.ExpiresAt) {
 			e.generation = v.generation
 			if !e.foreign() && e.expires > v.momentAfter(now, f.Remaining) {
@@ -174,8 +174,7 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 		// No script knows such a key: what it says is all there is.
 		l := lock.Lock{Tag: f.Tag, Owner: lock.Worker{ID: f.Owner}, ExpiresAt: f.ExpiresAt, Remaining: f.Remaining}
 		v.setHeld(lock.Spool{Tag: f.Tag, Lock: &l, Fingerprint: f.Fingerprint}, e, now)
-		e, _ = v.held.Get(f.Tag)
-		e.generation = v.generation
+		v.held[f.Tag].generation = v.generation
 	}
 	return unknown
 }
@@ -194,7 +193,7 @@ func (v *View) viewed(tags []lock.Tag) []viewedSpool {
 	defer v.mu.RUnlock()
 	all := make([]viewedSpool, len(tags))
 	for i, tag := range tags {
-		all[i].entry, _ = v.held.Get(tag)
+		all[i].entry = v.held[tag]
 		all[i].freed, all[i].generation = v.freed[tag].version, v.generation
 	}
 	return all
@@ -212,13 +211,13 @@ func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]
 	for i, result := range results {
 		spool := result.Value
 		if before[i].entry == nil {
-			if _, held := v.held.Get(spool.Tag); spool.Lock != nil && !held && v.freed[spool.Tag].version == before[i].freed {
+			if _, held := v.held[spool.Tag]; spool.Lock != nil && !held && v.freed[spool.Tag].version == before[i].freed {
 				v.setHeld(spool, nil, now)
 			}
 			v.confirm(spool, before[i].generation)
 			continue
 		}
-		e, held := v.held.Get(before[i].entry.tag)
+		e, held := v.held[before[i].entry.tag]
 		switch {
 		case !held || e != before[i].entry || lock.IsUnavailable(result.Err):
 			// What came meanwhile is newer.
@@ -236,7 +235,7 @@ func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]
 // confirm marks the spool's entry as confirmed in a generation, if it is what the store
 // answered.
 func (v *View) confirm(spool lock.Spool, generation uint32) {
-	e, held := v.held.Get(spool.Tag)
+	e, held := v.held[spool.Tag]
 	if held && spool.Lock != nil && spool.Version == e.version && spool.Change == e.change &&
 		(e.heard.connection != v.connection || e.heard.number <= spool.Change) {
 		e.generation = max(e.generation, generation)
@@ -253,16 +252,16 @@ func (v *View) unconfirmed(generation uint32, after lock.Tag) (tags []lock.Tag, 
 	defer v.mu.Unlock()
 	var foreign []*entry
 	checked := 0
-	v.held.Ascend(after, func(tag lock.Tag, e *entry) bool {
+	v.ordered.Ascend(&entry{tag: after}, func(e *entry) bool {
 		switch {
 		case e.generation == generation:
 		case e.foreign():
 			foreign = append(foreign, e)
 		default:
-			tags = append(tags, tag)
+			tags = append(tags, e.tag)
 		}
 		checked++
-		last = tag
+		last = e.tag
 		return checked < maxChecked
 	})
 	for _, e := range foreign {
