@@ -147,9 +147,20 @@ func (s *Service) Memory() float64 {
 // in hundredths of a second.
 func (s *Service) CPU() time.Duration {
 	s.t.Helper()
-	text := string(Must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))))
+	return cpuOf(s.t, strconv.Itoa(s.cmd.Process.Pid))
+}
+
+// OwnCPU is that of the test.
+func OwnCPU(t testing.TB) time.Duration {
+	t.Helper()
+	return cpuOf(t, "self")
+}
+
+func cpuOf(t testing.TB, process string) time.Duration {
+	t.Helper()
+	text := string(Must[[]byte](t)(os.ReadFile("/proc/" + process + "/stat")))
 	fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
-	user, system := Must[int](s.t)(strconv.Atoi(fields[11])), Must[int](s.t)(strconv.Atoi(fields[12]))
+	user, system := Must[int](t)(strconv.Atoi(fields[11])), Must[int](t)(strconv.Atoi(fields[12]))
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 

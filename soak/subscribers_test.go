@@ -194,7 +194,7 @@ type phase struct {
 	missing                     int
 	trips, waits, timeouts      float64
 	messages, merged, snapshots float64
-	cpu                         float64 // cores
+	cpu, ownCPU                 float64 // cores of the service, and of this process: the load and the subscribers
 	memory                      float64 // bytes, at the end
 	takeP50, takeP99, toAllP99  time.Duration
 }
@@ -210,7 +210,7 @@ func measure(ctx context.Context, t *testing.T, s *service, c *crowd, prefix, no
 		size = c.size
 		c.counting.Store(p.reached)
 	}
-	before, cpu := s.Metrics(), s.CPU()
+	before, cpu, ownCPU := s.Metrics(), s.CPU(), servicetest.OwnCPU(t)
 	stop := load{service: s, prefix: prefix, rate: rate, keep: 50, note: note, changed: p.reached.changed}.start(ctx)
 	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
 		during(ctx, min(20*time.Second, time.Until(end)))
@@ -220,6 +220,7 @@ func measure(ctx context.Context, t *testing.T, s *service, c *crowd, prefix, no
 	p.check(t)
 	after := s.Metrics()
 	p.cpu = (s.CPU() - cpu).Seconds() / p.lasted.Seconds()
+	p.ownCPU = (servicetest.OwnCPU(t) - ownCPU).Seconds() / p.lasted.Seconds()
 	for last, since := int64(-1), time.Now(); size > 0 && p.reached.missing(size) > 0 && time.Since(since) < 10*time.Second; during(ctx, 20*time.Millisecond) {
 		if now := p.reached.total.Load(); now != last {
 			last, since = now, time.Now()
@@ -301,6 +302,7 @@ func TestSubscribers(t *testing.T) {
 	row("round trips to Redis a second", "%.1f", func(p phase) any { return p.trips / p.lasted.Seconds() })
 	row("messages to subscribers a second", "%.0f", func(p phase) any { return p.messages / p.lasted.Seconds() })
 	row("cores of the service", "%.2f", func(p phase) any { return p.cpu })
+	row("cores of load and subscribers", "%.2f", func(p phase) any { return p.ownCPU })
 	row("memory of the service, MB", "%.0f", func(p phase) any { return p.memory / megabyte })
 	printf("\nConnections of Redis that listen to the feed: %d.", feeds)
 	printf("Of one subscriber: %.0f KB of memory, %.2f ms of CPU a second.\n", (with.memory-alone.memory)/n/1024, (with.cpu-alone.cpu)/n*1000)
@@ -323,10 +325,10 @@ func TestManySubscribers(t *testing.T) {
 	sample := follow(ctx, t, s, sampled)
 	n := float64(c.size + sampled)
 	printf("%d subscribers. The load is raised until a change takes more than %v to reach all of them.\n", c.size, reachAim)
-	printf("| changes a second | take p50, p99 | in vain | messages a second | arrivals p50, p99 | reached all p50, p99 | merged | cores of the service | memory, MB |\n|---|---|---|---|---|---|---|---|---|")
+	printf("| changes a second | take p50, p99 | in vain | messages a second | arrivals p50, p99 | reached all p50, p99 | merged | cores of the service | of load and subscribers | memory, MB |\n|---|---|---|---|---|---|---|---|---|---|")
 	line := func(name string, p phase) {
-		printf("| %s%.1f | %v, %v | %v | %.0f | %v, %v | %v, %v | %v | %.2f | %.0f |", name, p.rate(), p.takeP50, p.takeP99, p.timeouts, p.messages/p.lasted.Seconds(),
-			p.reached.toEach(.5), p.reached.toEach(.99), percentile(p.reached.toAll(), .5), p.toAllP99, p.merged, p.cpu, p.memory/megabyte)
+		printf("| %s%.1f | %v, %v | %v | %.0f | %v, %v | %v, %v | %v | %.2f | %.2f | %.0f |", name, p.rate(), p.takeP50, p.takeP99, p.timeouts, p.messages/p.lasted.Seconds(),
+			p.reached.toEach(.5), p.reached.toEach(.99), percentile(p.reached.toAll(), .5), p.toAllP99, p.merged, p.cpu, p.ownCPU, p.memory/megabyte)
 	}
 	line("no subscribers, ", alone)
 	limit, last := 0, phase{}
