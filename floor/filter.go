@@ -25,6 +25,21 @@ type Filter struct {
 	tags   []lock.Tag // sorted; nil: all
 }
 
+// filterKey is equal for filters that ask for the same.
+type filterKey struct {
+	owner  lock.WorkerID
+	prefix string
+	tags   string // a tag has no control characters
+}
+
+func (f Filter) key() filterKey {
+	var tags strings.Builder
+	for _, tag := range f.tags {
+		tags.WriteString(string(tag) + "\n")
+	}
+	return filterKey{f.owner, f.prefix, tags.String()}
+}
+
 // FilterRequest is a [Filter] as a client wrote it; nil: not asked for.
 type FilterRequest struct {
 	OwnerID   *string

@@ -2,6 +2,7 @@ package floor
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"spoollock/lock"
@@ -38,14 +39,21 @@ type Update struct {
 type Subscription struct {
 	view   *View
 	filter Filter
+	key    filterKey
 
+	place      place
+	saidStale  bool // in the last update
+	lastUpdate time.Time
+}
+
+// place is up to where a subscriber has been told. The zero place is before its first
+// message.
+type place struct {
 	begun         bool
 	epoch         int64    // of the view when the last snapshot began
 	position      int64    // in the log: the changes before it have been sent
 	inSnapshot    bool     // a snapshot is under way
 	snapshotAfter lock.Tag // the last tag that the snapshot has sent
-	saidStale     bool     // in the last update
-	lastUpdate    time.Time
 }
 
 // Subscribe begins to follow the view, through the filter. The subscription is to
@@ -54,7 +62,7 @@ func (v *View) Subscribe(f Filter) *Subscription {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.subscribers++
-	return &Subscription{view: v, filter: f}
+	return &Subscription{view: v, filter: f, key: f.key()}
 }
 
 // Close ends the subscription.
@@ -66,8 +74,9 @@ func (s *Subscription) Close() {
 
 // Next answers the next message: a part of a snapshot at once, changes merged over
 // at most a tenth of a second, and after three seconds without any an empty one.
+// Subscriptions that are told the same get the same Update, which nothing may change.
 // It returns ctx's error when that is done.
-func (s *Subscription) Next(ctx context.Context) (Update, error) {
+func (s *Subscription) Next(ctx context.Context) (*Update, error) {
 	timer := time.NewTimer(time.Until(s.lastUpdate.Add(heartbeat)))
 	defer timer.Stop()
 	for due := false; ; {
@@ -78,7 +87,7 @@ func (s *Subscription) Next(ctx context.Context) (Update, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return Update{}, ctx.Err()
+			return nil, ctx.Err()
 		case <-wake:
 		case <-timer.C:
 			due = true
@@ -88,28 +97,17 @@ func (s *Subscription) Next(ctx context.Context) (Update, error) {
 
 // collect makes the message that is due at this moment, and says whether it is
 // worth sending; wake is closed when there is news.
-func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{}) {
+func (s *Subscription) collect() (update *Update, worth bool, wake <-chan struct{}) {
 	v := s.view
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	now := time.Now()
-	update = Update{Stale: !v.isLive(now), AsOf: v.asOf}
-	tooSlow := v.head-s.position > logLength
-	if !s.begun || s.epoch != v.epoch || tooSlow {
-		if s.begun && tooSlow {
-			v.counters.snapshots.Add(1)
-		}
-		s.begun, s.epoch, s.position, s.inSnapshot, s.snapshotAfter = true, v.epoch, v.head, true, ""
-		update.Snapshot = true
+	step := v.steps.next(v, s)
+	if s.place.begun && step.tooSlow {
+		v.counters.snapshots.Add(1)
 	}
-	worth = update.Snapshot || s.inSnapshot || update.Stale != s.saidStale
-	if s.inSnapshot {
-		s.addSnapshotPart(&update, v.moment(now))
-	}
-	for !s.inSnapshot && s.position < v.head && len(update.Changed)+len(update.Gone) == 0 {
-		s.addChanges(&update, v.moment(now))
-	}
-	worth = worth || len(update.Changed)+len(update.Gone) > 0
+	v.counters.merged.Add(step.merged)
+	update, s.place = &step.update, step.after
+	worth = step.isNews || update.Stale != s.saidStale
 	s.saidStale = update.Stale
 	if worth {
 		v.counters.messages.Add(1)
@@ -117,40 +115,110 @@ func (s *Subscription) collect() (update Update, worth bool, wake <-chan struct{
 	return update, worth, v.wake
 }
 
+// step is what a subscriber is told at a place, and the place after it.
+type step struct {
+	made sync.Once
+
+	update  Update
+	isNews  bool // a part of a snapshot, or changes
+	after   place
+	tooSlow bool
+	merged  int64
+}
+
+// steps are those that subscribers took in one state of the view. A crowd at the same place
+// takes the same one.
+type steps struct {
+	mu    sync.Mutex
+	state viewState
+	begun time.Time
+	taken map[stepKey]*step
+}
+
+// viewState is equal while nothing has happened to the view.
+type viewState struct {
+	epoch, head int64
+	stale       bool
+	asOf        time.Time
+}
+
+type stepKey struct {
+	filter filterKey
+	place  place
+}
+
+// next returns the subscriber's next step. It is called with the view's lock held for
+// reading.
+func (s *steps) next(v *View, of *Subscription) *step {
+	now := time.Now()
+	key, at := stepKey{of.key, of.place}, viewState{v.epoch, v.head, !v.isLive(now), v.asOf}
+	s.mu.Lock()
+	if s.state != at || now.Sub(s.begun) > mergeInterval { // remaining times go on
+		s.state, s.begun, s.taken = at, now, map[stepKey]*step{}
+	}
+	next := s.taken[key]
+	if next == nil {
+		next = &step{}
+		s.taken[key] = next
+	}
+	s.mu.Unlock()
+	next.made.Do(func() { v.step(next, of.filter, of.place, at, now) })
+	return next
+}
+
+// step makes the step of a subscriber at the place.
+func (v *View) step(made *step, f Filter, p place, at viewState, now time.Time) {
+	made.update = Update{Stale: at.stale, AsOf: at.asOf}
+	made.tooSlow = v.head-p.position > logLength
+	if !p.begun || p.epoch != v.epoch || made.tooSlow {
+		p = place{begun: true, epoch: v.epoch, position: v.head, inSnapshot: true}
+		made.update.Snapshot = true
+	}
+	made.isNews = p.inSnapshot
+	if p.inSnapshot {
+		v.addSnapshotPart(&made.update, f, &p, v.moment(now))
+	}
+	for !p.inSnapshot && p.position < v.head && len(made.update.Changed)+len(made.update.Gone) == 0 {
+		made.merged += v.addChanges(&made.update, f, &p, v.moment(now))
+	}
+	made.isNews = made.isNews || len(made.update.Changed)+len(made.update.Gone) > 0
+	made.after = p
+}
+
 // addSnapshotPart adds the next part of the snapshot.
-func (s *Subscription) addSnapshotPart(update *Update, now moment) {
-	s.view.each(s.filter, s.snapshotAfter, func(e *entry) bool {
+func (v *View) addSnapshotPart(update *Update, f Filter, p *place, now moment) {
+	v.each(f, p.snapshotAfter, func(e *entry) bool {
 		if update.More = len(update.Changed) == maxUpdateSpools; update.More {
 			return false
 		}
 		update.Changed = append(update.Changed, e.spool(now))
 		return true
 	})
-	s.inSnapshot = update.More
+	p.inSnapshot = update.More
 	if update.More {
-		s.snapshotAfter = update.Changed[maxUpdateSpools-1].Tag
+		p.snapshotAfter = update.Changed[maxUpdateSpools-1].Tag
 	}
 }
 
-// addChanges adds the present state of what the log says has changed.
-func (s *Subscription) addChanges(update *Update, now moment) {
-	v := s.view
-	end := min(v.head, s.position+maxUpdateSpools)
+// addChanges adds the present state of what the log says has changed, and returns how many
+// changes of it newer ones replaced.
+func (v *View) addChanges(update *Update, f Filter, p *place, now moment) (merged int64) {
+	end := min(v.head, p.position+maxUpdateSpools)
 	matched := map[lock.Tag]bool{} // until now
 	var tags []lock.Tag
-	for ; s.position < end; s.position++ {
-		c := v.log[s.position%logLength]
+	for ; p.position < end; p.position++ {
+		c := v.log[p.position%logLength]
 		before, seen := matched[c.tag]
 		if !seen {
 			tags = append(tags, c.tag)
 		} else {
-			v.counters.merged.Add(1)
+			merged++
 		}
-		matched[c.tag] = before || s.filter.matches(c.tag, c.before)
+		matched[c.tag] = before || f.matches(c.tag, c.before)
 	}
 	for _, tag := range tags {
 		e, held := v.held[tag]
-		matches := held && s.filter.matches(tag, e.owner.Value().ID)
+		matches := held && f.matches(tag, e.owner.Value().ID)
 		switch {
 		case !matches && !matched[tag]:
 			continue
@@ -165,6 +233,7 @@ func (s *Subscription) addChanges(update *Update, now moment) {
 			update.Gone = append(update.Gone, tag)
 		}
 	}
+	return merged
 }
 
 func (e *entry) spool(now moment) lock.Spool {

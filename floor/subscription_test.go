@@ -19,7 +19,7 @@ type client struct {
 	building bool // between the first and the last part of a snapshot
 }
 
-func (c *client) take(t *testing.T, update Update) {
+func (c *client) take(t *testing.T, update *Update) {
 	t.Helper()
 	if len(update.Changed) > maxUpdateSpools || update.More && !c.building && !update.Snapshot {
 		t.Fatalf("a message has %d spools, more %t, snapshot %t", len(update.Changed), update.More, update.Snapshot)
@@ -160,7 +160,7 @@ func converge(t *testing.T, seed uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		filters = append(filters, f)
+		filters = append(filters, f, f) // two subscribers that share what they are told
 	}
 	clients := make([]client, len(filters))
 	subscriptions := make([]*Subscription, len(filters))
@@ -418,7 +418,7 @@ func take(tag lock.Tag, version lock.Version) lock.Spool {
 	}}
 }
 
-func next(t *testing.T, s *Subscription) Update {
+func next(t *testing.T, s *Subscription) *Update {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

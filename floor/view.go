@@ -64,6 +64,7 @@ type View struct {
 	connection     int64 // of the feed: how many there were
 	possibleMisses int64 // how often messages were missed, or may have been
 
+	steps     steps
 	wake      chan struct{} // closed to wake the subscribers
 	lastWake  time.Time
 	wakeTimer *time.Timer // nil unless a wake-up is under way

@@ -34,7 +34,7 @@ func sendUpdates(ctx context.Context, subscription *floor.Subscription, updates 
 	}
 }
 
-func floorUpdateModel(update floor.Update) *model.FloorUpdate {
+func floorUpdateModel(update *floor.Update) *model.FloorUpdate {
 	m := &model.FloorUpdate{
 		Snapshot: update.Snapshot,
 		More:     update.More,
