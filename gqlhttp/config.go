@@ -58,6 +58,13 @@ type Config struct {
 	// executed.
 	WithCaller func(ctx context.Context, caller Caller) context.Context
 
+	// ShareKey, if set, lets subscriptions share what is executed: the response to an event
+	// of a source (the package gqlhttp/source) is made once for all that have the same document, operation name,
+	// variables, and key. The key stands for all that resolvers read of the context, of
+	// the request too. ShareKey reports false for an operation that is to be executed for
+	// each caller. If it is nil, every one is.
+	ShareKey func(ctx context.Context, operation *graphql.OperationContext) (key string, shared bool)
+
 	// Network returns what StreamLimits.PerNetwork counts by. It defaults to the IP
 	// address in RemoteAddr, which behind a proxy is the proxy's.
 	Network func(r *http.Request) string

@@ -34,6 +34,8 @@
 //     its operation, and not the process or the WebSocket.
 //   - A subscription is asked for its next response when the one before was written.
 //     Nothing is queued for a slow client, and it is cut off after StreamTimes.Write.
+//   - Subscriptions that ask for the same can share what is executed (Config.ShareKey): the
+//     response to an event is made once, and each writes it with its own id, at its own pace.
 //   - Nothing stays of a stream that is over: no goroutine, and no connection.
 //
 // Origins and hosts are not checked: where browsers are among the clients, check both

@@ -24,3 +24,13 @@ func Cost(schema graphql.ExecutableSchema, operation *ast.OperationDefinition) f
 	formula := newCost(context.Background(), schema, operation)
 	return func(variables map[string]any) int { return formula.with(context.Background(), schema, variables) }
 }
+
+// KeptResponses makes n shared responses, and returns how many are kept, and their bytes.
+func KeptResponses(n, size int) (entries, bytes int) {
+	data := make([]byte, size)
+	var s sharedResponses
+	for i := range n {
+		s.response(sharedEvent{event: i}, func() *graphql.Response { return &graphql.Response{Data: data} })
+	}
+	return len(s.newer) + len(s.older), (len(s.newer) + len(s.older)) * size
+}

@@ -22,6 +22,7 @@ type Handler struct {
 	config  Config // with its defaults
 	exec    *executor.Executor
 	streams *streams
+	shared  sharedResponses
 }
 
 // New returns a Handler.

@@ -134,9 +134,10 @@ func (h *Handler) runOperation(ctx context.Context, operation *graphql.Operation
 	if operation.Operation.Operation != ast.Subscription {
 		return send(h.execute(ctx, operation))
 	}
-	responses, ctx := h.exec.DispatchOperation(ctx, operation)
+	next, end := h.subscribe(ctx, operation)
+	defer end()
 	for {
-		response := responses(ctx)
+		response := next()
 		if response == nil {
 			return ctx.Err() == nil
 		}

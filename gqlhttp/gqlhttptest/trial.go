@@ -12,6 +12,8 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"spoollock/gqlhttp/source"
 )
 
 // Trial is a schema with operations that do what a transport has to cope with.
@@ -22,6 +24,8 @@ type Trial struct {
 	Release chan struct{} // closed: they need not wait any more
 	Running atomic.Int64  // fields that wait
 	Pulled  atomic.Int64  // responses of flood
+	Feed    Feed          // of follows
+	Made    atomic.Int64  // responses of follows
 
 	// Refused is the error of the subscription refused.
 	Refused error
@@ -53,6 +57,8 @@ type Subscription {
   hangs: Int!
   "64 KB each time, without an end."
   flood: String!
+  "The events of the feed."
+  follows(of: String, and: String): Int!
 }`
 
 // NewTrial returns a Trial.
@@ -142,6 +148,26 @@ func (s *Trial) Exec(ctx context.Context) graphql.ResponseHandler {
 		return func(context.Context) *graphql.Response {
 			s.Pulled.Add(1)
 			return respond(strings.Repeat("x", 64<<10))
+		}
+	case "subscription follows":
+		events := source.Follow(ctx, s.Feed.subscribe, func(e *Event) *Event { return e })
+		return func(ctx context.Context) *graphql.Response {
+			select {
+			case event, ok := <-events:
+				if !ok {
+					return nil
+				}
+				s.Made.Add(1)
+				if event.Before != nil {
+					event.Before(ctx)
+				}
+				if ctx.Err() != nil {
+					return nil
+				}
+				return respond(event.N)
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	default:
 		panic("a trial of panics")
