@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"context"
 	"time"
 
 	"spoollock/floor"
@@ -15,23 +14,6 @@ func (r *Resolver) floorFilter(filter *model.SpoolLockFilter) (floor.Filter, err
 	return floor.ParseFilter(r.locks.Tags(), floor.FilterRequest{
 		OwnerID: filter.OwnerID, TagPrefix: filter.TagPrefix, Tags: filter.TagSpools,
 	})
-}
-
-// sendUpdates sends what the subscription says until ctx is done.
-func sendUpdates(ctx context.Context, subscription *floor.Subscription, updates chan<- *model.FloorUpdate) {
-	defer close(updates)
-	defer subscription.Close()
-	for {
-		update, err := subscription.Next(ctx)
-		if err != nil {
-			return
-		}
-		select {
-		case updates <- floorUpdateModel(update):
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 func floorUpdateModel(update *floor.Update) *model.FloorUpdate {

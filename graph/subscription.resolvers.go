@@ -2,6 +2,9 @@ package graph
 
 import (
 	"context"
+
+	"spoollock/floor"
+	"spoollock/gqlhttp/source"
 	"spoollock/graph/generated"
 	"spoollock/graph/model"
 )
@@ -12,9 +15,8 @@ func (r *subscriptionResolver) FloorUpdates(ctx context.Context, filter *model.S
 	if err != nil {
 		return nil, err
 	}
-	updates := make(chan *model.FloorUpdate) // no queue: what is not taken is merged
-	go sendUpdates(ctx, r.floor.Subscribe(parsed), updates)
-	return updates, nil
+	subscribe := func() source.Source[*floor.Update] { return r.floor.Subscribe(parsed) }
+	return source.Follow(ctx, subscribe, floorUpdateModel), nil
 }
 
 // Subscription returns generated.SubscriptionResolver implementation.

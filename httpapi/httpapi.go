@@ -151,6 +151,7 @@ func newGraphQL(config Config) *gqlhttp.Handler {
 		CheckScalar:        scalar.Check,
 		Authenticate:       newAuthenticator(config.Identify, config.Log).authenticate,
 		WithCaller:         withCaller,
+		ShareKey:           graph.ShareKey,
 		Network:            network,
 		TrackRefusals:      trackRefusals,
 		NotExecuted:        notExecuted,
