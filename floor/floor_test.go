@@ -357,6 +357,7 @@ func TestOddMessages(t *testing.T) {
 	client := server.Client()
 	defer client.Close() //nolint:errcheck // the test is over
 	const key = "spool_lock:MK-1"
+	const line = "T001795985280829001795985280829000000001001795985280829001795985280829"
 	odd := []string{
 		"", "x", "null", "[]", "\n", key, key + "\n", key + "\nT",
 		"MK-1\nT001795985280829001795985280829000000001001795985280829001795985280829{}",
@@ -370,13 +371,29 @@ func TestOddMessages(t *testing.T) {
 		key + "\nT001795985280829253402300800000000000001001795985280829001795985280829{}",
 		key + "\nT001795985280829001795985280829-00000001001795985280829001795985280829{}",
 		"\nB001795985280829000000000000000000000000000000000000000000000000000000000{}",
+		"\nB999999999999999000000000000000000000000000000000000000000000000000000000{\"id\":\"x\"}",
+		"\nB001795985280829000000000000000000000000000000000000000000000000000000000{\"id\":\"" + strings.Repeat("x", 1<<20) + "\"}",
+		key + "\nT999999999999999001795985280829000000001001795985280829001795985280829{}",
+		key + "\nT001795985280829001795985280829000000001999999999999999001795985280829{}",
+		key + "\nT001795985280829001795985280829000000001            inf001795985280829{}",
+		key + "\nT001795985280829001795985280829000000001001795985280829999999999999999{}",
+		key + "\nT00179598528082900179598528082900000000109223372036854775807001795985280829{}",
+		key + strings.Repeat("x", 256) + "\n" + line + "{}",
+		key + strings.Repeat("x", 1<<20) + "\n" + line + "{}",
+		key + "\n" + line + `{"owner":"` + strings.Repeat("9", 769) + `"}`,
+		key + "\n" + line + `{"name":"` + strings.Repeat("ñ", 101) + `"}`,
+		key + "\n" + line + `{"note":"` + strings.Repeat("ñ", 141) + `"}`,
+		key + "\n" + line + `{"note":"` + strings.Repeat("x", 2<<20) + `"}`,
+		key + "\n" + line + `{"shift":"` + strings.Repeat("x", 1<<20) + `"}`,
+		key + "\n" + line + `{"shift":` + strings.Repeat("[", 1<<20) + `}`,
+		key + "\n" + line + strings.Repeat(" ", 1<<20) + "{}",
 	}
-	for _, message := range odd {
+	for i, message := range odd {
 		if err := client.Publish(testwait.Context(t), "spool_floor2:0", message).Err(); err != nil {
 			t.Fatal(err)
 		}
+		testwait.Until(t, fmt.Sprintf("%.120q is counted", message), func() bool { return p.redis.Stats().ForeignMessages == int64(i+1) })
 	}
-	testwait.Until(t, "odd messages are counted", func() bool { return p.redis.Stats().ForeignMessages == int64(len(odd)) })
 	if got := p.listed(); len(got) != 0 {
 		t.Fatalf("the view lists %q", got)
 	}

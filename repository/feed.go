@@ -138,8 +138,16 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), knows func(lock.S
 	}
 }
 
-// decodeMessage reads a MESSAGE of spool.lua, or of beat.lua; knows is as Listen has it.
+// maxMessage is the most bytes of a message: a LINE is part of a state, which has at most
+// 8192.
+const maxMessage = len(lockPrefix) + maxRawTag + 1 + 8192
+
+// decodeMessage reads a MESSAGE of spool.lua, or of beat.lua; knows is as Listen has it. What
+// is out of the bounds of what they write is another program's.
 func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, error) {
+	if len(payload) > maxMessage {
+		return floor.Message{}, errForeignMessage
+	}
 	key, text, _ := strings.Cut(payload, "\n")
 	l, ok := parseLine(text)
 	if l.kind == 'B' && key == "" && l.at > 0 {
@@ -148,7 +156,7 @@ func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, 
 		}
 	}
 	tag, ofLock := strings.CutPrefix(key, lockPrefix)
-	if _, known := events[l.kind]; !ok || !known || l.at == 0 || !ofLock || tag == "" || len(tag) > maxRawTag || !utf8.ValidString(tag) {
+	if !ok || !l.hasTimes(text) || !ofLock || tag == "" || len(tag) > maxRawTag || !utf8.ValidString(tag) {
 		return floor.Message{}, errForeignMessage
 	}
 	spool := lock.Spool{Tag: lock.Tag(tag), Version: l.version, Change: l.number}
@@ -158,7 +166,9 @@ func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, 
 		setExpiry(&held, l.at, l.expires)
 		spool.Lock = &held
 		if known = knows(spool); !known {
-			held = l.lock()
+			if held = l.lock(); !isWithinBounds(held) {
+				return floor.Message{}, errForeignMessage
+			}
 			held.Tag = spool.Tag
 			setExpiry(&held, l.at, l.expires)
 		}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"spoollock/lock"
 )
@@ -71,6 +72,26 @@ func (l line) extras() (decoded extras) {
 		return extras{}
 	}
 	return decoded
+}
+
+// hasTimes reports whether the line, which was parsed of text, says what happened and when, and
+// its times are as the scripts write them.
+func (l line) hasTimes(text string) bool {
+	_, known := events[l.kind]
+	_, expiresOK := parseDigits(text[40:55])
+	_, acquiredOK := parseDigits(text[55:70])
+	return known && l.at > 0 && expiresOK && acquiredOK
+}
+
+// maxRawOwner is the most bytes of an owner that is read from a value: each of the first 256
+// bytes can be a U+FFFD.
+const maxRawOwner = 3 * 256
+
+// isWithinBounds reports whether the texts of a lock are no longer than those that the scripts
+// write.
+func isWithinBounds(l lock.Lock) bool {
+	return len(l.Owner.ID) <= maxRawOwner && utf8.RuneCountInString(l.Owner.Name) <= lock.MaxWorkerNameLength &&
+		utf8.RuneCountInString(l.Note) <= lock.MaxNoteLength
 }
 
 // parseDigits accepts decimal digits and nothing else, up to [latest].

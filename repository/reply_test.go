@@ -248,6 +248,9 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if len(payload) > maxMessage {
+			t.Fatalf("a message of %d bytes is read", len(payload))
+		}
 		spool := got.Spool
 		if got.At.UnixMilli() <= 0 || got.At.Year() > 9999 || (got.Beat == "") == (spool.Tag == "") {
 			t.Fatalf("message is %+v", got)
