@@ -145,7 +145,7 @@ func TestFailedWriteIsUnknown(t *testing.T) {
 	client := redis.NewClient(&redis.Options{
 		MaxRetries: -1, DisableIdentity: true,
 		Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, server.addr())
+			conn, err := server.dial(ctx, network, "")
 			return failingConn{conn, &fails}, err
 		},
 	})

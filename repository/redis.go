@@ -105,14 +105,18 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 			return nil, fmt.Errorf("start the embedded redis: %w", err)
 		}
 		r.embedded = server
-		addrs = []string{server.addr()}
+		addrs = []string{embeddedAddr}
 	}
 	if len(addrs) == 0 {
 		return nil, errNoHosts
 	}
+	options := clientOptions(config, addrs)
+	if r.embedded != nil {
+		options.Dialer = r.embedded.dial
+	}
 	// The client's own messages would double what Watch and the callers say.
 	redis.SetLogger(&logging.VoidLogger{})
-	r.client = redis.NewUniversalClient(clientOptions(config, addrs))
+	r.client = redis.NewUniversalClient(options)
 	if cluster, ok := r.client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&r.roundTrips) })
 	} else {

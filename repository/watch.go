@@ -18,7 +18,7 @@ import (
 // if it may evict locks or forget them in a crash.
 func (r *Redis) inspect(ctx context.Context) error {
 	if r.embedded != nil {
-		r.log.Warn("embedded redis, its locks end with this process", "redis_addr", r.embedded.addr())
+		r.log.Warn("embedded redis, its locks end with this process")
 		return nil
 	}
 	masters, eviction, err := r.describeMasters(ctx)
