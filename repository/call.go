@@ -136,7 +136,7 @@ type laneKey struct {
 func checkConfirmed(confirmed *redis.Cmd, replicas int) error {
 	n, err := confirmed.Int()
 	if err != nil {
-		return fmt.Errorf("ask %d replicas to confirm: %w", replicas, withoutAddress(err))
+		return fmt.Errorf("ask %d replicas to confirm: %w", replicas, withoutSecrets(err))
 	}
 	if n < replicas {
 		return fmt.Errorf("confirmed by %d replicas in time, of the %d that LOCK_REPLICAS_ACK asks for", n, replicas)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -36,7 +38,7 @@ var errForeignMessage = errors.New("not a message of the scripts")
 // everything else that goes wrong on a connection nothing is known.
 func classify(tag lock.Tag, err error, sent bool) error {
 	unavailable := &lock.UnavailableError{
-		Outcome: lock.NotApplied, Overloaded: errors.Is(err, errTooMany), Err: fmt.Errorf("spool %s: %w", tag, withoutAddress(err)),
+		Outcome: lock.NotApplied, Overloaded: errors.Is(err, errTooMany), Err: fmt.Errorf("spool %s: %w", tag, withoutSecrets(err)),
 	}
 	switch {
 	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
@@ -69,7 +71,7 @@ func isElsewhere(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ")
 }
 
-// refusal is what Redis answered, without what is not for the log.
+// refusal is what the log may have of what Redis answered.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
@@ -77,12 +79,36 @@ func (r refusal) Error() string { return string(r) }
 // RedisError implements [redis.Error].
 func (refusal) RedisError() {}
 
-// quoted is what Redis puts before the arguments of a command that it does not know.
-const quoted = ", with args beginning with:"
+// answerClasses are the first words of what Redis answers when it refuses.
+var answerClasses = []string{
+	"ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "DENIED", "ERR", "EXECABORT", "INPROG", "IOERR", "LOADING", "MASTERDOWN",
+	"MISCONF", "MOVED", "NOAUTH", "NOGOODSLAVE", "NOPERM", "NOPROTO", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN",
+	"UNKILLABLE", "WRONGPASS", "WRONGTYPE",
+}
 
-// withoutAddress is err for the log, which is not to hold the address of Redis, nor its
-// password, which is an argument of AUTH and HELLO.
-func withoutAddress(err error) error {
+// scriptLine is where Redis says in which line of a script an error was met.
+var scriptLine = regexp.MustCompile(`user_script:(\d{1,5})`)
+
+// classOf is what the log may have of an answer. The text itself can quote any argument of
+// the command, as a password of AUTH and HELLO, or a token.
+func classOf(answer string) refusal {
+	class, _, _ := strings.Cut(answer, " ")
+	if !slices.Contains(answerClasses, class) {
+		class = "ERR"
+	}
+	text := class + " is what redis answers"
+	if line := scriptLine.FindStringSubmatch(answer); line != nil {
+		text += ", about line " + line[1] + " of a script"
+	}
+	return refusal(text)
+}
+
+// unreadable are in what the client says of an answer that it cannot read, which it quotes.
+var unreadable = []string{"redis: can't", "redis: invalid", "redis: unsupported", "bigInt("}
+
+// withoutSecrets is err for the log, which is not to hold the address of Redis, nor anything
+// that a server quotes.
+func withoutSecrets(err error) error {
 	var op *net.OpError
 	var lookup *net.DNSError
 	var certificate *tls.CertificateVerificationError
@@ -92,6 +118,8 @@ func withoutAddress(err error) error {
 		return errors.New("the sentinels know no master of the name that REDIS_URL has")
 	case isElsewhere(err):
 		return errors.New("redis says that another master has the spool")
+	case redis.IsMaxClientsError(err):
+		return refusal("ERR redis has as many clients as it may have")
 	case errors.As(err, &certificate):
 		return errors.New("the certificate of redis cannot be verified")
 	case errors.As(err, &lookup):
@@ -99,8 +127,9 @@ func withoutAddress(err error) error {
 	case errors.As(err, &op):
 		return fmt.Errorf("%s: %w", op.Op, op.Err)
 	case errors.As(err, &answer):
-		text, _, _ := strings.Cut(answer.Error(), quoted)
-		return refusal(text) // what the answer is wrapped in may name several addresses
+		return classOf(answer.Error()) // what the answer is wrapped in may name several addresses
+	case slices.ContainsFunc(unreadable, func(said string) bool { return strings.Contains(err.Error(), said) }):
+		return errors.New("redis answers what cannot be read")
 	default:
 		return err
 	}

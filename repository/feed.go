@@ -51,7 +51,7 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 	}
 	if err != nil {
 		r.beats.forget(id)
-		return fmt.Errorf("publish a beat: %w", withoutAddress(err))
+		return fmt.Errorf("publish a beat: %w", withoutSecrets(err))
 	}
 	return nil
 }
@@ -105,13 +105,13 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), knows func(lock.S
 	stop := context.AfterFunc(ctx, func() { _ = feed.Close() })
 	defer stop()
 	if err := feed.Subscribe(ctx, r.channel); err != nil {
-		return fmt.Errorf("subscribe to the feed: %w", withoutAddress(err))
+		return fmt.Errorf("subscribe to the feed: %w", withoutSecrets(err))
 	}
 	confirmed := false
 	for {
 		received, err := feed.ReceiveTimeout(ctx, silence)
 		if err != nil {
-			return fmt.Errorf("listen to the feed: %w", withoutAddress(err))
+			return fmt.Errorf("listen to the feed: %w", withoutSecrets(err))
 		}
 		switch received := received.(type) {
 		case *redis.Subscription:

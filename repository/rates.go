@@ -31,7 +31,7 @@ func (r *Redis) Draw(ctx context.Context, drawn map[string]int, perSecond, most 
 		}
 	}
 	if err != nil {
-		return left, fmt.Errorf("draw on shared rates: %w", withoutAddress(err))
+		return left, fmt.Errorf("draw on shared rates: %w", withoutSecrets(err))
 	}
 	return left, nil
 }

@@ -171,7 +171,7 @@ func (r *Redis) Close() error {
 func (r *Redis) Ping(ctx context.Context) error {
 	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() })
 	if err != nil {
-		return fmt.Errorf("ping redis: %w", withoutAddress(err))
+		return fmt.Errorf("ping redis: %w", withoutSecrets(err))
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (r *Redis) scan(ctx context.Context, node *redis.Client, found func([]floor
 	for cursor := "0"; ; {
 		reply, err := scanScript.Run(ctx, node, nil, cursor, lockPrefix+"*", scanCount).Slice()
 		if err != nil {
-			return 0, fmt.Errorf("scan the locks: %w", withoutAddress(err))
+			return 0, fmt.Errorf("scan the locks: %w", withoutSecrets(err))
 		}
 		next, part, more, err := r.decodeScan(reply)
 		if err != nil {

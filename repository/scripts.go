@@ -63,7 +63,7 @@ func loadScripts(ctx context.Context, node *redis.Client) error {
 	}
 	beatScript.Load(ctx, pipe)
 	if _, err := pipe.Exec(ctx); err != nil && !isAnswer(err) {
-		return fmt.Errorf("load the scripts: %w", withoutAddress(err))
+		return fmt.Errorf("load the scripts: %w", withoutSecrets(err))
 	}
 	return nil
 }

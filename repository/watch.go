@@ -128,7 +128,7 @@ func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[st
 		texts[i] = pipe.Info(ctx, section)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("ask redis what it is: %w", withoutAddress(err))
+		return nil, fmt.Errorf("ask redis what it is: %w", withoutSecrets(err))
 	}
 	fields := map[string]string{}
 	for _, text := range texts {

@@ -279,3 +279,54 @@ func TestWatchTellsAwayFromRefusing(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// quotingRedis answers each password that it is shown with the text, in which %s is the
+// password.
+func quotingRedis(t *testing.T, text string) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close() //nolint:errcheck // the test is over
+				for lines := bufio.NewScanner(conn); lines.Scan(); {
+					if lines.Text() == "HUNTER2" {
+						_, _ = fmt.Fprintf(conn, text+"\r\n", lines.Text())
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		conns.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// A server can quote the password in words of its own, or answer it as what is no answer.
+func TestPasswordThatAServerQuotes(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"-ERR invalid password %s", "-WRONGPASS the user default has no password %s", "-%s is wrong", "-ERR Bad auth (default:%s)",
+		"-NOPERM this user has no permissions to run the '%s' command", "-MISCONF %s", "-LOADING %s", "-MOVED 1 %s:1", "-ERR user_script:%s",
+		"-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' '%s'",
+		"%s", "$%s", ":%s", "*%s", "(%s", "!9\r\n%s", ">1\r\n+%s", "%%1\r\n+%[1]s\r\n+%[1]s",
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			log := watch(t, "redis://:HUNTER2@"+quotingRedis(t, text), "redis refuses|redis is away")
+			if strings.Contains(log.String(), "HUNTER2") {
+				t.Errorf("the log has the password:\n%s", log)
+			}
+		})
+	}
+}
