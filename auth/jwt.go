@@ -3,9 +3,11 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -120,14 +122,37 @@ func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfun
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(config.RefreshUnknown), 1),
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 			return func(_ context.Context, err error) {
-				log.Warn("the keys of AUTH_JWKS cannot be fetched, those that were fetched last are good", "error", err)
+				log.Warn("the keys of AUTH_JWKS cannot be fetched, those that were fetched last are good", "error", withoutURL(err))
 			}
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetch the keys: %w", err)
+		return nil, fmt.Errorf("fetch the keys: %w", withoutURL(err))
 	}
 	return keys, nil
+}
+
+// withoutURL is why a fetch of keys failed, for the log, which is not to hold the URL: its
+// query, and that of a redirect, can have a secret.
+func withoutURL(err error) error {
+	var op *net.OpError
+	var lookup *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, jwkset.ErrInvalidHTTPStatusCode):
+		return err
+	case errors.As(err, &certificate):
+		return certificate
+	case errors.As(err, &lookup):
+		return lookup
+	case errors.As(err, &op):
+		return op
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return errors.New("the issuer did not answer in time")
+	default:
+		return errors.New("what the issuer answers is no JWK Set")
+	}
 }
 
 // Identify implements [Identify].

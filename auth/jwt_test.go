@@ -13,6 +13,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/big"
@@ -29,6 +31,7 @@ import (
 
 	"spoollock/auth"
 	"spoollock/lock"
+	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
 
@@ -381,5 +384,56 @@ func TestUsesOfKeys(t *testing.T) {
 		if _, err := tokens.Identify(t.Context(), edKey.token(nil, nil)); (err == nil) != good {
 			t.Errorf("a token of a key for %q gets %v", use, err)
 		}
+	}
+}
+
+// A URL of keys can have a secret in its query, and so can what it redirects to.
+func TestURLOfKeysIsNotLogged(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for name, answer := range map[string]http.HandlerFunc{
+		"gone": nil,
+		"a status": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+		},
+		"no keys": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "key=hunter2") },
+		"cut off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"a redirect": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", gone.URL+"/?key=hunter2")
+			w.WriteHeader(http.StatusFound)
+		},
+		"a bad redirect": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://%zz/?key=hunter2")
+			w.WriteHeader(http.StatusFound)
+		},
+		"a redirect to itself": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "?key=hunter2")
+			w.WriteHeader(http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := gone.URL
+			if answer != nil {
+				server := httptest.NewServer(answer)
+				t.Cleanup(server.Close)
+				url = server.URL
+			}
+			log := redistest.NewLog(t)
+			config := auth.JWTConfig{
+				Keys: strings.Replace(url, "://", "://user:hunter2@", 1) + "/keys?key=hunter2", Issuer: issuer, Audience: audience,
+				WorkerIDClaim: "sub", NameClaim: "name", RolesClaim: "roles",
+			}
+			_, err := auth.NewJWT(t.Context(), config, log.Logger())
+			log.Find(t, "cannot be fetched")
+			if strings.Contains(log.String()+fmt.Sprint(err), "hunter2") {
+				t.Errorf("%v, and the log is\n%s", err, log)
+			}
+		})
+	}
+	bad := auth.JWTConfig{Keys: "https://%zz/?key=hunter2", WorkerIDClaim: "sub"}
+	if _, err := auth.NewJWT(t.Context(), bad, quiet); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a URL that is none: %v", err)
 	}
 }
