@@ -348,7 +348,7 @@ func TestPlaygroundInABrowser(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	url, _ := start(t, map[string]string{}, "-dev")
-	browse(t, "sees that nobody is asked\nsees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\n", "playground.mjs", url)
+	browse(t, "sees that nobody is asked\nsees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\nsees nothing that was kept\n", "playground.mjs", url)
 }
 
 // Where it is known who calls, a credential that is typed into the playground's headers
@@ -364,7 +364,7 @@ func TestPlaygroundWithACredential(t *testing.T) {
 		t.Fatal(err)
 	}
 	url, _ := start(t, map[string]string{"AUTH_MODE": "keys", "AUTH_KEYS_FILE": file}, "-dev")
-	browse(t, "sees \"UNAUTHENTICATED\"\nsees \"lockToken\"\nsees the schema\nsees the take of another\n", "credential.mjs", url, credential)
+	browse(t, "sees \"UNAUTHENTICATED\"\nsees \"lockToken\"\nsees the schema\nsees the take of another\nsees nothing that was kept\n", "credential.mjs", url, credential)
 }
 
 func needBrowser(t *testing.T) {

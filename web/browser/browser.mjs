@@ -27,6 +27,8 @@ export async function open(url, expected = /$^/) {
       complain(`asks ${request.url()}`);
     }
   });
+  await page.goto(`${url}/healthz`);
+  await page.evaluate(() => localStorage.setItem("graphiql:earlier", "what an earlier version of the page kept"));
   await page.goto(`${url}/playground`);
   return { page, complaints };
 }
@@ -78,6 +80,23 @@ export function person(page, url, headers = {}) {
       });
     },
   };
+}
+
+// Fails if the browser keeps anything of the page when it is opened again.
+export async function seeNothingKept(page) {
+  await page.reload();
+  await page.locator(".graphiql-tab").first().waitFor();
+  const kept = await page.evaluate(async () => [
+    ...Object.entries(localStorage),
+    ...Object.entries(sessionStorage),
+    ...(await indexedDB.databases()).map(({ name }) => name),
+    ...(await caches.keys()),
+    document.cookie,
+  ].flat().join("").slice(0, 500));
+  if (kept) {
+    throw new Error(`the browser keeps ${kept}`);
+  }
+  console.log("sees nothing that was kept");
 }
 
 // Ends the program, with what is wrong.

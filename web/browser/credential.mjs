@@ -3,7 +3,7 @@
 // takes a spool, and follows the floor in another tab.
 //
 //   node credential.mjs http://127.0.0.1:8080 credential
-import { end, open, person } from "./browser.mjs";
+import { end, open, person, seeNothingKept } from "./browser.mjs";
 
 const [url, credential] = process.argv.slice(2);
 const { page, complaints } = await open(url, /status of 401/);
@@ -27,4 +27,5 @@ console.log("sees the schema");
 
 await follow();
 console.log("sees the take of another");
+await seeNothingKept(page);
 await end(page, complaints);

@@ -3,7 +3,7 @@
 // while spools are taken.
 //
 //   node playground.mjs http://127.0.0.1:8080 [screenshot.png]
-import { end, open, person } from "./browser.mjs";
+import { end, open, person, seeNothingKept } from "./browser.mjs";
 
 const [url, screenshot] = process.argv.slice(2);
 const { page, complaints } = await open(url);
@@ -24,4 +24,5 @@ console.log(`${await page.locator(".graphiql-tab").count()} tabs`);
 if (screenshot) {
   await page.screenshot({ path: screenshot });
 }
+await seeNothingKept(page);
 await end(page, complaints);

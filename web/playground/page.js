@@ -207,12 +207,22 @@ function fetchAsBefore(request, options) {
   return fetcher(request, { ...options, headers: sent });
 }
 
+// Results and headers hold tokens and credentials, so the browser keeps nothing of the page
+// for whoever opens it next, and forgets what a page that kept it has left.
+for (const key of Object.keys(localStorage)) {
+  if (key.startsWith("graphiql:")) {
+    localStorage.removeItem(key);
+  }
+}
+
 function show(logo) {
   ReactDOM.createRoot(document.getElementById("graphiql")).render(
     React.createElement(
       GraphiQL,
       {
         fetcher: fetchAsBefore,
+        storage: null,
+        showPersistHeadersSettings: false,
         defaultTabs: documents.map((query) => ({ query })),
       },
       React.createElement(GraphiQL.Logo, null, logo),
