@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"spoollock/config"
 	"spoollock/lock"
@@ -63,15 +67,18 @@ type logBuffer struct {
 	timer   *time.Timer // set when pending gets its first record
 }
 
-// Write implements [io.Writer]. It does not keep p.
+// Write implements [io.Writer]. It does not keep p, which is a record.
 func (b *logBuffer) Write(p []byte) (int, error) {
+	n := len(p)
+	p = escapeInvisible(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.pending)+len(p) > logSize {
 		b.writePending()
 	}
 	if len(p) > logSize {
-		return b.w.Write(p)
+		_, err := b.w.Write(p)
+		return n, err
 	}
 	switch {
 	case b.timer == nil:
@@ -80,8 +87,32 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 		b.timer.Reset(logDelay)
 	}
 	b.pending = append(b.pending, p...)
-	return len(p), nil
+	return n, nil
 }
+
+// escapeInvisible writes the characters of a record that are not to be seen, or that change
+// the direction in which others are, as JSON escapes: a terminal would show another text than
+// the record has.
+func escapeInvisible(record []byte) []byte {
+	if !bytes.ContainsFunc(record, invisible) {
+		return record
+	}
+	var escaped []byte
+	for _, r := range string(record) {
+		switch {
+		case !invisible(r):
+			escaped = utf8.AppendRune(escaped, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+	}
+	return escaped
+}
+
+func invisible(r rune) bool { return r != ' ' && r != '\n' && !lock.Visible(r) }
 
 func (b *logBuffer) flush() {
 	b.mu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -127,6 +128,44 @@ func TestLogIsWhole(t *testing.T) {
 	for writer, n := range next {
 		if n != each {
 			t.Errorf("of writer %d there are %d records, want %d", writer, n, each)
+		}
+	}
+}
+
+// What a terminal does not show, or shows elsewhere, is escaped in both formats: the log of an
+// audit reads as it is. JSON has the same text.
+func TestLogEscapesWhatIsNotSeen(t *testing.T) {
+	t.Parallel()
+	invisible := []rune{
+		0x7f, 0x80, 0x85, 0x9b, 0xa0, 0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x17b4, 0x180e, 0x2000, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f,
+		0x2028, 0x2029, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x202f, 0x2060, 0x2061, 0x2066, 0x2067, 0x2068, 0x2069, 0x206a, 0x206f,
+		0x2800, 0x3000, 0x3164, 0xe000, 0xfe00, 0xfe0f, 0xfeff, 0xffa0, 0xfff9, 0xfffb, 0x1bca0, 0x1d173, 0xe0001, 0xe0041, 0xe0100, 0xf0000,
+	}
+	const visible = "Ñandú 93 ф 管 نص 🔧 a\u0301 \\ \""
+	for _, text := range []bool{true, false} {
+		var out bytes.Buffer
+		log, flush := newLogger(&out, config.Config{LogText: text})
+		log.Info("audit", "reason", visible+string(invisible), "tag", "\u2800", "large", strings.Repeat("\u202e", logSize))
+		flush()
+		if got := strings.Count(out.String(), "\n"); got != 1 {
+			t.Errorf("text %t: the record has %d lines", text, got)
+		}
+		for _, r := range invisible {
+			if strings.ContainsRune(out.String(), r) {
+				t.Errorf("text %t: %U is in the log as it is", text, r)
+			}
+		}
+		for _, word := range strings.Fields(visible)[:6] {
+			if !strings.Contains(out.String(), word) {
+				t.Errorf("text %t: %q is not in the log", text, word)
+			}
+		}
+		if text {
+			continue
+		}
+		var record struct{ Reason, Tag string }
+		if err := json.Unmarshal(out.Bytes(), &record); err != nil || record.Reason != visible+string(invisible) || record.Tag != "\u2800" {
+			t.Errorf("the record is %+v, %v", record, err)
 		}
 	}
 }

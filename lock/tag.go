@@ -44,7 +44,7 @@ func (p TagParser) Parse(s string) (Tag, error) {
 			return "", invalidCharacter(FieldTag, "must not contain { or }")
 		case r == ' ' && previous == ' ':
 			return "", invalidCharacter(FieldTag, "must not contain two spaces in a row")
-		case r != ' ' && !visible(r):
+		case r != ' ' && !Visible(r):
 			return "", invalidCharacter(FieldTag,
 				fmt.Sprintf("must not contain the control or invisible character %U", r))
 		}

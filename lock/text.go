@@ -24,7 +24,7 @@ func ParseNote(s string) (string, error) { return parseText(FieldNote, s, 0, Max
 // be seen, and no control character other than a line feed or a tab.
 func ParseReason(s string) (string, error) {
 	s, err := parseText(FieldReason, s, MinReasonLength, MaxReasonLength)
-	if err == nil && !strings.ContainsFunc(s, visible) {
+	if err == nil && !strings.ContainsFunc(s, Visible) {
 		err = &InvalidError{Field: FieldReason, Reason: ReasonBlank, Problem: "must not be blank"}
 	}
 	return s, err
@@ -48,10 +48,10 @@ func parseText(field Field, s string, minimum, maximum int) (string, error) {
 // brailleBlank is a symbol by its category and nothing to the eye.
 const brailleBlank = '\u2800'
 
-// visible reports whether r leaves ink: a letter, mark, digit, punctuation or
+// Visible reports whether r leaves ink: a letter, mark, digit, punctuation or
 // symbol that is not ignored in display. The replacement character is not
 // counted, as it stands for bytes that were lost on the way.
-func visible(r rune) bool {
+func Visible(r rune) bool {
 	if r < utf8.RuneSelf {
 		return '!' <= r && r <= '~' // as below, without a search
 	}

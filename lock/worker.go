@@ -73,7 +73,7 @@ func ParseWorkerName(s string) (string, error) {
 			return "", invalidCharacter(FieldWorkerName, "must consist of printable characters")
 		}
 	}
-	if !strings.ContainsFunc(s, visible) {
+	if !strings.ContainsFunc(s, Visible) {
 		return "", &InvalidError{Field: FieldWorkerName, Reason: ReasonBlank, Problem: "must not be blank"}
 	}
 	return s, nil
