@@ -92,7 +92,8 @@ func TestIdentity(t *testing.T) {
 				if status, body := postAs(t, url, good, takeOwn); status != 200 || !strings.Contains(body, `{"ownerId":"93","ownerName":"MR(93)"}`) {
 					t.Errorf("a token is answered %d %s", status, body)
 				}
-				if status, body := postAs(t, url, good, takeFor); status != 200 || !strings.Contains(body, `"code":"FORBIDDEN","required":"ADMIN"`) {
+				if status, body := postAs(t, url, good, takeFor); status != 200 || !strings.Contains(body, `"message":"The caller is not worker acme.7, and may not act as that worker."`) ||
+					!strings.Contains(body, `"extensions":{"code":"FORBIDDEN"}`) {
 					t.Errorf("a token for another is answered %d %s", status, body)
 				}
 			}

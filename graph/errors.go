@@ -153,7 +153,14 @@ func factsOf(err error) (told *facts, known bool) {
 		return &facts{code: CodeUnauthenticated, message: sentence(lock.ErrUnauthenticated.Error())}, true
 	}
 	if forbidden, ok := errors.AsType[*lock.ForbiddenError](err); ok {
-		return &facts{code: CodeForbidden, message: sentence(forbidden.Error()), required: &forbidden.Required}, true
+		told := &facts{code: CodeForbidden, message: sentence(forbidden.Error())}
+		if forbidden.Required != "" {
+			told.required = &forbidden.Required
+		}
+		if forbidden.Owner != "" {
+			told.ownerID = &forbidden.Owner
+		}
+		return told, true
 	}
 	if occupied, ok := errors.AsType[*lock.OccupiedError](err); ok {
 		return &facts{code: CodeSpoolOccupied, message: sentence(occupied.Error()), owner: lockModel(occupied.Lock)}, true

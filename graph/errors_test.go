@@ -91,13 +91,13 @@ var clientErrors = map[string]struct {
 		&lock.InvalidError{Field: lock.FieldTTL, Reason: lock.ReasonOutOfRange, Problem: "must be 1 to 50", Min: &one, Max: &fifty},
 		"ttlSeconds must be 1 to 50.",
 		`{"code":"BAD_USER_INPUT","field":"ttlSeconds","maximum":50,"minimum":1,"reason":"OUT_OF_RANGE"}`,
-		`{"code":"BAD_USER_INPUT","field":"ttlSeconds","reason":"OUT_OF_RANGE","retryable":false}`,
+		`{"code":"BAD_USER_INPUT","field":"ttlSeconds","maximum":50,"minimum":1,"reason":"OUT_OF_RANGE","retryable":false}`,
 	},
 	"above a maximum": {
 		&lock.InvalidError{Field: lock.FieldExtension, Reason: lock.ReasonOutOfRange, Problem: "is too much", Max: &fifty},
 		"additionalSeconds is too much.",
 		`{"code":"BAD_USER_INPUT","field":"additionalSeconds","maximum":50,"reason":"OUT_OF_RANGE"}`,
-		`{"code":"BAD_USER_INPUT","field":"additionalSeconds","reason":"OUT_OF_RANGE","retryable":false}`,
+		`{"code":"BAD_USER_INPUT","field":"additionalSeconds","maximum":50,"reason":"OUT_OF_RANGE","retryable":false}`,
 	},
 	"an input without a name in the schema": {
 		&lock.InvalidError{Field: "other", Reason: lock.ReasonBlank, Problem: "is blank"},
@@ -133,13 +133,25 @@ var clientErrors = map[string]struct {
 		&lock.ForbiddenError{Required: lock.RoleAdmin},
 		"This needs the role ADMIN.",
 		`{"code":"FORBIDDEN","required":"ADMIN"}`,
+		`{"code":"FORBIDDEN","required":"ADMIN","retryable":false}`,
+	},
+	"another's lock": {
+		&lock.ForbiddenError{Owner: "94"},
+		"The lock is that of worker 94, and the caller may not act as that worker.",
+		`{"code":"FORBIDDEN","ownerId":"94"}`,
+		`{"code":"FORBIDDEN","ownerId":"94","retryable":false}`,
+	},
+	"as another": {
+		&lock.ForbiddenError{Problem: "the caller is not worker 94"},
+		"The caller is not worker 94.",
+		`{"code":"FORBIDDEN"}`,
 		`{"code":"FORBIDDEN","retryable":false}`,
 	},
 	"limit reached": {
 		&lock.LimitError{Limit: 200, Held: 201},
 		"The worker holds 201 spools, of 200 that one may hold.",
 		`{"code":"LOCK_LIMIT_REACHED","held":201,"limit":200}`,
-		`{"code":"LOCK_LIMIT_REACHED","retryable":false}`,
+		`{"code":"LOCK_LIMIT_REACHED","held":201,"limit":200,"retryable":false}`,
 	},
 	"rate limited by identity": {
 		&lock.RateLimitedError{Reason: lock.ReasonIdentity, RetryAfter: 1500 * time.Millisecond},
@@ -163,7 +175,7 @@ var clientErrors = map[string]struct {
 		errors.New("redis: secret"),
 		"Something went wrong on the server. Its log has the details under ID.",
 		`{"code":"INTERNAL_SERVER_ERROR","errorId":"ID"}`,
-		`{"code":"INTERNAL_SERVER_ERROR","retryable":false}`,
+		`{"code":"INTERNAL_SERVER_ERROR","errorId":"ID","retryable":false}`,
 	},
 }
 
@@ -171,7 +183,8 @@ const (
 	takeOne  = `mutation($input:TomarSpoolInput!){tomarSpool(input:$input){replayed}}`
 	takeMany = `mutation($input:TomarSpoolInput!){tomarSpools(input:{items:[$input]}){results{error{
 		code message retryable owner{id tagSpool ownerId ownerName note version acquiredAt expiresAt remainingSeconds}
-		cause expected actual field reason outcome retryAfterSeconds}}}}`
+		cause expected actual field reason outcome retryAfterSeconds
+		minimum maximum limit held ownerId required errorId}}}}`
 )
 
 // A client is told the same of an error, whether the operation is about one spool or

@@ -23,6 +23,7 @@ type facts struct {
 	minimum, maximum  *int64
 	limit, held       *int
 	required          *lock.Role
+	ownerID           *lock.WorkerID // of the lock that is another's
 	outcome           *lock.Outcome
 	retryAfterSeconds *int
 	errorID           *string
@@ -57,6 +58,7 @@ func (f *facts) extensions() map[string]any {
 	put(extensions, "limit", f.limit)
 	put(extensions, "held", f.held)
 	put(extensions, "required", f.required)
+	put(extensions, "ownerId", f.ownerID)
 	put(extensions, "outcome", f.outcome)
 	put(extensions, "retryAfterSeconds", f.retryAfterSeconds)
 	put(extensions, "errorId", f.errorID)
@@ -92,5 +94,12 @@ func (f *facts) spoolError() *model.SpoolError {
 		Reason:            (*string)(f.reason),
 		Outcome:           (*string)(f.outcome),
 		RetryAfterSeconds: f.retryAfterSeconds,
+		Minimum:           f.minimum,
+		Maximum:           f.maximum,
+		Limit:             f.limit,
+		Held:              f.held,
+		OwnerID:           (*string)(f.ownerID),
+		Required:          f.required,
+		ErrorID:           f.errorID,
 	}
 }

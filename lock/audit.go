@@ -37,16 +37,9 @@ func (s *Service) Refuse(ctx context.Context, what string, required Role) error 
 	return err
 }
 
-// workerAttr is the worker that a token names, for the records. A token that was not looked
-// up may be anything: what is no worker id is left out, and so is a UUID, which may be the
-// secret.
+// workerAttr is the worker that a token names, for the records.
 func workerAttr(token Token, err error) slog.Attr {
-	owner := string(OwnerOf(token.Reveal()))
-	_, invalid := ParseWorkerID(owner)
-	if _, secret := ParseRequestID(owner); invalid != nil || err != nil && secret == nil {
-		owner = ""
-	}
-	return slog.String("worker", owner)
+	return slog.String("worker", string(namedWorker(token, err == nil)))
 }
 
 // RecordAtOnce reports whether a record of the log must be written before its caller is
@@ -61,7 +54,7 @@ func RecordAtOnce(record slog.Record) (atOnce bool) {
 }
 
 // audit writes one record of what the caller did, or was refused: action, outcome, caller,
-// role and address, and of tag and more what is known. The outcome is DONE; UNKNOWN, where the change may
+// role and address, why it is forbidden, and of tag and more what is known. The outcome is DONE; UNKNOWN, where the change may
 // have been made; or FORBIDDEN or UNAUTHENTICATED, where the caller may not make it.
 // What changed nothing for any other reason has no record, and neither has what the
 // program does by itself.
@@ -92,6 +85,9 @@ func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, 
 		slog.String("caller", string(caller.Worker.ID)), slog.String("role", string(caller.Role)),
 		slog.String("address", addressText(caller.Address)),
 	)
+	if forbidden != nil {
+		record.AddAttrs(slog.String("why", forbidden.Error()))
+	}
 	if tag != "" {
 		record.AddAttrs(slog.String("tag", string(tag)))
 	}

@@ -130,13 +130,17 @@ func TestAudit(t *testing.T) {
 	_, _ = service.Check(as(luis), tag, token)
 	want("what changes nothing")
 	_, _ = service.Take(as(luis), lock.TakeRequest{Tag: tag, WorkerID: "93", WorkerName: "MR(93)"})
-	want("a take as another", record("TAKE", "FORBIDDEN", luis, nil))
+	want("a take as another", record("TAKE", "FORBIDDEN", luis, map[string]any{"why": "the caller is not worker 93, and may not act as that worker"}))
+	_, _ = service.Take(as(ana), lock.TakeRequest{Tag: tag, WorkerName: "Ana"})
+	want("a take under another name", record("TAKE", "FORBIDDEN", ana, map[string]any{"why": "the caller is worker 93 under another name"}))
 	_, _ = service.Extend(as(ana), lock.ExtendRequest{Tag: tag, Token: token, By: time.Minute})
 	want("an extension", record("EXTEND", "DONE", ana, map[string]any{"expires": "SOME"}))
 	_, _ = service.Release(as(luis), lock.ReleaseRequest{Tag: tag, Token: token})
-	want("a release by another", record("RELEASE", "FORBIDDEN", luis, nil))
+	want("a release by another", record("RELEASE", "FORBIDDEN", luis, map[string]any{"why": "the lock is that of worker 93, and the caller may not act as that worker"}))
 	_, _ = service.Release(as(luis), lock.ReleaseRequest{Tag: tag, Token: id + ":93"})
-	want("a release with the halves of a token swapped", record("RELEASE", "FORBIDDEN", luis, map[string]any{"worker": nil}))
+	want("a release with the halves of a token swapped", record("RELEASE", "FORBIDDEN", luis, map[string]any{
+		"worker": nil, "why": "the token names another worker, and the caller may not act as that worker",
+	}))
 	resumed, err := service.Resume(as(ana), lock.ResumeRequest{Tag: tag})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +160,9 @@ func TestAudit(t *testing.T) {
 	records()
 	force := lock.ForceReleaseRequest{Tag: tag, Reason: "gone home", ExpectedVersion: taken.Lock.Version, RequestID: &id}
 	_, _ = service.ForceRelease(as(ana), force)
-	want("a forced release by a worker", record("FORCE_RELEASE", "FORBIDDEN", ana, map[string]any{"worker": nil, "expectedVersion": "SOME"}))
+	want("a forced release by a worker", record("FORCE_RELEASE", "FORBIDDEN", ana, map[string]any{
+		"worker": nil, "expectedVersion": "SOME", "why": "this needs the role ADMIN",
+	}))
 	nobody := lock.Caller{Role: lock.RoleWorker}
 	_, _ = service.ForceRelease(as(nobody), force)
 	want("a forced release by nobody", record("FORCE_RELEASE", "UNAUTHENTICATED", nobody, map[string]any{"worker": nil, "expectedVersion": "SOME"}))
@@ -170,7 +176,9 @@ func TestAudit(t *testing.T) {
 	}
 	want("one that another sends again", record("FORCE_RELEASE", "DONE", other, map[string]any{"replayed": true, "expectedVersion": "SOME"}))
 	err = service.Refuse(as(ana), "someField", lock.RoleAdmin)
-	want("what a role does not allow", record("CALL", "FORBIDDEN", ana, map[string]any{"tag": nil, "worker": nil, "field": "someField"}))
+	want("what a role does not allow", record("CALL", "FORBIDDEN", ana, map[string]any{
+		"tag": nil, "worker": nil, "field": "someField", "why": "this needs the role ADMIN",
+	}))
 	if forbidden := (*lock.ForbiddenError)(nil); !errors.As(err, &forbidden) {
 		t.Errorf("it is refused with %v", err)
 	}

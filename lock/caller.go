@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,14 +66,14 @@ func (c Caller) resolveWorker(id, name string) (w Worker, err error) {
 		return w, err
 	}
 	if !c.ActsAs(w.ID) {
-		return w, &ForbiddenError{Required: RoleAdmin}
+		return w, &ForbiddenError{Problem: fmt.Sprintf("the caller is not worker %s, and may not act as that worker", w.ID)}
 	}
 	own := !c.Anonymous() && w.ID == c.Worker.ID
 	if own && name == "" {
 		return c.Worker, nil
 	}
 	if w.Name, err = ParseWorkerName(name); err == nil && own && c.Role != RoleAdmin && w.Name != c.Worker.Name {
-		err = &ForbiddenError{Required: RoleAdmin}
+		err = &ForbiddenError{Problem: fmt.Sprintf("the caller is worker %s under another name", w.ID)}
 	}
 	return w, err
 }

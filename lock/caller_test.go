@@ -56,7 +56,7 @@ func TestStolenToken(t *testing.T) {
 			_, releaseErr := service.Release(stolen, lock.ReleaseRequest{Tag: tag, Token: token})
 			_, extendErr := service.Extend(stolen, lock.ExtendRequest{Tag: tag, Token: token, By: time.Minute})
 			for _, err := range []error{releaseErr, extendErr} {
-				if forbidden := (*lock.ForbiddenError)(nil); !errors.As(err, &forbidden) {
+				if forbidden := (*lock.ForbiddenError)(nil); !errors.As(err, &forbidden) || forbidden.Owner != own.Worker.ID || forbidden.Required != "" {
 					t.Errorf("%s with the token of %s: %v", thief.Worker.ID, own.Worker.ID, err)
 				}
 			}

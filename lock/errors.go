@@ -193,12 +193,24 @@ func (e *InvalidError) Error() string { return string(e.Field) + " " + e.Problem
 // ErrUnauthenticated says that an operation is for authenticated callers.
 var ErrUnauthenticated = errors.New("this needs a caller of whom it is known who they are")
 
-// ForbiddenError says that the caller may not do this.
+// ForbiddenError says that the caller may not do this: it lacks the role, or is not the
+// worker.
 type ForbiddenError struct {
-	Required Role // that may
+	Required Role     // that may; empty: the role is not why
+	Owner    WorkerID // of the lock, as its token names it; empty: not known, or not why
+	Problem  string   // a sentence, where both are empty
 }
 
-func (e *ForbiddenError) Error() string { return "this needs the role " + string(e.Required) }
+func (e *ForbiddenError) Error() string {
+	switch {
+	case e.Required != "":
+		return "this needs the role " + string(e.Required)
+	case e.Owner != "":
+		return fmt.Sprintf("the lock is that of worker %s, and the caller may not act as that worker", e.Owner)
+	default:
+		return e.Problem
+	}
+}
 
 func outsideBounds(field Field, reason Reason, problem string, minimum, maximum int64) *InvalidError {
 	return &InvalidError{Field: field, Reason: reason, Problem: problem, Min: &minimum, Max: &maximum}

@@ -106,7 +106,7 @@ func (s *Service) parseTagAndToken(caller Caller, tag, token string) (Tag, Token
 	}
 	parsedToken, err := ParseToken(token)
 	if owner, _, named := strings.Cut(token, ":"); err == nil && named && owner != "" && !caller.ActsAs(WorkerID(owner)) {
-		err = &ForbiddenError{Required: RoleAdmin}
+		err = notTheOwner(parsedToken)
 	}
 	return parsedTag, parsedToken, err
 }

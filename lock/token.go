@@ -84,6 +84,21 @@ func OwnerOf(value string) WorkerID {
 	return WorkerID([]rune(owner))
 }
 
+// namedWorker is the worker that a token names; empty if it names none. A token that the store
+// does not know may be anything: a UUID in it may be the secret, and is no worker either.
+func namedWorker(token Token, stored bool) WorkerID {
+	owner, err := ParseWorkerID(string(OwnerOf(token.Reveal())))
+	if _, notID := ParseRequestID(string(owner)); err != nil || !stored && notID == nil {
+		return ""
+	}
+	return owner
+}
+
+// notTheOwner is why a caller may not use the token.
+func notTheOwner(token Token) *ForbiddenError {
+	return &ForbiddenError{Owner: namedWorker(token, false), Problem: "the token names another worker, and the caller may not act as that worker"}
+}
+
 // RequestID identifies a request, so that sending it again is recognised. It is
 // as secret as a token, being the second half of the token that its take makes,
 // and prints as "[request id]".

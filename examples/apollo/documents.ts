@@ -67,6 +67,13 @@ export interface ItemError {
   reason: string | null;
   outcome: string | null;
   retryAfterSeconds: number | null;
+  minimum: number | null;
+  maximum: number | null;
+  limit: number | null;
+  held: number | null;
+  ownerId: string | null;
+  required: string | null;
+  errorId: string | null;
 }
 
 interface Tag {
@@ -160,6 +167,13 @@ const ERROR_FIELDS = gql`
     reason
     outcome
     retryAfterSeconds
+    minimum
+    maximum
+    limit
+    held
+    ownerId
+    required
+    errorId
   }
 `;
 

@@ -149,12 +149,19 @@ type ComplexityRoot struct {
 		Actual            func(childComplexity int) int
 		Cause             func(childComplexity int) int
 		Code              func(childComplexity int) int
+		ErrorID           func(childComplexity int) int
 		Expected          func(childComplexity int) int
 		Field             func(childComplexity int) int
+		Held              func(childComplexity int) int
+		Limit             func(childComplexity int) int
+		Maximum           func(childComplexity int) int
 		Message           func(childComplexity int) int
+		Minimum           func(childComplexity int) int
 		Outcome           func(childComplexity int) int
 		Owner             func(childComplexity int) int
+		OwnerID           func(childComplexity int) int
 		Reason            func(childComplexity int) int
+		Required          func(childComplexity int) int
 		RetryAfterSeconds func(childComplexity int) int
 		Retryable         func(childComplexity int) int
 	}
@@ -732,6 +739,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SpoolError.Code(childComplexity), true
+	case "SpoolError.errorId":
+		if e.ComplexityRoot.SpoolError.ErrorID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.ErrorID(childComplexity), true
 	case "SpoolError.expected":
 		if e.ComplexityRoot.SpoolError.Expected == nil {
 			break
@@ -744,12 +757,36 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SpoolError.Field(childComplexity), true
+	case "SpoolError.held":
+		if e.ComplexityRoot.SpoolError.Held == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Held(childComplexity), true
+	case "SpoolError.limit":
+		if e.ComplexityRoot.SpoolError.Limit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Limit(childComplexity), true
+	case "SpoolError.maximum":
+		if e.ComplexityRoot.SpoolError.Maximum == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Maximum(childComplexity), true
 	case "SpoolError.message":
 		if e.ComplexityRoot.SpoolError.Message == nil {
 			break
 		}
 
 		return e.ComplexityRoot.SpoolError.Message(childComplexity), true
+	case "SpoolError.minimum":
+		if e.ComplexityRoot.SpoolError.Minimum == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Minimum(childComplexity), true
 	case "SpoolError.outcome":
 		if e.ComplexityRoot.SpoolError.Outcome == nil {
 			break
@@ -762,12 +799,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SpoolError.Owner(childComplexity), true
+	case "SpoolError.ownerId":
+		if e.ComplexityRoot.SpoolError.OwnerID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.OwnerID(childComplexity), true
 	case "SpoolError.reason":
 		if e.ComplexityRoot.SpoolError.Reason == nil {
 			break
 		}
 
 		return e.ComplexityRoot.SpoolError.Reason(childComplexity), true
+	case "SpoolError.required":
+		if e.ComplexityRoot.SpoolError.Required == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SpoolError.Required(childComplexity), true
 	case "SpoolError.retryAfterSeconds":
 		if e.ComplexityRoot.SpoolError.RetryAfterSeconds == nil {
 			break
@@ -1209,8 +1258,7 @@ type SpoolError {
   code: String!
 
   """
-  A sentence for a person. It holds the bounds of what was out of them, and the id
-  under which the service's log has the details of an ` + "`" + `INTERNAL_SERVER_ERROR` + "`" + `.
+  A sentence for a person.
   """
   message: String!
 
@@ -1260,6 +1308,42 @@ type SpoolError {
   In how many seconds to try again; with ` + "`" + `RATE_LIMITED` + "`" + `.
   """
   retryAfterSeconds: Int
+
+  """
+  The least that is accepted; with ` + "`" + `BAD_USER_INPUT` + "`" + `, where there is such a bound.
+  """
+  minimum: Long
+
+  """
+  The most that is accepted; with ` + "`" + `BAD_USER_INPUT` + "`" + `, where there is such a bound.
+  """
+  maximum: Long
+
+  """
+  How many spools a worker can hold; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
+  """
+  limit: Int
+
+  """
+  How many spools the worker holds; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
+  """
+  held: Int
+
+  """
+  The worker whose lock it is, as the token names it; with ` + "`" + `FORBIDDEN` + "`" + `, where the lock is
+  another worker's.
+  """
+  ownerId: ID
+
+  """
+  The role that may; with ` + "`" + `FORBIDDEN` + "`" + `, where the caller lacks a role.
+  """
+  required: Role
+
+  """
+  The id under which the service's log has the details; with ` + "`" + `INTERNAL_SERVER_ERROR` + "`" + `.
+  """
+  errorId: String
 }
 
 """
@@ -2639,6 +2723,20 @@ func (ec *executionContext) childFields_SpoolError(ctx context.Context, field gr
 		return ec.fieldContext_SpoolError_outcome(ctx, field)
 	case "retryAfterSeconds":
 		return ec.fieldContext_SpoolError_retryAfterSeconds(ctx, field)
+	case "minimum":
+		return ec.fieldContext_SpoolError_minimum(ctx, field)
+	case "maximum":
+		return ec.fieldContext_SpoolError_maximum(ctx, field)
+	case "limit":
+		return ec.fieldContext_SpoolError_limit(ctx, field)
+	case "held":
+		return ec.fieldContext_SpoolError_held(ctx, field)
+	case "ownerId":
+		return ec.fieldContext_SpoolError_ownerId(ctx, field)
+	case "required":
+		return ec.fieldContext_SpoolError_required(ctx, field)
+	case "errorId":
+		return ec.fieldContext_SpoolError_errorId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SpoolError", field.Name)
 }
@@ -5611,6 +5709,167 @@ func (ec *executionContext) _SpoolError_retryAfterSeconds(ctx context.Context, f
 }
 func (ec *executionContext) fieldContext_SpoolError_retryAfterSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolError_minimum(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_minimum(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Minimum, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int64) graphql.Marshaler {
+			return ec.marshalOLong2ᚖint64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_minimum(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Long")
+}
+
+func (ec *executionContext) _SpoolError_maximum(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_maximum(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Maximum, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int64) graphql.Marshaler {
+			return ec.marshalOLong2ᚖint64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_maximum(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Long")
+}
+
+func (ec *executionContext) _SpoolError_limit(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_limit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Limit, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_limit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolError_held(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_held(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Held, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_held(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Int")
+}
+
+func (ec *executionContext) _SpoolError_ownerId(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_ownerId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OwnerID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_ownerId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "ID")
+}
+
+func (ec *executionContext) _SpoolError_required(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_required(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Required, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *lock.Role) graphql.Marshaler {
+			return ec.marshalORole2ᚖspoollockᚋlockᚐRole(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_required(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "Role")
+}
+
+func (ec *executionContext) _SpoolError_errorId(ctx context.Context, field graphql.CollectedField, obj *model.SpoolError) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SpoolError_errorId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ErrorID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SpoolError_errorId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SpoolError", field, false, false, "String")
 }
 
 func (ec *executionContext) _SpoolEvent_id(ctx context.Context, field graphql.CollectedField, obj *model.SpoolEvent) (ret graphql.Marshaler) {
@@ -9205,6 +9464,41 @@ func (ec *executionContext) _SpoolError(ctx context.Context, sel ast.SelectionSe
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "minimum":
+			out.Values[i] = ec._SpoolError_minimum(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "maximum":
+			out.Values[i] = ec._SpoolError_maximum(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "limit":
+			out.Values[i] = ec._SpoolError_limit(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "held":
+			out.Values[i] = ec._SpoolError_held(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "ownerId":
+			out.Values[i] = ec._SpoolError_ownerId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "required":
+			out.Values[i] = ec._SpoolError_required(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "errorId":
+			out.Values[i] = ec._SpoolError_errorId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -10874,6 +11168,25 @@ func (ec *executionContext) marshalOResumeSpoolPayload2ᚖspoollockᚋgraphᚋmo
 		return graphql.Null
 	}
 	return ec._ResumeSpoolPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalORole2ᚖspoollockᚋlockᚐRole(ctx context.Context, v any) (*lock.Role, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := scalar.UnmarshalString(v)
+	res := lock.Role(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORole2ᚖspoollockᚋlockᚐRole(ctx context.Context, sel ast.SelectionSet, v *lock.Role) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(*v))
+	return res
 }
 
 func (ec *executionContext) marshalOSpool2ᚕᚖspoollockᚋgraphᚋmodelᚐSpool(ctx context.Context, sel ast.SelectionSet, v []*model.Spool) graphql.Marshaler {

@@ -264,8 +264,7 @@ type SpoolError struct {
 	// LOCK_LIMIT_REACHED BAD_USER_INPUT FORBIDDEN RATE_LIMITED SERVICE_UNAVAILABLE
 	// INTERNAL_SERVER_ERROR`.
 	Code string `json:"code"`
-	// A sentence for a person. It holds the bounds of what was out of them, and the id
-	// under which the service's log has the details of an `INTERNAL_SERVER_ERROR`.
+	// A sentence for a person.
 	Message string `json:"message"`
 	// Whether the same item may succeed when it is sent again as it is; with
 	// `SERVICE_UNAVAILABLE` and `RATE_LIMITED`.
@@ -287,6 +286,21 @@ type SpoolError struct {
 	Outcome *string `json:"outcome,omitempty"`
 	// In how many seconds to try again; with `RATE_LIMITED`.
 	RetryAfterSeconds *int `json:"retryAfterSeconds,omitempty"`
+	// The least that is accepted; with `BAD_USER_INPUT`, where there is such a bound.
+	Minimum *int64 `json:"minimum,omitempty"`
+	// The most that is accepted; with `BAD_USER_INPUT`, where there is such a bound.
+	Maximum *int64 `json:"maximum,omitempty"`
+	// How many spools a worker can hold; with `LOCK_LIMIT_REACHED`.
+	Limit *int `json:"limit,omitempty"`
+	// How many spools the worker holds; with `LOCK_LIMIT_REACHED`.
+	Held *int `json:"held,omitempty"`
+	// The worker whose lock it is, as the token names it; with `FORBIDDEN`, where the lock is
+	// another worker's.
+	OwnerID *string `json:"ownerId,omitempty"`
+	// The role that may; with `FORBIDDEN`, where the caller lacks a role.
+	Required *lock.Role `json:"required,omitempty"`
+	// The id under which the service's log has the details; with `INTERNAL_SERVER_ERROR`.
+	ErrorID *string `json:"errorId,omitempty"`
 }
 
 // A change of a spool.
