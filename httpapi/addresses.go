@@ -11,6 +11,7 @@ import (
 
 	"spoollock/gqlhttp"
 	"spoollock/graph"
+	"spoollock/lock"
 )
 
 // Addresses knows the clients by their addresses, and bounds what one of them may
@@ -20,14 +21,14 @@ type Addresses struct {
 	proxies []netip.Prefix
 
 	mu   sync.Mutex
-	open map[netip.Addr]int
-	full map[netip.Addr]bool // had more than they may have, and still have any
+	open map[string]int  // by [lock.Address.Network]
+	full map[string]bool // had more than they may have, and still have any
 }
 
 // NewAddresses allows most, at least 1, at a time. The proxies are trusted: the client
 // address that they forward is believed.
 func NewAddresses(most int, proxies []netip.Prefix) *Addresses {
-	return &Addresses{most: most, proxies: proxies, open: map[netip.Addr]int{}, full: map[netip.Addr]bool{}}
+	return &Addresses{most: most, proxies: proxies, open: map[string]int{}, full: map[string]bool{}}
 }
 
 // Listener closes a connection at once if its address has as many open as it may
@@ -47,13 +48,14 @@ func (a *Addresses) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if entered, _ := a.enter(client); !entered {
+		network := client.Network()
+		if entered, _ := a.enter(network); !entered {
 			tooManyRequests.ServeHTTP(w, r)
 			return
 		}
-		defer a.leave(client)
+		defer a.leave(network)
 		r = r.Clone(r.Context())
-		r.RemoteAddr = netip.AddrPortFrom(client, 0).String()
+		r.RemoteAddr = net.JoinHostPort(client.String(), "0")
 		next.ServeHTTP(w, r)
 	})
 }
@@ -64,71 +66,55 @@ var tooManyRequests = &gqlhttp.Refusal{
 	Extensions: map[string]any{"reason": "CONCURRENT_REQUESTS"},
 }
 
-// forwarded returns the client that a trusted proxy forwarded the request for: the last
-// address of X-Forwarded-For that is not such a proxy's itself, because what stands
-// before it may be made up.
-func (a *Addresses) forwarded(r *http.Request) (client netip.Addr, ok bool) {
+// forwarded returns the client of a request by a trusted proxy: the last address of
+// X-Forwarded-For that is not such a proxy's itself, because what stands before it may be
+// made up. If all are, it is the first one, and without any the proxy. A client whose
+// address cannot be read is unknown: all of these count as one.
+func (a *Addresses) forwarded(r *http.Request) (client lock.Address, ok bool) {
 	if len(a.proxies) == 0 {
-		return netip.Addr{}, false
+		return lock.Address{}, false
 	}
-	proxy, ok := addressOf(r.RemoteAddr)
-	if !ok || !a.trusts(proxy) {
-		return netip.Addr{}, false
+	client = lock.ParseAddress(r.RemoteAddr)
+	if !client.In(a.proxies) {
+		return lock.Address{}, false
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		hop = strings.TrimSpace(hop)
-		client, err := netip.ParseAddr(hop)
-		if withPort, portErr := netip.ParseAddrPort(hop); portErr == nil { // as some proxies write it
-			client, err = withPort.Addr(), nil
+		if strings.TrimSpace(hop) == "" {
+			continue
 		}
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		if client = client.Unmap().WithZone(""); !a.trusts(client) {
-			return client, true
+		if client = lock.ParseAddress(hop); !client.In(a.proxies) {
+			break
 		}
 	}
-	return netip.Addr{}, false
-}
-
-func (a *Addresses) trusts(address netip.Addr) bool {
-	return slices.ContainsFunc(a.proxies, func(p netip.Prefix) bool { return p.Contains(address) })
+	return client, true
 }
 
 // enter reports false for one too many, and whether it is the first of those since the
-// address had none open.
-func (a *Addresses) enter(address netip.Addr) (entered, first bool) {
+// network had none open.
+func (a *Addresses) enter(network string) (entered, first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open[address] == a.most {
-		first = !a.full[address]
-		a.full[address] = true
+	if a.open[network] == a.most {
+		first = !a.full[network]
+		a.full[network] = true
 		return false, first
 	}
-	a.open[address]++
+	a.open[network]++
 	return true, false
 }
 
-func (a *Addresses) leave(address netip.Addr) {
+func (a *Addresses) leave(network string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open[address]--; a.open[address] == 0 {
-		delete(a.open, address)
-		delete(a.full, address)
+	if a.open[network]--; a.open[network] == 0 {
+		delete(a.open, network)
+		delete(a.full, network)
 	}
 }
 
-func addressOf(hostPort string) (netip.Addr, bool) {
-	parsed, err := netip.ParseAddrPort(hostPort)
-	return parsed.Addr().Unmap().WithZone(""), err == nil
-}
-
 // network is what the streams of one client are counted by.
-func network(r *http.Request) string {
-	address, _ := addressOf(r.RemoteAddr)
-	return address.String()
-}
+func network(r *http.Request) string { return lock.ParseAddress(r.RemoteAddr).Network() }
 
 type limitedListener struct {
 	net.Listener
@@ -143,23 +129,21 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		address, ok := addressOf(conn.RemoteAddr().String())
-		if ok && l.addresses.trusts(address) {
+		address := lock.ParseAddress(conn.RemoteAddr().String())
+		if address.In(l.addresses.proxies) {
 			return conn, nil
 		}
-		entered, first := false, false
-		if ok {
-			entered, first = l.addresses.enter(address)
-		}
+		network := address.Network()
+		entered, first := l.addresses.enter(network)
 		if first {
 			l.log.Warn("an address has as many connections as it may have, and more are closed",
-				"address", address, "limit", l.addresses.most)
+				"address", network, "limit", l.addresses.most)
 		}
 		if !entered {
 			_ = conn.Close()
 			continue
 		}
-		return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.addresses.leave(address) })}, nil
+		return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { l.addresses.leave(network) })}, nil
 	}
 }
 

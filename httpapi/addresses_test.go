@@ -108,9 +108,26 @@ func TestForwardedAddresses(t *testing.T) {
 		"version 4 in 6":         {"[::ffff:10.1.2.3]:5000", []string{"::ffff:198.51.100.7"}, "198.51.100.7:0"},
 		"with a port":            {"10.1.2.3:5000", []string{"198.51.100.7:4000"}, "198.51.100.7:0"},
 		"version 6 with a port":  {"10.1.2.3:5000", []string{"[2001:db8::7]:4000, 10.9.9.9:4000"}, "[2001:db8::7]:0"},
-		"nobody":                 {"10.1.2.3:5000", nil, "10.1.2.3:5000"},
-		"only proxies":           {"10.1.2.3:5000", []string{"10.4.4.4"}, "10.1.2.3:5000"},
-		"no address":             {"10.1.2.3:5000", []string{"198.51.100.7, unknown"}, "10.1.2.3:5000"},
+		"the proxy's own":        {"10.1.2.3:5000", nil, "10.1.2.3:0"},
+		"no element":             {"10.1.2.3:5000", []string{" , "}, "10.1.2.3:0"},
+		"proxies only":           {"10.1.2.3:5000", []string{"10.4.4.4, 10.9.9.9"}, "10.4.4.4:0"},
+		"no address":             {"10.1.2.3:5000", []string{"198.51.100.7, unknown"}, "unknown:0"},
+		"in brackets":            {"10.1.2.3:5000", []string{"[2001:db8::7]"}, "[2001:db8::7]:0"},
+		"with a zone":            {"10.1.2.3:5000", []string{"fe80::1%eth0"}, "[fe80::1]:0"},
+		"in upper case":          {"10.1.2.3:5000", []string{"2001:DB8::A"}, "[2001:db8::a]:0"},
+		"4 in 6, hexadecimal":    {"10.1.2.3:5000", []string{"::FFFF:C633:6407"}, "198.51.100.7:0"},
+		"a comma at the end":     {"10.1.2.3:5000", []string{"198.51.100.7,"}, "198.51.100.7:0"},
+		"empty elements":         {"10.1.2.3:5000", []string{"203.0.113.9", "198.51.100.7,\t, ,", "", " "}, "198.51.100.7:0"},
+		"white space":            {"10.1.2.3:5000", []string{"\t 198.51.100.7 \t, 10.9.9.9 "}, "198.51.100.7:0"},
+		"a proxy in brackets":    {"10.1.2.3:5000", []string{"198.51.100.7, [fd00::2]:443"}, "198.51.100.7:0"},
+		"garbage before":         {"10.1.2.3:5000", []string{"garbage, 198.51.100.7"}, "198.51.100.7:0"},
+		"garbage before a proxy": {"10.1.2.3:5000", []string{"198.51.100.7, garbage, 10.9.9.9"}, "unknown:0"},
+		"in quotation marks":     {"10.1.2.3:5000", []string{`"198.51.100.7"`}, "unknown:0"},
+		"as in Forwarded":        {"10.1.2.3:5000", []string{"for=198.51.100.7;proto=https"}, "unknown:0"},
+		"a Unix socket":          {"10.1.2.3:5000", []string{"unix:"}, "unknown:0"},
+		"10 KB of garbage":       {"10.1.2.3:5000", []string{strings.Repeat("garbage ", 1280)}, "unknown:0"},
+		"10 KB of commas":        {"10.1.2.3:5000", []string{"198.51.100.7" + strings.Repeat(",", 10<<10)}, "198.51.100.7:0"},
+		"10 KB of addresses":     {"10.1.2.3:5000", []string{strings.Repeat("203.0.113.9,", 853) + "198.51.100.7"}, "198.51.100.7:0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -163,22 +180,110 @@ func TestRequestsPerForwardedAddress(t *testing.T) {
 		}
 		return response, string(text)
 	}
-	var waiting sync.WaitGroup
-	for range 2 {
-		waiting.Go(func() { get("/wait", "198.51.100.7") })
-		<-arrived
+	// Each element is one client, which has two requests under way.
+	for _, client := range []struct{ first, second, third, other string }{
+		{"198.51.100.7", "198.51.100.7:4000", "::ffff:c633:6407", "198.51.100.8"},
+		{"2001:db8::7", "[2001:db8::8]:4000", "[2001:DB8:0:0:1::9]", "2001:db8:0:1::7"},
+		{"unknown", "unix:", "2001:db8::x", "198.51.100.7"},
+		{"", ",", "", "198.51.100.7"}, // the proxy itself
+	} {
+		var waiting sync.WaitGroup
+		for _, address := range []string{client.first, client.second} {
+			waiting.Go(func() { get("/wait", address) })
+			select {
+			case <-arrived:
+			case <-t.Context().Done():
+				t.Fatalf("%q is not served", address)
+			}
+		}
+		refused, body := get("/", client.third)
+		if refused.StatusCode != http.StatusTooManyRequests || refused.Header.Get("Retry-After") != "1" ||
+			!strings.Contains(body, `{"code":"RATE_LIMITED","reason":"CONCURRENT_REQUESTS","retryAfterSeconds":1}`) {
+			t.Errorf("after %q and %q, %q is answered %s %s", client.first, client.second, client.third, refused.Status, body)
+		}
+		if other, _ := get("/", client.other); other.StatusCode != http.StatusOK {
+			t.Errorf("next to %q, %q is answered %s", client.first, client.other, other.Status)
+		}
+		done <- struct{}{}
+		done <- struct{}{}
+		waiting.Wait()
+		if again, _ := get("/", client.third); again.StatusCode != http.StatusOK {
+			t.Errorf("a request of %q that is over still counts: %s", client.first, again.Status)
+		}
 	}
-	refused, body := get("/", "198.51.100.7")
-	if refused.StatusCode != http.StatusTooManyRequests || refused.Header.Get("Retry-After") != "1" ||
-		!strings.Contains(body, `{"code":"RATE_LIMITED","reason":"CONCURRENT_REQUESTS","retryAfterSeconds":1}`) {
-		t.Errorf("one request too many is answered %s %s", refused.Status, body)
+}
+
+// connFrom is a connection of which another address is the remote one.
+type connFrom struct {
+	net.Conn
+	address string
+}
+
+func (c connFrom) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.address))
+}
+
+// listenerFrom accepts connections that come from the addresses, one after the other.
+type listenerFrom struct {
+	net.Listener
+	addresses []string
+}
+
+func (l *listenerFrom) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil || len(l.addresses) == 0 {
+		return conn, err
 	}
-	if other, _ := get("/", "198.51.100.8"); other.StatusCode != http.StatusOK {
-		t.Errorf("a request of another address is answered %s", other.Status)
+	conn, l.addresses = connFrom{conn, l.addresses[0]}, l.addresses[1:]
+	return conn, nil
+}
+
+// The connections of an IPv6 network are those of one client.
+func TestConnectionsPerNetwork(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	close(done)
-	waiting.Wait()
-	if again, _ := get("/", "198.51.100.7"); again.StatusCode != http.StatusOK {
-		t.Errorf("a request that is over still counts: %s", again.Status)
+	defer listener.Close() //nolint:errcheck // the test is over
+	from := []struct {
+		address string
+		served  bool
+	}{
+		{"[2001:db8::1]:4000", true},
+		{"[2001:db8::2]:4000", true},
+		{"[2001:db8::3:3:3:3]:4000", false},
+		{"[2001:db8:0:1::1]:4000", true},
+		{"192.0.2.1:4000", true},
+		{"[::ffff:192.0.2.1]:4000", true},
+		{"192.0.2.1:4001", false},
+		{"192.0.2.2:4000", true},
+	}
+	listening := &listenerFrom{Listener: listener}
+	for _, f := range from {
+		listening.addresses = append(listening.addresses, f.address)
+	}
+	log := redistest.NewLog(t)
+	limited := httpapi.NewAddresses(2, nil).Listener(listening, log.Logger())
+	for _, f := range from {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close() //nolint:errcheck // the test is over
+		if !f.served {
+			continue // Accept closes it, and goes on to the next one
+		}
+		conn, err := limited.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // the test is over
+		if got := conn.RemoteAddr().String(); got != net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.address)).String() {
+			t.Errorf("%s is accepted, want %s", got, f.address)
+		}
+	}
+	if !strings.Contains(log.String(), "address=2001:db8::/64 limit=2") {
+		t.Errorf("the log is\n%s", log)
 	}
 }

@@ -45,7 +45,7 @@ func (a *authenticator) authenticate(r *http.Request, header http.Header) (gqlht
 		header = r.Header
 	}
 	ctx := r.Context()
-	address, _ := addressOf(r.RemoteAddr)
+	address := lock.ParseAddress(r.RemoteAddr)
 	identity, err := a.identify(ctx, credentialIn(header))
 	if err == nil && !identity.Role.Includes(lock.RoleViewer) {
 		err = &lock.ForbiddenError{Required: lock.RoleViewer}
@@ -54,7 +54,7 @@ func (a *authenticator) authenticate(r *http.Request, header http.Header) (gqlht
 		a.refusals.Add(1)
 		a.often.Do(func() {
 			// A library's text may quote what a stranger wrote.
-			a.log.WarnContext(ctx, "a credential is refused", "address", address, "caller", identity.Worker.ID,
+			a.log.WarnContext(ctx, "a credential is refused", "address", address.String(), "caller", identity.Worker.ID,
 				"error", fmt.Sprintf("%.200s", err.Error()), "refusals", a.refusals.Swap(0))
 		})
 		return gqlhttp.Caller{}, refusalOf(err)

@@ -160,19 +160,31 @@ func TestWebSocketHandshakesThatAreRefused(t *testing.T) {
 	}
 }
 
-// Behind a trusted proxy, the address is that of the client behind it.
+// Behind a trusted proxy, streams count by the network of the client behind it.
 func TestStreamsPerForwardedAddress(t *testing.T) {
 	t.Parallel()
 	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.PerNetwork = 1 }), func(c *httpapi.Config, _ *httptest.Server) {
 		c.Addresses = httpapi.NewAddresses(400, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	})
-	for _, client := range []string{"198.51.100.7", "198.51.100.8"} {
-		if _, _, err := a.dial("X-Forwarded-For", client); err != nil {
+	for _, client := range []string{"198.51.100.7", "198.51.100.8", "2001:db8::1", "2001:db8:0:1::1", "garbage"} {
+		s, _, err := a.dial("X-Forwarded-For", client)
+		if err != nil {
 			t.Fatal(err)
 		}
+		s.Send(gqlhttptest.InitMessage)
+		s.Want(`{"type":"connection_ack"}`)
+		s.Send(gqlhttptest.Subscribe("1", "subscription{hangs}"))
+		s.Want(`{"type":"next","id":"1","payload":{"data":{"hangs":0}}}`)
 	}
-	if _, response, err := a.dial("X-Forwarded-For", "198.51.100.7"); err == nil || response.StatusCode != 429 {
-		t.Errorf("a socket too many is answered %v, %v", response, err)
+	for _, client := range []string{"198.51.100.7:4000", "::ffff:198.51.100.8", "2001:db8::2", "[2001:db8:0:1:2::1]:4000", "unknown"} {
+		if _, response, err := a.dial("X-Forwarded-For", client); err == nil || response.StatusCode != 429 {
+			t.Fatalf("a socket too many of %s is answered %v, %v", client, response, err)
+		}
+		response, body := a.do(http.MethodPost, "/graphql", `{"query":"subscription{hangs}"}`,
+			"Content-Type", "application/json", "Accept", "text/event-stream", "X-Forwarded-For", client)
+		if response.StatusCode != 429 {
+			t.Errorf("a stream too many of %s is answered %d %s", client, response.StatusCode, body)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -83,7 +82,7 @@ func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, 
 	record.AddAttrs(
 		slog.String("action", string(action)), slog.String("outcome", outcome),
 		slog.String("caller", string(caller.Worker.ID)), slog.String("role", string(caller.Role)),
-		slog.String("address", addressText(caller.Address)),
+		slog.String("address", caller.Address.String()),
 	)
 	if forbidden != nil {
 		record.AddAttrs(slog.String("why", forbidden.Error()))
@@ -93,14 +92,6 @@ func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, 
 	}
 	record.AddAttrs(slices.DeleteFunc(more, func(attr slog.Attr) bool { return isZero(attr.Value) })...)
 	_ = s.log.Handler().Handle(ctx, record)
-}
-
-// addressText is empty where the address is not known.
-func addressText(address netip.Addr) string {
-	if !address.IsValid() {
-		return ""
-	}
-	return address.String()
 }
 
 // isZero reports whether a value says nothing.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +68,7 @@ func TestAudit(t *testing.T) {
 	t.Parallel()
 	service, records := audited(t, redisurl.EmbeddedText, config())
 	as := func(c lock.Caller) context.Context {
-		c.Address = netip.MustParseAddr("10.0.0.7")
+		c.Address = lock.ParseAddress("10.0.0.7")
 		return lock.WithCaller(testwait.Context(t), c)
 	}
 	want := func(what string, wanted ...string) {

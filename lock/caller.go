@@ -3,7 +3,6 @@ package lock
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -37,9 +36,9 @@ type Caller struct {
 	Worker Worker
 	Role   Role
 
-	// Address is where the request comes from; zero: not known. It decides nothing of
-	// what the caller may do, but how much.
-	Address netip.Addr
+	// Address is where the request comes from. It decides nothing of what the caller may
+	// do, but how much.
+	Address Address
 }
 
 // Anonymous reports whether it is not known who the caller is.

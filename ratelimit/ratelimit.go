@@ -4,7 +4,6 @@ package ratelimit
 
 import (
 	"context"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -76,7 +75,7 @@ func (l *Limiter) Admit(ctx context.Context) error {
 
 // draw draws a unit on each of the caller's buckets, or on none.
 func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
-	identity, address := l.bucketName("identity", string(caller.Worker.ID)), l.bucketName("address", networkOf(caller.Address))
+	identity, address := l.bucketName("identity", string(caller.Worker.ID)), l.bucketName("address", caller.Address.Network())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -88,7 +87,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
-	if caller.Address.IsValid() {
+	if caller.Address != (lock.Address{}) {
 		further := l.addresses.bucket(address).ReserveN(now, 1)
 		if wait := further.DelayFrom(now); wait > 0 {
 			further.CancelAt(now)
@@ -109,16 +108,6 @@ func (l *Limiter) bucketName(kind, id string) string {
 		return kind + ":" + id
 	}
 	return l.name + ":" + kind + ":" + id
-}
-
-// networkOf is the address, or for IPv6 the /64 that one subscriber has.
-func networkOf(address netip.Addr) string {
-	if address = address.Unmap(); address.Is6() {
-		if prefix, err := address.WithZone("").Prefix(64); err == nil {
-			return prefix.String()
-		}
-	}
-	return address.String()
 }
 
 // buckets are token buckets that are filled at the same rate.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func caller(worker, address string) context.Context {
 	c := lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(worker)}}
 	if address != "" {
-		c.Address = netip.MustParseAddr(address)
+		c.Address = lock.ParseAddress(address)
 	}
 	return lock.WithCaller(context.Background(), c)
 }

@@ -29,7 +29,7 @@ func (l *Limiter) queueShare(caller lock.Caller, identity, address string) {
 	if !caller.Anonymous() {
 		l.identities.add(identity)
 	}
-	if caller.Address.IsValid() {
+	if caller.Address != (lock.Address{}) {
 		l.addresses.add(address)
 	}
 }
