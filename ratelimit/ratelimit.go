@@ -61,10 +61,13 @@ func New(config Config) *Limiter {
 }
 
 // Admit lets an operation of the context's caller through, or returns
-// *lock.RateLimitedError. An anonymous caller is limited by address alone, and one without
-// an address by identity alone.
+// *lock.RateLimitedError. An anonymous caller is limited by address alone. A context without
+// a caller is the program's own, which is not limited.
 func (l *Limiter) Admit(ctx context.Context) error {
-	caller, _ := lock.CallerOf(ctx)
+	caller, ok := lock.CallerOf(ctx)
+	if !ok {
+		return nil
+	}
 	err := l.draw(caller)
 	tallyOf(ctx).count(err)
 	if err != nil {
@@ -87,15 +90,13 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
-	if caller.Address != (lock.Address{}) {
-		further := l.addresses.bucket(address).ReserveN(now, 1)
-		if wait := further.DelayFrom(now); wait > 0 {
-			further.CancelAt(now)
-			if drawn != nil {
-				drawn.CancelAt(now)
-			}
-			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
+	further := l.addresses.bucket(address).ReserveN(now, 1)
+	if wait := further.DelayFrom(now); wait > 0 {
+		further.CancelAt(now)
+		if drawn != nil {
+			drawn.CancelAt(now)
 		}
+		return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
 	}
 	if l.drawShared != nil {
 		l.queueShare(caller, identity, address)

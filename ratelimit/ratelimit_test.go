@@ -17,10 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func caller(worker, address string) context.Context {
-	c := lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(worker)}}
-	if address != "" {
-		c.Address = lock.ParseAddress(address)
-	}
+	c := lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(worker)}, Address: lock.ParseAddress(address)}
 	return lock.WithCaller(context.Background(), c)
 }
 
@@ -63,7 +60,7 @@ func TestRates(t *testing.T) {
 		want("from another address", caller("93", "10.0.0.2"), 1, 0, lock.ReasonIdentity, 50*time.Millisecond)
 		want("nobody knows who, of the same address", caller("", "10.0.0.1"), 500, 360, lock.ReasonAddress, 5*time.Millisecond)
 		want("of another address", caller("", "10.0.0.2"), 500, 400, lock.ReasonAddress, 5*time.Millisecond)
-		want("nobody knows who or from where", context.Background(), 1000, 1000, "", 0)
+		want("the program itself", context.Background(), 1000, 1000, "", 0)
 		// What an address refuses is not taken from the identity.
 		want("an address that has none left", caller("95", "10.0.0.2"), 30, 0, lock.ReasonAddress, 5*time.Millisecond)
 		want("from an address that has some", caller("95", "10.0.0.3"), 500, 40, lock.ReasonIdentity, 50*time.Millisecond)
@@ -74,7 +71,7 @@ func TestRates(t *testing.T) {
 func TestManyIdentities(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1})
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
 		_, _ = admitted(limiter, caller("93", ""), 2)
 		others := func(from, to int) {
 			for i := from; i < to; i++ {
@@ -110,6 +107,24 @@ func TestTally(t *testing.T) {
 		_, _ = admitted(limiter, ctx, 1)
 		if wait, all := tally.Refused(); !all || wait != time.Second {
 			t.Errorf("of one too many, all are refused: %t, for %v", all, wait)
+		}
+	})
+}
+
+// Callers whose addresses are unknown are those of one address.
+func TestUnknownAddresses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: 100, PerAddress: 10})
+		let, last := admitted(limiter, caller("", "garbage"), 100)
+		if let != 20 || last == nil || last.Reason != lock.ReasonAddress {
+			t.Errorf("%d are let through, and the last one is told %+v", let, last)
+		}
+		if let, _ := admitted(limiter, caller("93", "unix:"), 100); let != 0 {
+			t.Errorf("of another one, %d are let through", let)
+		}
+		if let, _ := admitted(limiter, caller("93", "10.0.0.1"), 100); let != 20 {
+			t.Errorf("of an address, %d are let through", let)
 		}
 	})
 }

@@ -29,9 +29,7 @@ func (l *Limiter) queueShare(caller lock.Caller, identity, address string) {
 	if !caller.Anonymous() {
 		l.identities.add(identity)
 	}
-	if caller.Address != (lock.Address{}) {
-		l.addresses.add(address)
-	}
+	l.addresses.add(address)
 }
 
 // RunSharing shares the buckets with other processes until ctx is done. It returns at once
