@@ -160,6 +160,7 @@ const (
 	DefaultSubscriptions       = 5000
 	DefaultPerNetwork          = 200
 	DefaultPerCaller           = 50
+	DefaultBeforeInit          = 100
 	DefaultOperationsPerSocket = 50
 	DefaultMessagesPerSecond   = 100
 )
@@ -168,7 +169,8 @@ const (
 type StreamLimits struct {
 	Subscriptions       int // at a time, and as many WebSockets
 	PerNetwork          int // of one network, likewise
-	PerCaller           int // subscriptions of one caller; WebSockets are not counted
+	PerCaller           int // of one caller, likewise
+	BeforeInit          int // WebSockets of one network whose connection_init is not acknowledged
 	OperationsPerSocket int // at a time, of every kind
 	MessagesPerSecond   int // from one WebSocket
 }
@@ -257,6 +259,7 @@ func (l StreamLimits) withDefaults() StreamLimits {
 		Subscriptions:       cmp.Or(l.Subscriptions, DefaultSubscriptions),
 		PerNetwork:          cmp.Or(l.PerNetwork, DefaultPerNetwork),
 		PerCaller:           cmp.Or(l.PerCaller, DefaultPerCaller),
+		BeforeInit:          cmp.Or(l.BeforeInit, DefaultBeforeInit),
 		OperationsPerSocket: cmp.Or(l.OperationsPerSocket, DefaultOperationsPerSocket),
 		MessagesPerSecond:   cmp.Or(l.MessagesPerSecond, DefaultMessagesPerSecond),
 	}

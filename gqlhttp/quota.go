@@ -8,7 +8,7 @@ type quotaKey struct{ network, caller string }
 
 // quota counts what is open: in all, of each network and of each caller.
 type quota struct {
-	limits StreamLimits
+	most, perNetwork, perCaller int
 
 	mu        sync.Mutex
 	open      int
@@ -16,16 +16,18 @@ type quota struct {
 	ofCaller  map[string]int
 }
 
-func newQuota(limits StreamLimits) *quota {
-	return &quota{limits: limits, ofNetwork: map[string]int{}, ofCaller: map[string]int{}}
+func newQuota(most, perNetwork, perCaller int) *quota {
+	return &quota{
+		most: most, perNetwork: perNetwork, perCaller: perCaller,
+		ofNetwork: map[string]int{}, ofCaller: map[string]int{},
+	}
 }
 
 // enter reports whether there was room.
 func (q *quota) enter(key quotaKey) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.open >= q.limits.Subscriptions || q.ofNetwork[key.network] >= q.limits.PerNetwork ||
-		key.caller != "" && q.ofCaller[key.caller] >= q.limits.PerCaller {
+	if q.open >= q.most || q.ofNetwork[key.network] >= q.perNetwork || !q.hasRoom(key.caller) {
 		return false
 	}
 	q.open++
@@ -34,6 +36,20 @@ func (q *quota) enter(key quotaKey) bool {
 	return true
 }
 
+// identify counts a place of no caller as the caller's, and reports whether there was room.
+func (q *quota) identify(caller string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.hasRoom(caller) {
+		return false
+	}
+	q.leaveCaller("")
+	q.ofCaller[caller]++
+	return true
+}
+
+func (q *quota) hasRoom(caller string) bool { return caller == "" || q.ofCaller[caller] < q.perCaller }
+
 func (q *quota) leave(key quotaKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -41,8 +57,12 @@ func (q *quota) leave(key quotaKey) {
 	if q.ofNetwork[key.network]--; q.ofNetwork[key.network] == 0 {
 		delete(q.ofNetwork, key.network)
 	}
-	if q.ofCaller[key.caller]--; q.ofCaller[key.caller] == 0 {
-		delete(q.ofCaller, key.caller)
+	q.leaveCaller(key.caller)
+}
+
+func (q *quota) leaveCaller(caller string) {
+	if q.ofCaller[caller]--; q.ofCaller[caller] == 0 {
+		delete(q.ofCaller, caller)
 	}
 }
 

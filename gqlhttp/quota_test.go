@@ -2,8 +2,11 @@ package gqlhttp_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"spoollock/gqlhttp"
 	"spoollock/gqlhttp/gqlhttptest"
@@ -98,4 +101,97 @@ func TestStreamsPerAddress(t *testing.T) {
 			other.Want(`{"type":"next","id":"y","payload":{"data":{"hangs":0}}}`)
 		})
 	}
+}
+
+// serveFrom serves callers who say who they are in the field From of the init, from the
+// network that the header Network of the handshake names.
+func serveFrom(t *testing.T, limits gqlhttp.StreamLimits, change ...func(*gqlhttp.Config, *httptest.Server)) *api {
+	t.Helper()
+	return serve(t, gqlhttp.Config{
+		StreamLimits: limits,
+		Authenticate: func(_ *http.Request, header http.Header) (gqlhttp.Caller, *gqlhttp.Refusal) {
+			name := header.Get("From")
+			if name == "stranger" {
+				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: http.StatusUnauthorized}
+			}
+			return gqlhttp.Caller{Value: name, QuotaKey: name}, nil
+		},
+		Network: func(r *http.Request) string { return r.Header.Get("Network") },
+	}, change...)
+}
+
+func initFrom(name string) string {
+	return `{"type":"connection_init","payload":{"From":"` + name + `"}}`
+}
+
+// The sockets of one caller are bounded as its subscriptions are. One too many is closed
+// with a code after which clients come back.
+func TestSocketsPerCaller(t *testing.T) {
+	t.Parallel()
+	a := serveFrom(t, gqlhttp.StreamLimits{PerCaller: 2})
+	open := func(name string) *gqlhttptest.Socket { return a.open(initFrom(name)) }
+	const acknowledged = `{"type":"connection_ack"}`
+	first, second := open("ana"), open("ana")
+	first.Want(acknowledged)
+	second.Want(acknowledged)
+	open("ana").WantClose(1013, "Too many WebSockets")
+	for _, name := range []string{"bob", "", "", ""} { // others, and those of no name
+		open(name).Want(acknowledged)
+	}
+	if got := a.handler.Streams().Refused; got != 1 {
+		t.Errorf("%d are refused", got)
+	}
+	_ = first.Conn.Close(websocket.StatusNormalClosure, "")
+	a.waitFor("two are gone", func() bool { return a.handler.Streams().WebSockets == 5 })
+	open("ana").Want(acknowledged)
+	open("ana").WantClose(1013, "Too many WebSockets")
+}
+
+// Before the init, a network has fewer sockets than it may have after it.
+func TestSocketsBeforeInit(t *testing.T) {
+	t.Parallel()
+	a := serveFrom(t, gqlhttp.StreamLimits{PerNetwork: 5, BeforeInit: 2}, withTimes(gqlhttp.StreamTimes{Init: patience}))
+	dial := func(network string) (*gqlhttptest.Socket, bool) {
+		t.Helper()
+		s, response, err := a.dial("Network", network)
+		if err != nil && (response == nil || response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "1") {
+			t.Fatalf("the handshake ends with %v", err)
+		}
+		return s, err == nil
+	}
+	open := func() *gqlhttptest.Socket {
+		t.Helper()
+		s, ok := dial("a")
+		if !ok {
+			t.Fatal("a socket within the limit is refused")
+		}
+		return s
+	}
+	full := func(when string) {
+		t.Helper()
+		if _, ok := dial("a"); ok {
+			t.Fatalf("%s, a socket too many is served", when)
+		}
+	}
+	first, second := open(), open()
+	full("of two that are silent")
+	if _, ok := dial("b"); !ok {
+		t.Error("a socket of another network is refused")
+	}
+	first.Send(initFrom("ana"))
+	first.Want(`{"type":"connection_ack"}`)
+	open().Send(initFrom("stranger"))
+	a.waitFor("one that is refused makes room", func() bool { return a.handler.Streams().WebSockets == 3 })
+	third := open()
+	full("of one that is acknowledged, and two that are silent")
+	_ = second.Conn.CloseNow()
+	a.waitFor("one that is gone makes room", func() bool { return a.handler.Streams().WebSockets == 3 })
+	third.Send(initFrom("bob"))
+	third.Want(`{"type":"connection_ack"}`)
+	for range 3 {
+		s := open()
+		s.Send(initFrom("cid"))
+		s.Want(`{"type":"connection_ack"}`)
+	}
+	full("of five that are acknowledged")
 }

@@ -25,6 +25,7 @@ type StreamCounts struct {
 // streams counts and bounds what is open, and ends it.
 type streams struct {
 	sockets, subscriptions *quota
+	beforeInit             *quota // of the sockets, those that are not acknowledged
 	eventStreams, refused  atomic.Int64
 
 	// Their ends are the two steps of a shutdown: from the first on nothing begins and
@@ -38,8 +39,9 @@ type streams struct {
 
 func newStreams(limits StreamLimits) *streams {
 	s := &streams{
-		sockets:       newQuota(limits),
-		subscriptions: newQuota(limits),
+		sockets:       newQuota(limits.Subscriptions, limits.PerNetwork, limits.PerCaller),
+		subscriptions: newQuota(limits.Subscriptions, limits.PerNetwork, limits.PerCaller),
+		beforeInit:    newQuota(limits.Subscriptions, limits.BeforeInit, 0),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.cut, s.cutOff = context.WithCancel(context.Background())
@@ -97,6 +99,45 @@ func (s *streams) enter(q *quota, key quotaKey) bool {
 	}
 	s.refused.Add(1)
 	return false
+}
+
+// place is what a socket takes of the quotas: of its network from the handshake on, and of
+// its caller once that is known by the init.
+type place struct {
+	streams    *streams
+	key        quotaKey
+	beforeInit bool
+}
+
+// enterSocket returns a place, or nil.
+func (s *streams) enterSocket(network string) *place {
+	key := quotaKey{network: network}
+	if !s.enter(s.sockets, key) {
+		return nil
+	}
+	if !s.enter(s.beforeInit, key) {
+		s.sockets.leave(key)
+		return nil
+	}
+	return &place{streams: s, key: key, beforeInit: true}
+}
+
+// initialise makes the place the caller's, or reports false. It must be called once at most.
+func (p *place) initialise(caller string) bool {
+	if !p.streams.sockets.identify(caller) {
+		p.streams.refused.Add(1)
+		return false
+	}
+	p.streams.beforeInit.leave(p.key)
+	p.key.caller, p.beforeInit = caller, false
+	return true
+}
+
+func (p *place) leave() {
+	if p.beforeInit {
+		p.streams.beforeInit.leave(p.key)
+	}
+	p.streams.sockets.leave(p.key)
 }
 
 // The reasons of a refusal with Codes.RateLimited.

@@ -73,16 +73,16 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.streams.open.Done()
-	key := quotaKey{network: h.config.Network(r)} // the caller is not known before the init
-	if !h.streams.enter(h.streams.sockets, key) {
+	place := h.streams.enterSocket(h.config.Network(r))
+	if place == nil {
 		h.refuse(w, typeJSON, h.tooManyOpen(reasonSockets))
 		return
 	}
-	defer h.streams.sockets.leave(key)
+	defer place.leave()
 	ctx, cut := context.WithCancel(r.Context())
 	defer cut()
 	s := &socket{
-		Handler: h, handshake: r.WithContext(ctx), network: key.network, cutOff: cut,
+		Handler: h, handshake: r.WithContext(ctx), place: place, cutOff: cut,
 		operations: map[string]*operation{}, authenticated: make(chan credential, 1),
 	}
 	raw := &rawConn{ResponseWriter: w}
@@ -120,7 +120,7 @@ type socket struct {
 	*Handler
 	conn      *websocket.Conn
 	handshake *http.Request
-	network   string
+	place     *place // only the reader looks
 	cutOff    context.CancelFunc
 
 	acknowledged  atomic.Bool

@@ -84,6 +84,9 @@ func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
 		s.close(closeForbidden, "Forbidden")
 	case refused != nil:
 		s.close(closeUnauthorized, "Unauthorized")
+	case !s.place.initialise(caller.QuotaKey):
+		// Not with 4429, after which clients of the protocol never come back.
+		s.close(websocket.StatusTryAgainLater, "Too many WebSockets")
 	default:
 		s.credential = credential{header, caller}
 		s.authenticated <- s.credential
@@ -112,7 +115,7 @@ func (s *socket) subscribe(ctx context.Context, id string, params *graphql.RawPa
 	prepared, response := s.prepare(ctx, params)
 	leave := func() {}
 	if response == nil && prepared.Operation.Operation == ast.Subscription {
-		key := quotaKey{s.network, s.credential.caller.QuotaKey}
+		key := s.place.key
 		if !s.streams.enter(s.streams.subscriptions, key) {
 			response = &graphql.Response{Errors: s.tooManyOpen(reasonSubscriptions).errors()}
 		} else {
