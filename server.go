@@ -324,6 +324,9 @@ func limits(cfg config.Config) (gqlhttp.RequestLimits, gqlhttp.StreamLimits) {
 		PerNetwork:    cfg.Streams.MaxPerAddress,
 		PerCaller:     cfg.Streams.MaxPerIdentity,
 	}
+	if cfg.LimitsOff || !cfg.Auth.JWT && !cfg.Auth.Keys { // an init proves nothing where callers are not authenticated
+		stream.BeforeInit = stream.PerNetwork
+	}
 	if cfg.LimitsOff { // which the other fields of cfg know already
 		request.AnswerBytes, stream.OperationsPerSocket, stream.MessagesPerSecond = 1<<30, 1<<20, 1<<20
 	}

@@ -585,6 +585,33 @@ func TestLimitsOfStreams(t *testing.T) {
 	}
 }
 
+// An address has at most 100 WebSockets whose callers are not known yet, but for where
+// none is.
+func TestSocketsBeforeInit(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	newCredential(t, file)
+	opened := func(env map[string]string, most int) (open int, refused error) {
+		url, _ := start(t, env, "-dev")
+		for open < most {
+			if _, err := dialWebSocket(t, url); err != nil {
+				return open, err
+			}
+			open++
+		}
+		return open, nil
+	}
+	// A slow machine gets to the limit late, because sockets are closed without an init.
+	if open, err := opened(map[string]string{"AUTH_MODE": "keys", "AUTH_KEYS_FILE": file}, 5000); open < 100 || err == nil || !strings.Contains(err.Error(), "429") {
+		t.Errorf("%d sockets are opened, and the next one ends with %v", open, err)
+	} else if open > 100 {
+		t.Logf("%d sockets are opened", open)
+	}
+	if open, err := opened(map[string]string{}, 150); err != nil {
+		t.Errorf("with AUTH_MODE=none, %d sockets are opened, and the next one ends with %v", open, err)
+	}
+}
+
 // What one WebSocket may have under way, and may send in a second, is no variable.
 func TestLimitsOfASocket(t *testing.T) {
 	t.Parallel()
