@@ -113,7 +113,7 @@ func takeAllTheTime(s *stand, store lock.Store) *takes {
 			for ctx.Err() == nil {
 				cmd := s.command()
 				cmd.Tag = newTag()
-				taking, cancel := context.WithTimeout(s.ctx, 500*time.Millisecond)
+				taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 				_, _, err := locktest.OneAtATime{Store: store}.Take(taking, cmd)
 				cancel()
 				all.add(s, cmd, err)
