@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-
 	"spoollock/floor"
 	"spoollock/gqlhttp/source"
 	"spoollock/graph/generated"
