@@ -386,8 +386,8 @@ func TestRefusalsAreLogged(t *testing.T) {
 	ask("other")
 	ask("none")
 	for _, want := range []string{
-		`level=WARN msg=audit action=CALL outcome=FORBIDDEN caller=acme.7 role=VIEWER address=127.0.0.1 field=releaseSpool`,
-		`level=WARN msg=audit action=RELEASE outcome=FORBIDDEN caller=acme.8 role=WORKER address=127.0.0.1 tag=MK-1 worker=acme.7`,
+		`level=WARN msg=audit action=CALL outcome=FORBIDDEN caller=acme.7 role=VIEWER address=127.0.0.1 why="this needs the role WORKER" field=releaseSpool`,
+		`level=WARN msg=audit action=RELEASE outcome=FORBIDDEN caller=acme.8 role=WORKER address=127.0.0.1 why="the lock is that of worker acme.7, and the caller may not act as that worker" tag=MK-1 worker=acme.7`,
 		`level=WARN msg="a credential is refused" address=127.0.0.1 caller=acme.7 error="this needs the role VIEWER" refusals=1`,
 	} {
 		if strings.Count(a.log.String(), want) != 1 {
