@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"spoollock/redisurl"
+	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
 
@@ -30,9 +31,7 @@ func TestEmbeddedHasNoPort(t *testing.T) { //nolint:paralleltest // it would cou
 func listening(t *testing.T) (sockets []string) {
 	t.Helper()
 	descriptors, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip("needs /proc, as Linux has it")
-	}
+	redistest.Need(t, err, "needs /proc, as Linux has it")
 	own := map[string]bool{}
 	for _, descriptor := range descriptors {
 		target, _ := os.Readlink("/proc/self/fd/" + descriptor.Name()) // that of the directory has gone

@@ -84,8 +84,19 @@ func TestWatchWithoutInfo(t *testing.T) {
 }
 
 // oldRedis answers INFO as Redis 6.2 does, and everything else with an error. No
-// such server can be had beside a current one.
+// such server can be had next to a current one.
 func oldRedis(t *testing.T) (url string) {
+	t.Helper()
+	info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
+	return "redis://" + answeringRedis(t, map[string]string{
+		"INFO":  fmt.Sprintf("$%d\r\n%s", len(info), info),
+		"PING":  "+PONG",
+		"HELLO": "-ERR unknown command",
+	})
+}
+
+// answeringRedis has an answer for lines of what it is sent, in upper case.
+func answeringRedis(t *testing.T, answers map[string]string) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,14 +112,8 @@ func oldRedis(t *testing.T) (url string) {
 			conns.Go(func() {
 				defer conn.Close() //nolint:errcheck // the test is over
 				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					switch strings.ToUpper(lines.Text()) {
-					case "INFO":
-						info := "# Server\r\nredis_version:6.2.14\r\nredis_mode:standalone\r\n"
-						_, _ = fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(info), info)
-					case "PING":
-						_, _ = fmt.Fprint(conn, "+PONG\r\n")
-					case "HELLO":
-						_, _ = fmt.Fprint(conn, "-ERR unknown command\r\n")
+					if answer, ok := answers[strings.ToUpper(lines.Text())]; ok {
+						_, _ = fmt.Fprint(conn, answer+"\r\n")
 					}
 				}
 			})
@@ -118,7 +123,7 @@ func oldRedis(t *testing.T) (url string) {
 		_ = listener.Close()
 		conns.Wait()
 	})
-	return "redis://" + listener.Addr().String()
+	return listener.Addr().String()
 }
 
 func TestTooOldRedisIsRefused(t *testing.T) {
@@ -284,32 +289,8 @@ func TestWatchTellsAwayFromRefusing(t *testing.T) {
 // password.
 func quotingRedis(t *testing.T, text string) (addr string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer conn.Close() //nolint:errcheck // the test is over
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					if lines.Text() == "HUNTER2" {
-						_, _ = fmt.Fprintf(conn, text+"\r\n", lines.Text())
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		conns.Wait()
-	})
-	return listener.Addr().String()
+	const password = "HUNTER2"
+	return answeringRedis(t, map[string]string{password: strings.ReplaceAll(text, "%s", password)})
 }
 
 // A server can quote the password in words of its own, or answer it as what is no answer.
