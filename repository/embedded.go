@@ -19,7 +19,7 @@ const embeddedAddr = "embedded"
 
 // embedded is a miniredis whose clock runs, and which only this process can reach: on a
 // port, any program of the machine could read tokens, or end the process by an empty
-// command. Left alone, miniredis never lets a key lapse; with its own clock switched on it
+// command. Left alone, miniredis never lets a key expire; with its own clock switched on it
 // goes through all keys on each command. Moved in steps, it does so once a step, and every
 // time within a step is the same.
 type embedded struct {

@@ -18,7 +18,7 @@ import (
 )
 
 // Whatever goes wrong with pipelines that many takes share, a take that was answered is there,
-// and one of which it is said that it was not applied is not, nor comes into force later.
+// and a take that is said not to be applied is not there, and does not come into force later.
 func TestOutcomesOfSharedPipelines(t *testing.T) {
 	t.Parallel()
 	for name, breaks := range map[string]func(s *stand, proxy *redistest.Proxy) (mend func()){

@@ -20,8 +20,8 @@ var scanScript = redis.NewScript(spoolText("scan"))
 const scanCount = 256
 
 // Scan implements [floor.Source]. In a Cluster it goes through one master after the
-// other; what moves to another one meanwhile may be left out, so that whoever misses
-// something has to ask for it.
+// other. What moves to another one meanwhile may be left out; the view asks for what it
+// misses.
 func (r *Redis) Scan(ctx context.Context, found func([]floor.Found) error) error {
 	var one sync.Mutex
 	all := int64(0)

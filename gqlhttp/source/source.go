@@ -1,5 +1,5 @@
 // Package source lets the resolver of a subscription return a source of events, where
-// gqlgen wants a channel. Whoever executes the operation can then make the response to an
+// gqlgen wants a channel. The executor of the operation can then make the response to an
 // event once, for all subscriptions that ask for the same. It knows nothing of HTTP.
 package source
 

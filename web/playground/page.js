@@ -208,7 +208,7 @@ function fetchAsBefore(request, options) {
 }
 
 // Results and headers hold tokens and credentials, so the browser keeps nothing of the page
-// for whoever opens it next, and forgets what a page that kept it has left.
+// for the next person, and forgets what a page that kept it has left.
 for (const key of Object.keys(localStorage)) {
   if (key.startsWith("graphiql:")) {
     localStorage.removeItem(key);
