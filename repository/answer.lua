@@ -1,4 +1,4 @@
--- Saves and publishes what changed, and returns.
+-- Saves and publishes a change or a moved expiry, and returns.
 
 if changed or moved then
   local space = find(ARGV[1], ' ', 1, true)
@@ -46,8 +46,8 @@ if changed or moved then
     end
     line = sub(line, 1, 31) .. format('%09d', seq) .. sub(line, 41)
   end
-  -- A user who may not publish can work all the same: beats need the same right, so no
-  -- view then takes itself for live.
+  -- A user without the right to publish can still change locks. Beats need the same right,
+  -- so no view becomes live.
   redis.pcall('PUBLISH', sub(ARGV[1], space + 1), KEYS[1] .. '\n' .. line)
 end
 local answer = decision .. ' ' .. now_text .. ' ' .. ends .. value .. '\n' .. line

@@ -7,8 +7,8 @@
 --
 -- Every script returns a text: what it decided, the time, and the spool, with spaces between
 -- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has
--- more to say returns an array of that text and the rest: an array costs Redis more than all
--- else that a look needs.
+-- more to say returns an array of that text and the rest. An array costs Redis more than the
+-- rest of a look.
 --
 -- Numbers are handed to redis.call as texts: it prints a number with 17 digits, slowly. Each
 -- byte of each text that a script makes is hashed, so there are few, and short ones. All that

@@ -9,8 +9,8 @@
 --
 -- Every script returns a text: what it decided, the time, and the spool, with spaces between
 -- them. The spool is EXPIRES, the lock's value, \n and LINE, see spool.lua. A script that has
--- more to say returns an array of that text and the rest: an array costs Redis more than all
--- else that a look needs.
+-- more to say returns an array of that text and the rest. An array costs Redis more than the
+-- rest of a look.
 --
 -- Numbers are handed to redis.call as texts: it prints a number with 17 digits, slowly. Each
 -- byte of each text that a script makes is hashed, so there are few, and short ones. All that
@@ -257,7 +257,7 @@ if not seen and (expires ~= -2 or mark ~= '') then
   end
 end
 decision = held
--- Saves and publishes what changed, and returns.
+-- Saves and publishes a change or a moved expiry, and returns.
 
 if changed or moved then
   local space = find(ARGV[1], ' ', 1, true)
@@ -329,8 +329,8 @@ end
     end
     line = sub(line, 1, 31) .. format('%09d', seq) .. sub(line, 41)
   end
-  -- A user who may not publish can work all the same: beats need the same right, so no
-  -- view then takes itself for live.
+  -- A user without the right to publish can still change locks. Beats need the same right,
+  -- so no view becomes live.
   redis.pcall('PUBLISH', sub(ARGV[1], space + 1), KEYS[1] .. '\n' .. line)
 end
 local answer = decision .. ' ' .. now_text .. ' ' .. ends .. value .. '\n' .. line
