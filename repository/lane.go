@@ -167,6 +167,12 @@ func (l *lane) run(ctx context.Context, kind kind, commands []*command) {
 	for _, c := range commands {
 		c.deadline, c.batch = deadline, mine
 	}
+	if err := ctx.Err(); err != nil {
+		for _, c := range commands {
+			c.refuse(err)
+		}
+		return
+	}
 	withdraw := func() {
 		for _, c := range commands {
 			c.move(queued, withdrawn)

@@ -159,6 +159,24 @@ func TestOneBadCommandOfAPipeline(t *testing.T) {
 	}
 }
 
+// A caller that has gone before its command waits has nothing done in its name, however busy
+// the machine is.
+func TestCallerGoneBefore(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.sendScripts()
+	store := open(t, s.server.URL)
+	gone, cancel := context.WithCancel(s.ctx)
+	cancel()
+	for range 2000 {
+		s.wantUnavailable(store.Take(gone, []lock.TakeCommand{s.command()})[0].Err, lock.NotApplied)
+	}
+	s.wantFree(-1)
+	if version := s.read().Version; version != 0 {
+		t.Errorf("a take that was not applied has made the version %d", version)
+	}
+}
+
 // A caller that goes while its command waits is answered at once, and truthfully; what it
 // has left behind is in no one's way.
 func TestCallerGoneWhileItsCommandWaits(t *testing.T) {
