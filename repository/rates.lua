@@ -1,7 +1,7 @@
 -- Draws units from a bucket that is filled again at a steady rate.
 --
--- KEYS[1]  when the bucket will be full, Unix time in ms on the clock of this server;
---          absent: it is full
+-- KEYS[1]  the time of the last draw, Unix time in ms on the clock of this server, a space, and
+--          in how many ms from then the bucket is full; absent or anything else: it is full
 -- ARGV[1]  units that were drawn
 -- ARGV[2]  units that it gets in a second
 -- ARGV[3]  units for which it has room
@@ -11,10 +11,12 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local full = tonumber(redis.call('GET', KEYS[1]) or 0) or 0
-if full ~= full then
-  full = 0 -- no number
+local at, missing = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+if at then
+  missing = math.max(0, missing - math.max(0, now - at)) -- a clock that was set back has not gone on
+else
+  missing = 0
 end
-full = math.min(math.max(full, now) + ARGV[1] * 1000 / ARGV[2], now + 11 * ARGV[3] * 1000 / ARGV[2])
-redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', math.max(1, full - now)))
-return math.floor(ARGV[3] - (full - now) * ARGV[2] / 1000)
+missing = math.min(missing + ARGV[1] * 1000 / ARGV[2], 11 * ARGV[3] * 1000 / ARGV[2])
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', now, missing), 'PX', string.format('%.0f', math.max(1, missing)))
+return math.floor(ARGV[3] - missing * ARGV[2] / 1000)

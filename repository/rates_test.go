@@ -44,7 +44,7 @@ func TestDraw(t *testing.T) {
 			})
 		})
 	}
-	for _, damaged := range []string{"x", "nan", "inf", "-inf", "1e18", "-1e300", "99999999999999"} {
+	for _, damaged := range []string{"x", "nan", "inf", "-inf", "1e18", "-1e300", "99999999999999", "99999999999999 99999999999999", "0 99999999999999"} {
 		if err := client.Set(t.Context(), "spool_rate:damaged", damaged, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -81,4 +81,36 @@ func drawEverywhere(t *testing.T, store *repository.Redis) {
 			t.Errorf("of %s, %d are left", name, units)
 		}
 	}
+}
+
+// A clock that is set neither empties a bucket nor fills it, unless time seems to have passed.
+func TestDrawWhenTheClockIsSet(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Clock)
+	store := open(t, server.URL)
+	const perSecond, most = 10, 1000
+	want := func(units, want int) {
+		t.Helper()
+		left, err := store.Draw(t.Context(), map[string]int{"bucket": units}, perSecond, most)
+		// Some more may be left on a slow machine.
+		if err != nil || left["bucket"] < want || left["bucket"] > want+most/4 {
+			t.Errorf("left are %v, %v; want %d", left, err, want)
+		}
+	}
+	want(500, 500)
+	server.MoveClock(-time.Hour)
+	want(0, 500) // also if nothing was drawn since
+	want(100, 400)
+	server.MoveClock(0)
+	want(1, most-1)
+	server.MoveClock(70 * 365 * 24 * time.Hour)
+	want(most, 0)
+	server.MoveClock(0)
+	testwait.Until(t, "an empty bucket is filled again", func() bool {
+		left, err := store.Draw(t.Context(), map[string]int{"bucket": 0}, perSecond, most)
+		if err != nil || left["bucket"] < 0 {
+			t.Fatalf("left are %v, %v", left, err)
+		}
+		return left["bucket"] > 0
+	})
 }
