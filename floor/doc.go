@@ -12,8 +12,8 @@
 //   - the expiries: when a lock is due to lapse, the store is asked about it, which
 //     also makes the store record the lapse; nothing lapses by this process's clock,
 //   - a rebuild, which compares all keys of the store with the view: at the start,
-//     whenever the feed was cut or left something out, and from time to time, as
-//     other programs' takes and releases leave no message.
+//     whenever the feed was cut or left something out, or the store's clock was set, and
+//     from time to time, as other programs' takes and releases leave no message.
 //
 // # When it cannot vouch for itself
 //
@@ -21,8 +21,8 @@
 // while a beat of its own has come back within the last three seconds, and a
 // rebuild was completed on the connection that carried it. Of what other processes
 // did, a live view has everything up to the time of that beat, [Status.AsOf] on the
-// store's clock. A view that is not live refuses to list, and tells its subscribers
-// that it is stale.
+// store's clock, and goes back with it. A view that is not live refuses to list, and
+// tells its subscribers that it is stale.
 //
 // # Subscribers
 //

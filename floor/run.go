@@ -76,7 +76,7 @@ type runner struct {
 	mu           sync.Mutex
 	id           string               // of this process, which its beats begin with
 	unreturned   map[string]time.Time // the beats that have not come back
-	saidNotLive  bool                 // the log says last that the feed is cut or not connected
+	saidNotLive  bool                 // the log says last why the view is not live
 	wasConnected bool                 // the feed had been connected before that
 	cut          context.CancelFunc   // ends the connection of the feed
 }
@@ -140,9 +140,16 @@ func (r *runner) receive(message Message) {
 	if !own {
 		return
 	}
-	r.view.beatReturned(sent, message.At)
+	another := r.view.beatReturned(sent, message.Clocks) == otherClock
+	if another {
+		r.log.Warn("the store's clock was set, or another server has taken over: the view of the floor is rebuilt")
+		request(r.rebuildRequests)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if another {
+		r.saidNotLive, r.wasConnected = true, true
+	}
 	if r.saidNotLive && r.view.Status().Live {
 		if r.wasConnected {
 			r.log.Info("the view of the floor is live again")

@@ -26,7 +26,8 @@ type Source interface {
 	// it has only version and expiry. A message of a known state has no more either.
 	Listen(ctx context.Context, subscribed func(), knows func(lock.Spool) bool, heard func(Message)) error
 
-	// Beat sends a beat through the feed, with the store's time.
+	// Beat sends a beat through the feed, by way of each server of the store. It comes back
+	// as one message, with the time of each server, when it is back from all.
 	Beat(ctx context.Context, id string) error
 
 	// Scan goes through all locks, in parts and no order, without holding up the
@@ -38,8 +39,10 @@ type Source interface {
 
 // Message is what the feed carries: a beat, or the state of a spool.
 type Message struct {
-	Beat string    // the id of a beat; empty: the message is about a spool
-	At   time.Time // on the store's clock
+	Beat   string           // the id of a beat; empty: the message is about a spool
+	Clocks map[string]Clock // what the beat tells of each server, by its name
+
+	At time.Time // of what the message is about, on the store's clock
 
 	// Spool is as it stands after the change that Spool.Change numbers.
 	Spool lock.Spool

@@ -127,9 +127,14 @@ func (w *world) held(f Filter) map[lock.Tag]string {
 	return held
 }
 
-// live makes the view live, as a feed and a rebuild would.
+// beat has a beat come back at once, which was sent when the store's clock showed at.
+func (v *View) beat(sent, at time.Time) {
+	v.beatReturned(sent, map[string]Clock{"": {At: at, Received: sent}})
+}
+
+// makeLive makes the view live, as a feed and a rebuild would.
 func (v *View) makeLive() {
-	v.beatReturned(time.Now().Add(time.Hour), time.Now()) // for longer than any test
+	v.beat(time.Now().Add(time.Hour), time.Now()) // for longer than any test
 	v.subscribed()
 	v.finishRebuild(0, v.beginRebuild())
 }
@@ -304,7 +309,7 @@ func TestMessageThatLay(t *testing.T) {
 			v := NewView()
 			defer v.stop()
 			v.subscribed()
-			v.beatReturned(time.Now(), time.Now())
+			v.beat(time.Now(), time.Now())
 			v.finishRebuild(0, v.beginRebuild())
 			taken := time.Now() // on the store's clock, which is this one
 			spool := func() lock.Spool {
@@ -498,7 +503,7 @@ func TestPause(t *testing.T) {
 	v.mu.Lock()
 	v.beatSent = time.Now().Add(-freshness) // as if so much time had passed
 	v.mu.Unlock()
-	v.beatReturned(time.Now().Add(time.Hour), time.Now())
+	v.beat(time.Now().Add(time.Hour), time.Now())
 	if after := next(t, s); !after.Snapshot || after.Stale {
 		t.Fatalf("after the pause comes %+v", after)
 	}

@@ -47,6 +47,11 @@ type View struct {
 	// generation counts the rebuilds; an entry of an older one was not seen since.
 	generation uint32
 
+	// clocks are the store's. What remains of the locks in entries of a generation before
+	// timed is by clocks that may not be the store's any more.
+	clocks storeClocks
+	timed  uint32
+
 	// log is a ring, the newest change at head-1; head counts all changes.
 	log  []change
 	head int64
@@ -106,6 +111,8 @@ func newByTag() *byTag {
 type moment time.Duration
 
 const never moment = math.MaxInt64
+
+func (m moment) milliseconds() int64 { return time.Duration(m).Milliseconds() }
 
 // dues are the entries about which the store is to be asked: a heap, with the earliest first.
 type dues []due
@@ -178,7 +185,7 @@ type change struct {
 
 // counters count what happened to a view.
 type counters struct {
-	gaps, rebuilds, rebuildTime, snapshots, merged, messages atomic.Int64
+	gaps, clocksSet, rebuilds, rebuildTime, snapshots, merged, messages atomic.Int64
 }
 
 // Status is what a view can say of itself.
@@ -186,7 +193,7 @@ type Status struct {
 	// Live says that the view is complete up to AsOf.
 	Live bool
 
-	// AsOf is on the store's clock; zero: the view was never live.
+	// AsOf is on the store's clock, and goes back with it; zero: the view was never live.
 	AsOf time.Time
 
 	Held    int // locks
@@ -197,6 +204,7 @@ type Status struct {
 	// Since the process began:
 	Changes   int64 // of the view
 	Gaps      int64 // messages that the feed left out
+	ClocksSet int64 // times that a clock of the store was set, or another server's clock took its place
 	Rebuilds  int64 // that were completed
 	Snapshots int64 // that a subscriber needed because it was too slow
 	Merged    int64 // changes that a subscriber was spared because a newer one came
@@ -228,7 +236,7 @@ func (v *View) Status() Status {
 	defer v.mu.RUnlock()
 	return Status{
 		Live: v.isLive(time.Now()), AsOf: v.asOf, Held: len(v.held), Foreign: v.foreign,
-		Subscribers: v.subscribers, Changes: v.head, Gaps: v.counters.gaps.Load(), Rebuilds: v.counters.rebuilds.Load(),
+		Subscribers: v.subscribers, Changes: v.head, Gaps: v.counters.gaps.Load(), ClocksSet: v.counters.clocksSet.Load(), Rebuilds: v.counters.rebuilds.Load(),
 		Snapshots: v.counters.snapshots.Load(), Merged: v.counters.merged.Load(), Messages: v.counters.messages.Load(),
 		RebuildTime: time.Duration(v.counters.rebuildTime.Load()),
 	}

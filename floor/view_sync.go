@@ -22,9 +22,10 @@ func (v *View) knows(spool lock.Spool) bool {
 func (v *View) applyMessage(message Message) (gap bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if l := message.Spool.Lock; l != nil && !message.Known && !v.beatSent.IsZero() {
+	if l := message.Spool.Lock; l != nil && !message.Known && len(v.clocks) > 0 {
 		// It may have lain, and the store's clock has gone on.
-		l.Remaining = max(0, l.Remaining-max(0, v.beatStoreTime.Add(time.Since(v.beatSent)).Sub(message.At)))
+		lain := storeTime(v.clocks.earliest(v.moment(time.Now()))).Sub(message.At)
+		l.Remaining = max(0, l.Remaining-max(0, lain))
 	}
 	if !message.Known {
 		v.apply(message.Spool)
@@ -61,6 +62,8 @@ func (v *View) disconnected() {
 	v.connected = false
 	v.connection++
 	v.beatSent = time.Time{}
+	v.clocks = nil // it may come back with another clock
+	v.timed = v.generation + 1
 	v.markIncomplete()
 }
 
@@ -71,14 +74,35 @@ func (v *View) subscribed() {
 	v.connected = true
 }
 
-// beatReturned says that a beat came back. It was sent at sent on this process's clock,
-// which was at on the store's.
-func (v *View) beatReturned(sent, at time.Time) {
+// beatReturned says that a beat came back, which was sent at sent on this process's clock, and
+// what it told of the clock of each server. If a clock was set, the view has to be rebuilt.
+func (v *View) beatReturned(sent time.Time, told map[string]Clock) verdict {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.updateLive(time.Now()) // a pause before it is not to go unnoticed
-	v.beatSent, v.beatStoreTime = sent, at
+	clocks, say := v.clocks.take(v.moment(sent), told, v.moment)
+	v.clocks = clocks
+	switch say {
+	case doubtedClock:
+		return say // its time is as doubtful
+	case otherClock:
+		v.counters.clocksSet.Add(1)
+		v.timed = v.generation + 1
+		v.markIncomplete()
+	}
+	v.beatSent, v.beatStoreTime = sent, earliest(told)
 	v.updateLive(time.Now())
+	return say
+}
+
+// earliest is the time of the server whose clock is behind the others.
+func earliest(told map[string]Clock) (at time.Time) {
+	for _, clock := range told {
+		if at.IsZero() || clock.At.Before(at) {
+			at = clock.At
+		}
+	}
+	return at
 }
 
 // finishRebuild says that a rebuild is finished, and reports whether nothing was missed
@@ -114,7 +138,7 @@ func (v *View) tick() {
 // updateLive brings live and asOf up to date, and wakes the subscribers if live changed.
 func (v *View) updateLive(now time.Time) {
 	live := v.isLive(now)
-	if live && v.beatStoreTime.After(v.asOf) {
+	if live {
 		v.asOf = v.beatStoreTime
 	}
 	if live == v.live {
@@ -161,10 +185,11 @@ func (v *View) compare(found []Found) (unknown []lock.Tag) {
 	for _, f := range found {
 		e, known := v.held[f.Tag]
 		if known && e.fingerprint == f.Fingerprint && e.expiresAt == milliseconds(f.ExpiresAt) {
-			e.generation = v.generation
-			if !e.foreign() && e.expires > v.momentAfter(now, f.Remaining) {
+			// The answer took its time, so the shorter one is right unless a clock was set.
+			if e.generation < v.timed || e.expires > v.momentAfter(now, f.Remaining) {
 				v.scheduleRead(e, f.Remaining, now)
 			}
+			e.generation = v.generation
 			continue
 		}
 		if !f.Foreign {

@@ -93,6 +93,7 @@ func (s Sources) samples() []sample {
 		{"spoollock_floor_foreign_tags", "Locks whose tags are not canonical, on the floor or too long for it: no operation can reach them.", gauge, float64(f.Foreign) + float64(r.UnlistableTags)},
 		{"spoollock_floor_changes_total", "Changes of the view of the floor.", counter, float64(f.Changes)},
 		{"spoollock_floor_gaps_total", "Gaps in the feed's messages.", counter, float64(f.Gaps)},
+		{"spoollock_floor_clocks_set_total", "Times that a clock of Redis was set, or another server took over, and the view of the floor was rebuilt.", counter, float64(f.ClocksSet)},
 		{"spoollock_floor_odd_messages_total", "Messages on the feed's channel that are not the service's.", counter, float64(r.ForeignMessages)},
 		{"spoollock_floor_rebuilds_total", "Rebuilds of the view of the floor.", counter, float64(f.Rebuilds)},
 		{"spoollock_floor_last_rebuild_seconds", "How long the last rebuild took.", gauge, f.RebuildTime.Seconds()},

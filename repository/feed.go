@@ -25,17 +25,20 @@ var _ floor.Source = (*Redis)(nil)
 // beats.
 const silence = 4 * time.Second
 
-// beats are those that are under way: how many masters' are still to come back, and
-// the earliest time that one of them told.
+// beats are those that are under way.
 type beats struct {
 	mu       sync.Mutex
 	underWay map[string]beat
 }
 
+// beat is one that goes through each master, and what those told from which it is back.
 type beat struct {
-	left int
-	at   time.Time
+	masters int
+	clocks  map[string]floor.Clock // by their addresses
 }
+
+// beatSeparator is between the id of a beat and the address of the master that sends it.
+const beatSeparator = "@"
 
 // Beat implements [floor.Source]. In a Cluster each master sends it, as each has a way
 // of its own to the feed.
@@ -44,8 +47,10 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 	if err == nil {
 		r.beats.begin(id, len(masters))
 		var sending errgroup.Group
-		for _, node := range masters {
-			sending.Go(func() error { return beatScript.Run(ctx, node, nil, r.channel, strconv.Quote(id)).Err() })
+		for addr, node := range masters {
+			sending.Go(func() error {
+				return beatScript.Run(ctx, node, nil, r.channel, strconv.Quote(id+beatSeparator+addr)).Err()
+			})
 		}
 		err = sending.Wait()
 	}
@@ -59,7 +64,7 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 func (b *beats) begin(id string, masters int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.underWay[id] = beat{left: masters}
+	b.underWay[id] = beat{masters, map[string]floor.Clock{}}
 }
 
 func (b *beats) forget(id string) {
@@ -75,26 +80,21 @@ func (b *beats) clear() {
 	clear(b.underWay)
 }
 
-// receive takes in what one master sent, and reports whether that was the last of the
-// beat.
-func (b *beats) receive(message floor.Message) (floor.Message, bool) {
+// receive takes in what one master sent, and returns the whole beat if that was the last of it.
+func (b *beats) receive(message floor.Message) (whole floor.Message, ok bool) {
+	id, addr, _ := strings.Cut(message.Beat, beatSeparator)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	one, own := b.underWay[message.Beat]
+	one, own := b.underWay[id]
 	if !own {
-		return message, false // of another process
+		return floor.Message{}, false // of another process
 	}
-	one.left--
-	if one.at.IsZero() || message.At.Before(one.at) {
-		one.at = message.At
+	one.clocks[addr] = floor.Clock{At: message.At, Received: time.Now()}
+	if len(one.clocks) < one.masters {
+		return floor.Message{}, false
 	}
-	b.underWay[message.Beat] = one
-	if one.left > 0 {
-		return message, false
-	}
-	delete(b.underWay, message.Beat)
-	message.At = one.at
-	return message, true
+	delete(b.underWay, id)
+	return floor.Message{Beat: id, Clocks: one.clocks}, true
 }
 
 // Listen implements [floor.Source]. It holds a connection that is not of the pool.
