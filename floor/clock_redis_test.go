@@ -146,3 +146,22 @@ func TestClockOfOneMasterIsSet(t *testing.T) {
 		p.awaitRemaining(ctx, of, tags...)
 	}
 }
+
+// A replica that takes over from a master of a Cluster brings its own clock.
+func TestReplicaWithAnotherClockTakesOver(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, redistest.Clock, "--cluster-node-timeout", "60000")
+	ctx := testwait.Context(t)
+	p := start(t, cluster.URL, seldom)
+	p.awaitLive()
+	p.take("MK-0", time.Hour)
+	master := cluster.MasterOf("spool_lock:MK-0")
+	next := cluster.ReplicaOf(master)
+	next.MoveClock(-20 * time.Second)
+	client := next.Client()
+	defer client.Close() //nolint:errcheck // the test is over
+	if took := cluster.Failover(master); took != next {
+		t.Fatalf("%s takes over, want %s", took.Addr, next.Addr)
+	}
+	p.awaitRemaining(ctx, func(string) *redis.Client { return client }, "MK-0")
+}
