@@ -149,6 +149,9 @@ func TestRedisClockIsSet(t *testing.T) {
 			server.MoveClock(0)
 			awaitSnapshot(ctx, t, subscriber, plain)
 			wantFloor(ctx, t, url, plain)
+			if _, metrics := get(t, url+"/metrics"); !strings.Contains(metrics, "\nspoollock_floor_clocks_set_total 2\n") {
+				t.Errorf("the metrics do not count the clock as set twice:\n%s", metrics)
+			}
 		})
 	}
 }
