@@ -75,11 +75,13 @@ type Handler struct {
 	config Config
 }
 
+const graphQLPath = "/graphql"
+
 // New returns a Handler.
 func New(config Config) *Handler {
 	h := &Handler{Handler: newGraphQL(config), config: config}
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", h.Handler)
+	mux.Handle(graphQLPath, h.Handler)
 	mux.HandleFunc("GET /schema.graphql", sdl(config.Schema.Schema()))
 	mux.HandleFunc("GET /healthz", h.health)
 	mux.HandleFunc("GET /readyz", h.ready)

@@ -19,7 +19,7 @@ func ownOrigins(next http.Handler, allowed []string) http.Handler {
 		}
 	}
 	protection.SetDenyHandler(forbidden("A page of another origin may not change anything here."))
-	next = protection.Handler(handshakes(next, protection))
+	next = protection.Handler(likePosts(next, protection))
 	if len(allowed) == 0 { // an empty list would be every origin to cors
 		return next
 	}
@@ -31,15 +31,17 @@ func ownOrigins(next http.Handler, allowed []string) http.Handler {
 	}).Handler(next)
 }
 
-// handshakes holds a WebSocket's handshake to the rules of a POST: it comes by GET,
-// which the protection lets through, and no browser asks before it sends one.
-func handshakes(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
+// likePosts holds a GET of /graphql to the rules of a POST, a WebSocket's handshake too. The
+// protection lets each GET through, and a browser asks before none, though a query makes the
+// service work. Pages can be linked to from anywhere.
+func likePosts(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
+	refused := forbidden("A page of another origin may not use /graphql.")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if gqlhttp.IsHandshake(r) {
+		if r.URL.Path == graphQLPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			post := *r
 			post.Method = http.MethodPost
 			if protection.Check(&post) != nil {
-				forbidden("A page of another origin may not open a WebSocket here.").ServeHTTP(w, r)
+				refused.ServeHTTP(w, r)
 				return
 			}
 		}
