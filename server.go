@@ -149,11 +149,12 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 	}
 	limiter := ratelimit.New(rates)
 	locking := lock.Config{
-		Limits:   lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL, LocksPerWorker: cfg.LocksPerWorker},
-		Tags:     tags,
-		Timeout:  cfg.OperationTimeout,
-		Attempts: cfg.RetryAttempts,
-		Held:     view.Held,
+		Limits:        lock.Limits{DefaultTTL: cfg.LockTTL, MaxTTL: cfg.LockMaxTTL, LocksPerWorker: cfg.LocksPerWorker},
+		Tags:          tags,
+		Timeout:       cfg.OperationTimeout,
+		Attempts:      cfg.RetryAttempts,
+		Held:          view.Held,
+		HeldByPartner: view.HeldByPartner,
 	}
 	if cfg.MutationRates.Limited {
 		locking.Admit = limiter.Admit

@@ -39,6 +39,7 @@ type View struct {
 	held       map[lock.Tag]*entry
 	ordered    *byTag                   // all in held
 	owners     map[lock.WorkerID]*byTag // those of each owner who has any
+	below      map[lock.WorkerID]int    // how many have owners whose ids begin with the id and a dot
 	freed      map[lock.Tag]freed
 	freedOrder []freedTag // those in freed, oldest first
 	dues       dues
@@ -220,6 +221,7 @@ func NewView() *View {
 		held:    map[lock.Tag]*entry{},
 		ordered: newByTag(),
 		owners:  map[lock.WorkerID]*byTag{},
+		below:   map[lock.WorkerID]int{},
 		freed:   map[lock.Tag]freed{},
 		log:     make([]change, logLength),
 		wake:    make(chan struct{}),
@@ -252,6 +254,16 @@ func (v *View) Held(owner lock.WorkerID, tag lock.Tag) (locks int, occupied bool
 	}
 	_, occupied = v.held[tag]
 	return locks, occupied
+}
+
+// HeldByPartner is how many locks a partner and all its workers are known to have.
+func (v *View) HeldByPartner(partner lock.WorkerID) (locks int) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if entries := v.owners[partner]; entries != nil {
+		locks = entries.Len()
+	}
+	return locks + v.below[partner]
 }
 
 func (v *View) isLive(now time.Time) bool {
@@ -330,7 +342,9 @@ func (v *View) setHeld(spool lock.Spool, old *entry, now time.Time) {
 	if v.owners[id] == nil {
 		v.owners[id] = newByTag()
 	}
-	v.owners[id].Set(e)
+	if _, had := v.owners[id].Set(e); !had {
+		v.addBelow(id, 1)
+	}
 	v.scheduleRead(e, l.Remaining, now)
 	v.logChange(change{e.tag, before}, now)
 }
@@ -367,9 +381,23 @@ func (v *View) rememberFree(tag lock.Tag, f freed) {
 // removeFromOwner takes the entry out of those of its owner.
 func (v *View) removeFromOwner(e *entry) {
 	owner := e.owner.Value().ID
-	v.owners[owner].Delete(e)
+	if _, had := v.owners[owner].Delete(e); had {
+		v.addBelow(owner, -1)
+	}
 	if v.owners[owner].Len() == 0 {
 		delete(v.owners, owner)
+	}
+}
+
+// addBelow counts locks of the owner for each partner whose worker it can be.
+func (v *View) addBelow(owner lock.WorkerID, locks int) {
+	for i, c := range owner[:min(len(owner), lock.MaxWorkerIDLength+1)] {
+		if c != '.' {
+			continue
+		}
+		if v.below[owner[:i]] += locks; v.below[owner[:i]] == 0 {
+			delete(v.below, owner[:i])
+		}
 	}
 }
 

@@ -66,11 +66,12 @@ func newBoundedAPI(
 	view := floor.NewView()
 	store := redistest.Open(t, redisURL, logger, repository.Config{Timeout: operationTimeout, OnSpool: view.Apply})
 	locks := lock.NewService(store, lock.Config{
-		Limits:   lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
-		Timeout:  operationTimeout,
-		Attempts: 3,
-		Held:     view.Held,
-		Admit:    admit,
+		Limits:        lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
+		Timeout:       operationTimeout,
+		Attempts:      3,
+		Held:          view.Held,
+		HeldByPartner: view.HeldByPartner,
+		Admit:         admit,
 	}, logger)
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{

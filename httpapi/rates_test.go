@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -312,6 +313,82 @@ func TestLockLimitOfWhatIsHeld(t *testing.T) {
 	a.want(batch, input(map[string]any{"items": items}), 200,
 		`{"data":{"tomarSpools":{"taken":5,"failed":2,"results":[{"error":null},{"error":null},{"error":null},`+
 			`{"error":{"code":"SPOOL_OCCUPIED"}},{"error":null},{"error":null},{"error":{"code":"LOCK_LIMIT_REACHED"}}]}}}`)
+}
+
+// outcomes is what became of many takes: how many got their spool, and how many failed with
+// each code.
+type outcomes struct {
+	taken int
+	codes map[string]int
+}
+
+// takeMany sends n takes in batches of ten, all at the same time, each of a spool of its own.
+func (a *api) takeMany(n int, take func(i int) map[string]any) outcomes {
+	a.t.Helper()
+	const document = `mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){results{lockToken error{code}}}}`
+	all := outcomes{codes: map[string]int{}}
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	for from := 0; from < n; from += 10 {
+		var items []any
+		for i := from; i < min(from+10, n); i++ {
+			items = append(items, take(i))
+		}
+		sending.Go(func() {
+			_, body := a.post(document, input(map[string]any{"items": items}))
+			mu.Lock()
+			defer mu.Unlock()
+			all.taken += strings.Count(body, `"lockToken":"`)
+			for _, code := range errorCode.FindAllStringSubmatch(body, -1) {
+				all.codes[code[1]]++
+			}
+		})
+	}
+	sending.Wait()
+	return all
+}
+
+var errorCode = regexp.MustCompile(`"code":"(\w+)"`)
+
+func workerOfAcme(i int) map[string]any {
+	return map[string]any{"tagSpool": fmt.Sprint("MK-", i), "workerId": fmt.Sprint("acme.", i), "workerNombre": "N"}
+}
+
+// A partner gets no more by making up names of workers: all of them together have ten times
+// what one may have, and one's rate of changes.
+func TestPartnerWithManyWorkers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := newBoundedAPI(t, server.URL, 2, nil, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a.client.Transport = as{"partner", a.client.Transport.(*http.Transport)}
+	got := a.takeMany(100, workerOfAcme)
+	if got.taken > 20 || got.taken+got.codes["LOCK_LIMIT_REACHED"] != 100 {
+		t.Errorf("%+v of 100", got)
+	}
+	for i := got.taken; i < 20; i++ { // while others were under way, some can be refused too early
+		a.take(map[string]any{"tagSpool": fmt.Sprint("MK-", 200+i), "workerId": fmt.Sprint("acme.", 200+i), "workerNombre": "N"})
+	}
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if held, err := client.Keys(t.Context(), "spool_lock:*").Result(); err != nil || len(held) != 20 {
+		t.Errorf("%d are held, %v", len(held), err)
+	}
+	status, body := a.post(tomar, input(map[string]any{"tagSpool": "MK-1000", "workerId": "acme.1000", "workerNombre": "N"}))
+	if status != 200 || !strings.Contains(body, `"message":"The partner's workers hold 20 spools, of 20 that they may hold together."`) ||
+		!strings.Contains(body, `"extensions":{"code":"LOCK_LIMIT_REACHED","held":20,"limit":20}`) {
+		t.Errorf("one more is answered %d %s", status, body)
+	}
+	a.client.Transport = as{"admin", a.client.Transport.(as).Transport}
+	a.take(map[string]any{"tagSpool": "MK-1001", "workerId": "acme.1001", "workerNombre": "N"})
+
+	limiter := ratelimit.New(ratelimit.Config{PerIdentity: budget, PerAddress: 1 << 20})
+	a = newBoundedAPI(t, redisurl.EmbeddedText, 0, limiter.Admit, func(c *httpapi.Config) { c.Identify = crew.identify })
+	a.client.Transport = as{"partner", a.client.Transport.(*http.Transport)}
+	begun := time.Now()
+	got = a.takeMany(100, workerOfAcme)
+	if most := budget*2 + budget*int(time.Since(begun)/time.Second+1); got.taken < budget*2 || got.taken > most || got.taken+got.codes["RATE_LIMITED"] != 100 {
+		t.Errorf("%+v of 100, and the budget is for %d", got, most)
+	}
 }
 
 // What a role does not allow counts as a change, so that nobody floods the log with it.

@@ -63,14 +63,18 @@ func (e *ExpiredError) Error() string {
 	}
 }
 
-// LimitError says that the worker has as many locks as one may have. It is known
-// approximately, see [Config.Held].
+// LimitError says that the worker, or a partner with all its workers, has as many locks as
+// one may have. It is known approximately, see [Config.Held].
 type LimitError struct {
-	Limit int
-	Held  int // with those that are being taken
+	Limit   int
+	Held    int  // with those that are being taken
+	Partner bool // the limit is that of a partner
 }
 
 func (e *LimitError) Error() string {
+	if e.Partner {
+		return fmt.Sprintf("the partner's workers hold %d spools, of %d that they may hold together", e.Held, e.Limit)
+	}
 	return fmt.Sprintf("the worker holds %d spools, of %d that one may hold", e.Held, e.Limit)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,6 +62,70 @@ func TestLocksPerWorker(t *testing.T) {
 	known.Store(4)
 	if err := take("MK-10", "93"); err != nil {
 		t.Errorf("when there is room: %v", err)
+	}
+}
+
+// The locks of all workers of a partner count together when the partner takes one, and no
+// other caller's takes are bounded by them.
+func TestLocksPerPartner(t *testing.T) {
+	t.Parallel()
+	config := config()
+	config.Limits.LocksPerWorker = 1
+	var known atomic.Int64 // of the partner
+	config.Held = func(lock.WorkerID, lock.Tag) (int, bool) { return 0, false }
+	config.HeldByPartner = func(partner lock.WorkerID) int {
+		if partner != "acme" {
+			return 0
+		}
+		return int(known.Load())
+	}
+	service, _ := open(t, redisurl.EmbeddedText, config)
+	take := func(caller lock.Caller, workers ...string) (limits []lock.LimitError) {
+		t.Helper()
+		var requests []lock.TakeRequest
+		for _, worker := range workers {
+			request := lock.TakeRequest{Tag: "MK-" + uuid.NewString(), WorkerID: worker, WorkerName: "N"}
+			if lock.WorkerID(worker) == caller.Worker.ID {
+				request.WorkerName = caller.Worker.Name
+			}
+			requests = append(requests, request)
+		}
+		results, err := service.TakeAll(lock.WithCaller(testwait.Context(t), caller), requests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, result := range results {
+			limit := (*lock.LimitError)(nil)
+			switch {
+			case result.Err == nil:
+				limits = append(limits, lock.LimitError{})
+			case errors.As(result.Err, &limit):
+				limits = append(limits, *limit)
+			default:
+				t.Fatal(result.Err)
+			}
+		}
+		return limits
+	}
+	taken := lock.LimitError{}
+	partners := func(held int) lock.LimitError { return lock.LimitError{Limit: 10, Held: held, Partner: true} }
+	known.Store(8)
+	for name, test := range map[string]struct{ got, want []lock.LimitError }{
+		"a partner's":         {take(acme, "acme.0", "acme.1", "acme.2", "acme.3"), []lock.LimitError{taken, taken, partners(10), partners(11)}},
+		"one worker of it":    {take(acme, "acme.0", "acme.0"), []lock.LimitError{taken, {Limit: 1, Held: 1}}},
+		"its own id":          {take(acme, "acme.0", "acme.eu.1", "acme"), []lock.LimitError{taken, taken, partners(10)}},
+		"another partner's":   {take(lock.Caller{Worker: lock.Worker{ID: "acm"}, Role: lock.RolePartner}, "acm.0", "acm.1", "acm.2"), []lock.LimitError{taken, taken, taken}},
+		"an administrator's":  {take(boss, "acme.0", "acme.1", "acme.2"), []lock.LimitError{taken, taken, taken}},
+		"nobody knows whose":  {take(lock.Caller{}, "acme.0", "acme.1", "acme.2"), []lock.LimitError{taken, taken, taken}},
+		"once those are over": {take(acme, "acme.0"), []lock.LimitError{taken}},
+	} {
+		if !slices.Equal(test.got, test.want) {
+			t.Errorf("%s: %+v, want %+v", name, test.got, test.want)
+		}
+	}
+	known.Store(10)
+	if got := take(acme, "acme.99"); got[0] != partners(10) {
+		t.Errorf("at the limit: %+v", got)
 	}
 }
 

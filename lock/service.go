@@ -18,12 +18,13 @@ type Limits struct {
 	// MaxTTL is the longest that a lock may remain, counted from any moment.
 	MaxTTL time.Duration
 
-	// LocksPerWorker is how many locks one worker may have; 0: any number.
+	// LocksPerWorker is how many locks one worker may have; 0: any number. A partner may
+	// have ten times as many with all its workers.
 	LocksPerWorker int
 }
 
-// Config configures a [Service]. Every field is required but Admit, and Held where
-// Limits.LocksPerWorker is 0.
+// Config configures a [Service]. Every field is required but Admit, and Held and
+// HeldByPartner where Limits.LocksPerWorker is 0.
 type Config struct {
 	Limits Limits
 
@@ -33,6 +34,10 @@ type Config struct {
 	// through several of them at once can get some more. What this process is taking is
 	// counted in addition, for a moment twice, so that a take can be refused too early.
 	Held func(WorkerID, Tag) (locks int, occupied bool)
+
+	// HeldByPartner is how many locks a partner and all its workers are known to have,
+	// likewise.
+	HeldByPartner func(WorkerID) int
 
 	// Admit lets a change by the caller of the context through, one item of several at a
 	// time, or fails with *RateLimitedError; nil: it lets all through.
@@ -70,7 +75,7 @@ func NewService(store Store, config Config, log *slog.Logger) *Service {
 	}
 	return &Service{
 		store: store, config: config, log: log,
-		holdings: newHoldings(config.Limits.LocksPerWorker, config.Held),
+		holdings: newHoldings(config),
 		orphans:  newOrphans(store, config.Timeout, log),
 	}
 }

@@ -55,9 +55,9 @@ type TakeCommand struct {
 // included; *VersionConflictError if the spool is free and its version is not
 // the expected one; *ExpiredError if the lock that this request took before has
 // ended; *ForbiddenError if the caller may not act as the worker; *LimitError if the
-// spool is free, and the worker has as many locks as it may have; *RateLimitedError;
-// *InvalidError; or *UnavailableError. A request that was sent before with the same id
-// and worker gets its lock again, whatever else it says.
+// spool is free, and the worker, or the caller as a partner, has as many locks as it may
+// have; *RateLimitedError; *InvalidError; or *UnavailableError. A request that was sent
+// before with the same id and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	return single(s.takeAll(ctx, []TakeRequest{req}))
 }
@@ -73,6 +73,7 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 }
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
+	caller, _ := CallerOf(ctx)
 	cmds, results := parseBatch[Taken](ctx, reqs, s.takeCommand)
 	limits := make([]*LimitError, len(cmds))
 	for i := range cmds {
@@ -80,7 +81,7 @@ func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Take
 			continue
 		}
 		cmd := &cmds[i]
-		limit, end := s.holdings.begin(cmd.Owner.ID, cmd.Tag)
+		limit, end := s.holdings.begin(caller, cmd.Owner.ID, cmd.Tag)
 		limits[i], cmd.AtLimit = limit, limit != nil
 		defer end()
 	}

@@ -1320,12 +1320,12 @@ type SpoolError {
   maximum: Long
 
   """
-  How many spools a worker can hold; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
+  How many spools the worker, or the partner with all its workers, can hold; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
   """
   limit: Int
 
   """
-  How many spools the worker holds; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
+  How many spools the worker, or the partner with all its workers, holds; with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `.
   """
   held: Int
 
@@ -1796,7 +1796,7 @@ type Mutation {
   (` + "`" + `tagSpool expected actual` + "`" + `) if it is free and ` + "`" + `expectedVersion` + "`" + ` is not met, and
   with ` + "`" + `LOCK_EXPIRED` + "`" + ` (` + "`" + `tagSpool cause` + "`" + `) if the lock that this very request took
   before has ended. Fails with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + ` (` + "`" + `limit held` + "`" + `) if it is free, and the
-  worker has as many spools as one may have.
+  worker, or the partner with all its workers, has as many spools as it may have.
   """
   tomarSpool(
     """
@@ -2351,8 +2351,9 @@ type LockLimits {
   batchSize: Int!
 
   """
-  How many spools one worker can hold. One more is refused with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `. It is
-  approximate: what other processes of the service did a moment ago may not be counted.
+  How many spools one worker can hold. One more is refused with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + `. A
+  partner with all its workers can hold ten times as many. It is approximate: what other
+  processes of the service did a moment ago may not be counted.
   """
   maxLocksPerWorker: Int!
 }

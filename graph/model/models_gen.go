@@ -123,8 +123,9 @@ type LockLimits struct {
 	MaxTTLSeconds int `json:"maxTtlSeconds"`
 	// The most spools that one request can be about: items of a batch, tags of `spools`.
 	BatchSize int `json:"batchSize"`
-	// How many spools one worker can hold. One more is refused with `LOCK_LIMIT_REACHED`. It is
-	// approximate: what other processes of the service did a moment ago may not be counted.
+	// How many spools one worker can hold. One more is refused with `LOCK_LIMIT_REACHED`. A
+	// partner with all its workers can hold ten times as many. It is approximate: what other
+	// processes of the service did a moment ago may not be counted.
 	MaxLocksPerWorker int `json:"maxLocksPerWorker"`
 }
 
@@ -290,9 +291,9 @@ type SpoolError struct {
 	Minimum *int64 `json:"minimum,omitempty"`
 	// The most that is accepted; with `BAD_USER_INPUT`, where there is such a bound.
 	Maximum *int64 `json:"maximum,omitempty"`
-	// How many spools a worker can hold; with `LOCK_LIMIT_REACHED`.
+	// How many spools the worker, or the partner with all its workers, can hold; with `LOCK_LIMIT_REACHED`.
 	Limit *int `json:"limit,omitempty"`
-	// How many spools the worker holds; with `LOCK_LIMIT_REACHED`.
+	// How many spools the worker, or the partner with all its workers, holds; with `LOCK_LIMIT_REACHED`.
 	Held *int `json:"held,omitempty"`
 	// The worker whose lock it is, as the token names it; with `FORBIDDEN`, where the lock is
 	// another worker's.
