@@ -60,3 +60,31 @@ func TestLimitsOfChanges(t *testing.T) {
 		})
 	})
 }
+
+// The program bounds how many fresh spools a caller takes, whatever its rate of changes.
+func TestFreshSpoolsOfACaller(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, map[string]string{
+		"REDIS_URL": redistest.Start(t).URL, "AUTH_MODE": "none", "RATE_LIMIT": "off", "MAX_LOCKS_PER_WORKER": "10000",
+	})
+	take := func(tags ...string) string {
+		var items []string
+		for _, tag := range tags {
+			items = append(items, fmt.Sprintf(`{tagSpool:\"%s\",workerId:\"93\",workerNombre:\"MR(93)\"}`, tag))
+		}
+		return post(t, url, `{"query":"mutation{tomarSpools(input:{items:[`+strings.Join(items, ",")+`]}){failed results{error{code reason}}}}"}`)
+	}
+	for i := range 40 {
+		var tags []string
+		for j := range 50 {
+			tags = append(tags, fmt.Sprintf("MK-%d-%d", i, j))
+		}
+		if got := take(tags...); !strings.HasPrefix(got, `{"data":{"tomarSpools":{"failed":0,`) {
+			t.Fatalf("the batch %d is answered %.300s", i, got)
+		}
+	}
+	want := `{"data":{"tomarSpools":{"failed":2,"results":[{"error":{"code":"RATE_LIMITED","reason":"ADDRESS"}},{"error":{"code":"SPOOL_OCCUPIED","reason":null}}]}}}`
+	if got := take("MK-2000", "MK-0-0"); got != want {
+		t.Errorf("one more, and one that is held, are answered %s", got)
+	}
+}

@@ -159,6 +159,9 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 	if cfg.MutationRates.Limited {
 		locking.Admit = limiter.Admit
 	}
+	if !cfg.LimitsOff {
+		locking.BeginFresh = ratelimit.NewFreshSpools(ratelimit.FreshSpoolsPerDay).Begin
+	}
 	a := &app{
 		config: cfg, dev: dev, log: log, store: store, view: view, limiter: limiter,
 		locks:     lock.NewService(store, locking, log),

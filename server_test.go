@@ -714,7 +714,7 @@ func TestLimitsOff(t *testing.T) {
 		}
 	}
 
-	for i := range 10 { // as many for one worker, and at once
+	for i := range 41 { // as many for one worker, and fresh ones, and at once
 		var items []string
 		for j := range lock.MaxBatch {
 			items = append(items, fmt.Sprintf(`{tagSpool:\"MK-%d-%d\",workerId:\"93\",workerNombre:\"MR(93)\"}`, i, j))

@@ -61,18 +61,25 @@ func newBoundedAPI(
 	t *testing.T, redisURL string, locksPerWorker int, admit func(context.Context) error, change ...func(*httpapi.Config),
 ) *api {
 	t.Helper()
+	return newLockingAPI(t, redisURL, func(c *lock.Config) { c.Limits.LocksPerWorker, c.Admit = locksPerWorker, admit }, change...)
+}
+
+// newLockingAPI has another configuration of the locks.
+func newLockingAPI(t *testing.T, redisURL string, locking func(*lock.Config), change ...func(*httpapi.Config)) *api {
+	t.Helper()
 	log := redistest.NewLog(t)
 	logger := log.Logger()
 	view := floor.NewView()
 	store := redistest.Open(t, redisURL, logger, repository.Config{Timeout: operationTimeout, OnSpool: view.Apply})
-	locks := lock.NewService(store, lock.Config{
-		Limits:        lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour, LocksPerWorker: locksPerWorker},
+	lockConfig := lock.Config{
+		Limits:        lock.Limits{DefaultTTL: time.Hour, MaxTTL: 12 * time.Hour},
 		Timeout:       operationTimeout,
 		Attempts:      3,
 		Held:          view.Held,
 		HeldByPartner: view.HeldByPartner,
-		Admit:         admit,
-	}, logger)
+	}
+	locking(&lockConfig)
+	locks := lock.NewService(store, lockConfig, logger)
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
 		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"spoollock/auth"
 	"spoollock/gqlhttp"
 	"spoollock/gqlhttp/gqlhttptest"
 	"spoollock/httpapi"
@@ -388,6 +389,61 @@ func TestPartnerWithManyWorkers(t *testing.T) {
 	got = a.takeMany(100, workerOfAcme)
 	if most := budget*2 + budget*int(time.Since(begun)/time.Second+1); got.taken < budget*2 || got.taken > most || got.taken+got.codes["RATE_LIMITED"] != 100 {
 		t.Errorf("%+v of 100, and the budget is for %d", got, most)
+	}
+}
+
+// However a caller asks for spools that were never seen before, it gets as many as it may in
+// a day: a partner all its workers together, and anonymous callers all of an address.
+func TestFreshSpoolsAreBounded(t *testing.T) {
+	t.Parallel()
+	for credential, test := range map[string]struct {
+		identify auth.Identify
+		take     func(i int) map[string]any
+		reason   string
+		message  string
+	}{
+		"worker": {crew.identify, func(i int) map[string]any { return map[string]any{"tagSpool": fmt.Sprint("MK-", i)} },
+			"IDENTITY", "The caller has asked for too many spools that no one has taken before."},
+		"partner": {crew.identify, workerOfAcme, "IDENTITY", "The caller has asked for too many spools that no one has taken before."},
+		"": {auth.Static(lock.Caller{Role: lock.RoleWorker}), workerOfAcme,
+			"ADDRESS", "Too many spools that no one has taken before were asked for from the caller's address."},
+	} {
+		t.Run(credential, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			a := newLockingAPI(t, server.URL, func(c *lock.Config) {
+				c.BeginFresh = ratelimit.NewFreshSpools(20).Begin
+			}, func(c *httpapi.Config) { c.Identify = test.identify })
+			if credential != "" {
+				a.client.Transport = as{credential, a.client.Transport.(*http.Transport)}
+			}
+			if got := a.takeMany(100, test.take); got.taken != 20 || got.codes["RATE_LIMITED"] != 80 {
+				t.Errorf("%+v", got)
+			}
+			client := server.Client()
+			defer client.Close() //nolint:errcheck // a client of the moment
+			if keys, err := client.Keys(t.Context(), "spool_*").Result(); err != nil || len(keys) != 2*20 {
+				t.Errorf("%d keys are there, %v: %v", len(keys), err, keys)
+			}
+			status, body := a.post(tomar, input(test.take(1000)))
+			var answer struct {
+				Errors []struct {
+					Message    string
+					Extensions struct {
+						Code, Reason      string
+						RetryAfterSeconds int
+					}
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &answer); err != nil || status != 200 || len(answer.Errors) != 1 {
+				t.Fatalf("one more is answered %d %s", status, body)
+			}
+			refused := answer.Errors[0]
+			if e := refused.Extensions; e.Code != "RATE_LIMITED" || e.Reason != test.reason || e.RetryAfterSeconds <= 24*60*60 || e.RetryAfterSeconds > 25*60*60 ||
+				refused.Message != test.message {
+				t.Errorf("one more is answered %s", body)
+			}
+		})
 	}
 }
 

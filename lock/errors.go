@@ -78,9 +78,13 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("the worker holds %d spools, of %d that one may hold", e.Held, e.Limit)
 }
 
-// ErrAtLimit is how a [Store] refuses a take of a worker who is at the limit. [Service]
-// answers *LimitError instead, as it knows how many locks the worker has.
-var ErrAtLimit = errors.New("the worker gets no further lock")
+// AtLimitError is how a [Store] refuses a take that is to get no further lock. [Service]
+// knows why that is, and answers *LimitError or *RateLimitedError instead.
+type AtLimitError struct {
+	Version Version // of the spool, which is free; 0: nothing is remembered of it
+}
+
+func (e *AtLimitError) Error() string { return "the worker gets no further lock" }
 
 // RateLimitedError says that a caller has asked for too many changes, or too much of
 // another kind. Nothing was changed.

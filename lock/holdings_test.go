@@ -268,7 +268,7 @@ type refusing struct{ lock.Store }
 func (refusing) Take(_ context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
 	results := make([]lock.Result[lock.Taken], len(cmds))
 	for i := range results {
-		results[i].Err = lock.ErrAtLimit
+		results[i].Err = &lock.AtLimitError{}
 	}
 	return results
 }
@@ -278,7 +278,7 @@ func TestLimitThatTheServiceDidNotSee(t *testing.T) {
 	t.Parallel()
 	service := lock.NewService(refusing{}, config(), redistest.NewLog(t).Logger())
 	_, err := service.Take(t.Context(), takeRequest())
-	if !errors.Is(err, lock.ErrAtLimit) || errors.As(err, new(*lock.LimitError)) {
+	if !errors.As(err, new(*lock.AtLimitError)) || errors.As(err, new(*lock.LimitError)) {
 		t.Errorf("the error is %#v", err)
 	}
 }

@@ -23,8 +23,8 @@ type Limits struct {
 	LocksPerWorker int
 }
 
-// Config configures a [Service]. Every field is required but Admit, and Held and
-// HeldByPartner where Limits.LocksPerWorker is 0.
+// Config configures a [Service]. Every field is required but Admit and BeginFresh, and
+// Held and HeldByPartner where Limits.LocksPerWorker is 0.
 type Config struct {
 	Limits Limits
 
@@ -42,6 +42,12 @@ type Config struct {
 	// Admit lets a change by the caller of the context through, one item of several at a
 	// time, or fails with *RateLimitedError; nil: it lets all through.
 	Admit func(context.Context) error
+
+	// BeginFresh begins a take by the caller of the context that may be of a fresh spool, one
+	// of which nothing is remembered. It fails with *RateLimitedError if the caller may take
+	// no further one. end says whether the spool was fresh, and is never nil. BeginFresh is
+	// nil if nothing limits them.
+	BeginFresh func(context.Context) (end func(fresh bool), err error)
 
 	// Tags makes the tags.
 	Tags TagParser
@@ -72,6 +78,9 @@ type Service struct {
 func NewService(store Store, config Config, log *slog.Logger) *Service {
 	if config.Admit == nil {
 		config.Admit = func(context.Context) error { return nil }
+	}
+	if config.BeginFresh == nil {
+		config.BeginFresh = func(context.Context) (func(bool), error) { return func(bool) {}, nil }
 	}
 	return &Service{
 		store: store, config: config, log: log,

@@ -21,7 +21,7 @@ type Store interface {
 	//
 	// It fails with *ExpiredError where the token's lock has ended, *OccupiedError
 	// where another token holds the spool, *VersionConflictError where the spool
-	// is free and its version is not the expected one, and [ErrAtLimit] where it would take
+	// is free and its version is not the expected one, and *AtLimitError where it would take
 	// the spool, and cmd.AtLimit is set.
 	Take(ctx context.Context, cmds []TakeCommand) []Result[Taken]
 

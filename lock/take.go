@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 )
@@ -35,6 +34,9 @@ type Taken struct {
 	// the spool before: an earlier sending of it, or an attempt of this one whose
 	// answer was lost.
 	Replayed bool
+
+	// Fresh says that nothing was remembered of the spool before the take.
+	Fresh bool
 }
 
 // TakeCommand asks a [Store] for a lock.
@@ -56,8 +58,9 @@ type TakeCommand struct {
 // the expected one; *ExpiredError if the lock that this request took before has
 // ended; *ForbiddenError if the caller may not act as the worker; *LimitError if the
 // spool is free, and the worker, or the caller as a partner, has as many locks as it may
-// have; *RateLimitedError; *InvalidError; or *UnavailableError. A request that was sent
-// before with the same id and worker gets its lock again, whatever else it says.
+// have; *RateLimitedError, also if the spool is free and was never seen before, and the
+// caller has taken as many of those as it may; *InvalidError; or *UnavailableError. A request
+// that was sent before with the same id and worker gets its lock again, whatever else it says.
 func (s *Service) Take(ctx context.Context, req TakeRequest) (Taken, error) {
 	return single(s.takeAll(ctx, []TakeRequest{req}))
 }
@@ -73,23 +76,18 @@ func (s *Service) TakeAll(ctx context.Context, reqs []TakeRequest) ([]Result[Tak
 }
 
 func (s *Service) takeAll(ctx context.Context, reqs []TakeRequest) []Result[Taken] {
-	caller, _ := CallerOf(ctx)
+	deadline := time.Now().Add(s.config.Timeout)
 	cmds, results := parseBatch[Taken](ctx, reqs, s.takeCommand)
-	limits := make([]*LimitError, len(cmds))
+	quotas := make([]quota, len(cmds))
 	for i := range cmds {
-		if results[i].Err != nil {
-			continue
+		if results[i].Err == nil {
+			defer s.beginTake(ctx, &cmds[i], &quotas[i])()
 		}
-		cmd := &cmds[i]
-		limit, end := s.holdings.begin(caller, cmd.Owner.ID, cmd.Tag)
-		limits[i], cmd.AtLimit = limit, limit != nil
-		defer end()
 	}
 	lost := try(ctx, s, cmds, results, s.store.Take)
+	s.finishAtLimit(ctx, deadline, cmds, quotas, results, lost)
 	for i, req := range reqs {
-		if limits[i] != nil && errors.Is(results[i].Err, ErrAtLimit) {
-			results[i].Err = limits[i]
-		}
+		quotas[i].tookFresh = countsAsFresh(ctx, cmds[i], results[i], lost[i])
 		results[i] = s.finishTake(ctx, req, cmds[i], results[i], lost[i])
 	}
 	for i, result := range results {

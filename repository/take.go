@@ -34,13 +34,16 @@ func takeAnswer(cmd lock.TakeCommand, answer reply) (lock.Taken, error) {
 			Tag: cmd.Tag, Expected: *cmd.Expected, Actual: answer.spool.Version,
 		}
 	case answer.decision == "LIMIT" && cmd.AtLimit:
-		return lock.Taken{}, lock.ErrAtLimit
+		return lock.Taken{}, &lock.AtLimitError{Version: answer.spool.Version}
 	case answer.spool.Lock == nil:
 		return lock.Taken{}, answer.unexpected()
 	case answer.decision == "OCCUPIED":
 		return lock.Taken{}, &lock.OccupiedError{Lock: *answer.spool.Lock}
 	case answer.decision == "TAKEN", answer.decision == "REPLAYED":
-		return lock.Taken{Lock: *answer.spool.Lock, Token: cmd.Token, Replayed: answer.decision == "REPLAYED"}, nil
+		return lock.Taken{
+			Lock: *answer.spool.Lock, Token: cmd.Token, Replayed: answer.decision == "REPLAYED",
+			Fresh: answer.spool.Change == 1, // the first that was recorded
+		}, nil
 	default:
 		return lock.Taken{}, answer.unexpected()
 	}

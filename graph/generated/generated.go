@@ -1796,7 +1796,9 @@ type Mutation {
   (` + "`" + `tagSpool expected actual` + "`" + `) if it is free and ` + "`" + `expectedVersion` + "`" + ` is not met, and
   with ` + "`" + `LOCK_EXPIRED` + "`" + ` (` + "`" + `tagSpool cause` + "`" + `) if the lock that this very request took
   before has ended. Fails with ` + "`" + `LOCK_LIMIT_REACHED` + "`" + ` (` + "`" + `limit held` + "`" + `) if it is free, and the
-  worker, or the partner with all its workers, has as many spools as it may have.
+  worker, or the partner with all its workers, has as many spools as it may have. Fails with
+  ` + "`" + `RATE_LIMITED` + "`" + ` also if it is free and was never seen before, and the caller has taken 2,000
+  of those within a day.
   """
   tomarSpool(
     """

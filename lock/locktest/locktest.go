@@ -25,6 +25,8 @@ func Run(t *testing.T, store lock.Store) {
 		"a held spool refuses everybody and names its owner":           occupied,
 		"a token taken twice is one lock":                              replay,
 		"a worker at its limit gets a lock that it has, and no other":  atLimit,
+		"a take at the limit of a fresh spool leaves no trace":         atLimitOfAFreshSpool,
+		"the first take of a spool is of a fresh one":                  fresh,
 		"a released token never takes again":                           spentReleased,
 		"a lapsed token never takes again":                             spentLapsed,
 		"a spent token is told so while somebody else holds":           spentWhileHeld,

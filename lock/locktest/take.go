@@ -1,7 +1,6 @@
 package locktest
 
 import (
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -68,15 +67,47 @@ func atLimit(t *testing.T, b *bench) {
 	another.AtLimit = true
 	_, _, err = b.store.Take(b.ctx, another)
 	_ = wantError[*lock.OccupiedError](t, err)
-	b.release(cmd.Token)
+	_, released := b.release(cmd.Token)
 	_, _, err = b.store.Take(b.ctx, cmd)
 	b.wantEnded(err, lock.EndReleased)
-	if _, _, err = b.store.Take(b.ctx, another); !errors.Is(err, lock.ErrAtLimit) {
-		t.Fatalf("error is %v", err)
+	_, _, err = b.store.Take(b.ctx, another)
+	if atLimit := wantError[*lock.AtLimitError](t, err); atLimit.Version != released.Version {
+		t.Fatalf("the version is %d, want %d", atLimit.Version, released.Version)
 	}
 	if spool := b.read(); spool.Lock != nil {
 		t.Fatalf("held all the same: %+v", spool)
 	}
+}
+
+func atLimitOfAFreshSpool(t *testing.T, b *bench) {
+	cmd := b.command()
+	cmd.AtLimit = true
+	for range 2 { // the refusal is not remembered
+		_, _, err := b.store.Take(b.ctx, cmd)
+		if atLimit := wantError[*lock.AtLimitError](t, err); atLimit.Version != 0 {
+			t.Fatalf("the version is %d", atLimit.Version)
+		}
+	}
+	if spool := b.read(); spool.Lock != nil || spool.Version != 0 {
+		t.Fatalf("the spool is %+v", spool)
+	}
+}
+
+func fresh(t *testing.T, b *bench) {
+	cmd := b.command()
+	take := func(want bool) {
+		t.Helper()
+		result := b.store.Store.Take(b.ctx, []lock.TakeCommand{cmd})[0]
+		if result.Err != nil || result.Value.Fresh != want {
+			t.Fatalf("%+v, %v", result.Value, result.Err)
+		}
+	}
+	take(true)
+	take(true) // replayed, and nothing else happened
+	b.release(cmd.Token)
+	cmd.Token = newToken(t, ana)
+	take(false)
+	take(false)
 }
 
 func spentReleased(t *testing.T, b *bench) {
