@@ -321,7 +321,8 @@ func limits(cfg config.Config) (gqlhttp.RequestLimits, gqlhttp.StreamLimits) {
 		Aliases:    orNone(cfg.MaxAliases),
 		RootFields: cfg.MaxRootFields,
 		Directives: orNone(cfg.MaxDirectives),
-		Complexity: cfg.MaxComplexity,
+		Fields:     cfg.MaxFields,
+		Units:      cfg.MaxUnits,
 	}
 	stream := gqlhttp.StreamLimits{
 		Subscriptions: cfg.Streams.Max,

@@ -55,7 +55,8 @@ type Config struct {
 	MaxAliases               int            // MAX_ALIASES
 	MaxRootFields            int            // MAX_ROOT_FIELDS
 	MaxDirectives            int            // MAX_DIRECTIVES
-	MaxComplexity            int            // MAX_COMPLEXITY
+	MaxFields                int            // MAX_FIELDS
+	MaxUnits                 int            // MAX_UNITS
 	RequestTimeout           time.Duration  // REQUEST_TIMEOUT_SECONDS
 	MaxConnectionsPerAddress int            // MAX_CONNECTIONS_PER_ADDRESS
 	Streams                  Streams        // see there
@@ -173,7 +174,8 @@ func (r *reader) limits(c *Config) {
 	c.MaxAliases = r.limit("MAX_ALIASES", 15, 0)
 	c.MaxRootFields = r.limit("MAX_ROOT_FIELDS", 5, 1)
 	c.MaxDirectives = r.limit("MAX_DIRECTIVES", 50, 0)
-	c.MaxComplexity = r.limit("MAX_COMPLEXITY", 5000, 1)
+	c.MaxFields = r.limit("MAX_FIELDS", 10000, 1)
+	c.MaxUnits = r.limit("MAX_UNITS", 100, 1)
 	c.RequestTimeout = r.duration("REQUEST_TIMEOUT_SECONDS", 10, 1, 3600, time.Second)
 	c.MaxConnectionsPerAddress = r.limit("MAX_CONNECTIONS_PER_ADDRESS", 400, 1)
 	c.Streams = Streams{
@@ -250,6 +252,7 @@ func (r *reader) checkTogether(c Config) {
 
 // removed are the variables that the service had, and what holds in the place of each.
 var removed = map[string]string{
+	"MAX_COMPLEXITY":            "MAX_FIELDS bounds the fields of an operation, and MAX_UNITS what it asks of Redis.",
 	"MAX_ANSWER_BYTES":          "The answer of a query has at most 1048576 bytes; for load tests, LIMITS=off lifts that.",
 	"MAX_OPERATIONS_PER_SOCKET": "A WebSocket has at most 50 operations under way; for load tests, LIMITS=off lifts that.",
 	"MAX_MESSAGES_PER_SECOND":   "A WebSocket may send at most 100 messages a second; for load tests, LIMITS=off lifts that.",

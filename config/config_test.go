@@ -50,7 +50,8 @@ func defaults() config.Config {
 		MaxAliases:               15,
 		MaxRootFields:            5,
 		MaxDirectives:            50,
-		MaxComplexity:            5000,
+		MaxFields:                10000,
+		MaxUnits:                 100,
 		RequestTimeout:           10 * time.Second,
 		MaxConnectionsPerAddress: 400,
 		Streams: config.Streams{
@@ -117,7 +118,7 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"RATE_LIMIT":                     "on", "RATE_LIMIT_PER_IDENTITY": "17", "RATE_LIMIT_PER_ADDRESS": "18", "RATE_LIMIT_SHARED": "true",
 		"MAX_LOCKS_PER_WORKER": "19",
 		"ALLOWED_ORIGINS":      "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
-		"MAX_DIRECTIVES": "7", "MAX_COMPLEXITY": "8", "REQUEST_TIMEOUT_SECONDS": "9",
+		"MAX_DIRECTIVES": "7", "MAX_FIELDS": "8", "MAX_UNITS": "20", "REQUEST_TIMEOUT_SECONDS": "9",
 		"TRUSTED_PROXIES":   "10.0.0.1, 10.1.0.0/16, fd00::1",
 		"TRUSTED_DOCUMENTS": "documents", "TRUSTED_DOCUMENTS_ONLY": "true",
 	}), false, noFile)
@@ -148,7 +149,8 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		MaxAliases:               4,
 		MaxRootFields:            6,
 		MaxDirectives:            7,
-		MaxComplexity:            8,
+		MaxFields:                8,
+		MaxUnits:                 20,
 		RequestTimeout:           9 * time.Second,
 		MaxConnectionsPerAddress: 5,
 		Streams: config.Streams{
@@ -289,7 +291,7 @@ func TestLimitsOff(t *testing.T) {
 	const most = 1 << 20
 	want := defaults()
 	want.LimitsOff = true
-	want.MaxAliases, want.MaxRootFields, want.MaxDirectives, want.MaxComplexity = most, most, most, most
+	want.MaxAliases, want.MaxRootFields, want.MaxDirectives, want.MaxFields, want.MaxUnits = most, most, most, most, most
 	want.MaxConnectionsPerAddress, want.LocksPerWorker = most, most
 	want.Streams.Max, want.Streams.MaxPerAddress, want.Streams.MaxPerIdentity = most, most, most
 	want.MutationRates = config.MutationRates{PerIdentity: most, PerAddress: most}
@@ -314,7 +316,7 @@ func TestLimitsOff(t *testing.T) {
 func TestLimitsOffWithALimit(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"MAX_ALIASES", "MAX_ROOT_FIELDS", "MAX_DIRECTIVES", "MAX_COMPLEXITY", "MAX_CONNECTIONS_PER_ADDRESS",
+		"MAX_ALIASES", "MAX_ROOT_FIELDS", "MAX_DIRECTIVES", "MAX_FIELDS", "MAX_UNITS", "MAX_CONNECTIONS_PER_ADDRESS",
 		"MAX_SUBSCRIPTIONS", "MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_SUBSCRIPTIONS_PER_IDENTITY", "MAX_LOCKS_PER_WORKER",
 		"RATE_LIMIT_PER_IDENTITY", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_SHARED",
 	} {
@@ -428,6 +430,7 @@ func TestMalformedFile(t *testing.T) {
 func TestRemovedVariables(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
+		"MAX_COMPLEXITY":            "MAX_UNITS what it asks of Redis",
 		"MAX_ANSWER_BYTES":          "at most 1048576 bytes",
 		"MAX_OPERATIONS_PER_SOCKET": "at most 50 operations",
 		"MAX_MESSAGES_PER_SECOND":   "at most 100 messages",

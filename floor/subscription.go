@@ -12,8 +12,8 @@ const (
 	// heartbeat is the longest that a subscriber hears nothing.
 	heartbeat = 3 * time.Second
 
-	// maxUpdateSpools is the most spools of one [Update].
-	maxUpdateSpools = 500
+	// MaxUpdateSpools is the most spools of one [Update].
+	MaxUpdateSpools = 500
 )
 
 // Update is one message to a subscriber. One that follows them keeps a set of
@@ -188,7 +188,7 @@ func (v *View) step(made *step, f Filter, p place, at viewState, now time.Time) 
 // addSnapshotPart adds the next part of the snapshot.
 func (v *View) addSnapshotPart(update *Update, f Filter, p *place, now moment) {
 	v.each(f, p.snapshotAfter, func(e *entry) bool {
-		if update.More = len(update.Changed) == maxUpdateSpools; update.More {
+		if update.More = len(update.Changed) == MaxUpdateSpools; update.More {
 			return false
 		}
 		update.Changed = append(update.Changed, e.spool(now))
@@ -196,14 +196,14 @@ func (v *View) addSnapshotPart(update *Update, f Filter, p *place, now moment) {
 	})
 	p.inSnapshot = update.More
 	if update.More {
-		p.snapshotAfter = update.Changed[maxUpdateSpools-1].Tag
+		p.snapshotAfter = update.Changed[MaxUpdateSpools-1].Tag
 	}
 }
 
 // addChanges adds the present state of what the log says has changed, and returns how many
 // changes of it newer ones replaced.
 func (v *View) addChanges(update *Update, f Filter, p *place, now moment) (merged int64) {
-	end := min(v.head, p.position+maxUpdateSpools)
+	end := min(v.head, p.position+MaxUpdateSpools)
 	matched := map[lock.Tag]bool{} // until now
 	var tags []lock.Tag
 	for ; p.position < end; p.position++ {

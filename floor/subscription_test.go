@@ -21,7 +21,7 @@ type client struct {
 
 func (c *client) take(t *testing.T, update *Update) {
 	t.Helper()
-	if len(update.Changed) > maxUpdateSpools || update.More && !c.building && !update.Snapshot {
+	if len(update.Changed) > MaxUpdateSpools || update.More && !c.building && !update.Snapshot {
 		t.Fatalf("a message has %d spools, more %t, snapshot %t", len(update.Changed), update.More, update.Snapshot)
 	}
 	if update.Snapshot {

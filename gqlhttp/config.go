@@ -58,6 +58,12 @@ type Config struct {
 	// executed.
 	WithCaller func(ctx context.Context, caller Caller) context.Context
 
+	// Units, if set, counts the work that an operation asks for of whatever is behind the
+	// schema. For a field of an object type it returns the field's own units, and how many
+	// times these and the units that are selected in the field count; neither is negative.
+	// Its arguments are as the request has them, its list possibly a single element.
+	Units func(typeName, fieldName string, args map[string]any) (own, times int)
+
 	// ShareKey, if set, lets subscriptions share what is executed: the response to an event
 	// of a source (the package gqlhttp/source) is made once for all that have the same document, operation name,
 	// variables, and key. The key stands for all that resolvers read of the context, of
@@ -135,12 +141,13 @@ const (
 	DefaultAliases     = 15
 	DefaultRootFields  = 5
 	DefaultDirectives  = 50
-	DefaultComplexity  = 5000
+	DefaultFields      = 10000
+	DefaultUnits       = 100
 	DefaultAnswerBytes = 1 << 20
 )
 
 // RequestLimits bound what one request may ask for. A field that is zero is the
-// default; a negative Aliases or Directives allows none.
+// default; a negative Aliases, Directives or Units allows none.
 type RequestLimits struct {
 	BodyBytes  int64 // of a request, or a WebSocket's message
 	Tokens     int   // of a document
@@ -148,7 +155,11 @@ type RequestLimits struct {
 	Aliases    int   // in an operation, its fragments included wherever they are used
 	RootFields int   // of an operation
 	Directives int   // in an operation, likewise
-	Complexity int   // fields of an operation, likewise; the schema's Complexity may weigh them
+	Fields     int   // of an operation, likewise; the schema's Complexity multiplies those in lists
+
+	// Units bounds what an operation asks for by Config.Units. A subscription can ask for
+	// none: each of its responses would.
+	Units int
 
 	// AnswerBytes bounds the data that a query is answered with. The answer of a
 	// mutation is not bounded: it says what was done.
@@ -249,7 +260,8 @@ func (l RequestLimits) withDefaults() RequestLimits {
 	l.Aliases = max(0, cmp.Or(l.Aliases, DefaultAliases))
 	l.RootFields = cmp.Or(l.RootFields, DefaultRootFields)
 	l.Directives = max(0, cmp.Or(l.Directives, DefaultDirectives))
-	l.Complexity = cmp.Or(l.Complexity, DefaultComplexity)
+	l.Fields = cmp.Or(l.Fields, DefaultFields)
+	l.Units = max(0, cmp.Or(l.Units, DefaultUnits))
 	l.AnswerBytes = cmp.Or(l.AnswerBytes, DefaultAnswerBytes)
 	return l
 }

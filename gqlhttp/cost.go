@@ -8,11 +8,50 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// cost is the complexity of a selection as a formula of the variables, made once for a
-// document. Its value is that of [github.com/99designs/gqlgen/complexity.Calculate], which
-// walks the whole document for each request.
+// amount is how much a selection asks for.
+type amount struct {
+	fields  int // see RequestLimits.Fields
+	units   int // see Config.Units
+	changes int // of the units, those of a mutation's root fields themselves
+}
+
+func (a amount) add(b amount) amount {
+	return amount{add(a.fields, b.fields), add(a.units, b.units), add(a.changes, b.changes)}
+}
+
+// highest returns the higher of each of the amounts' numbers.
+func (a amount) highest(b amount) amount {
+	return amount{max(a.fields, b.fields), max(a.units, b.units), max(a.changes, b.changes)}
+}
+
+// scale is what the amount of a field is measured by.
+type scale struct {
+	schema graphql.ExecutableSchema
+	units  func(typeName, fieldName string, args map[string]any) (own, times int) // see Config.Units; nil: none
+}
+
+// amountOf returns what a field of an object type asks for, with what is selected in it.
+func (s scale) amountOf(ctx context.Context, typ *ast.Definition, field string, inner amount, args map[string]any) amount {
+	fields, custom := s.schema.Complexity(ctx, typ.Name, field, inner.fields, args)
+	if !custom || fields < 1 {
+		fields = add(1, inner.fields)
+	}
+	if s.units == nil {
+		return amount{fields: fields}
+	}
+	own, times := s.units(typ.Name, field, args)
+	total := amount{fields: fields, units: multiply(times, add(own, inner.units))}
+	if typ == s.schema.Schema().Mutation {
+		total.changes = multiply(times, own)
+	}
+	return total
+}
+
+// cost is the amount of a selection as a formula of the variables, made once for a document.
+// Its fields are those of [github.com/99designs/gqlgen/complexity.Calculate], which walks the
+// whole document for each request.
 type cost struct {
-	fixed   int
+	fixed   amount
 	varying []term
 }
 
@@ -25,7 +64,7 @@ type term struct {
 
 // newCost makes the formula of an operation of a valid document. It looks at each fragment
 // once, however often it is used.
-func newCost(ctx context.Context, schema graphql.ExecutableSchema, operation *ast.OperationDefinition) *cost {
+func newCost(ctx context.Context, by scale, operation *ast.OperationDefinition) *cost {
 	fragments := map[string]*cost{}
 	var of func(ast.SelectionSet) *cost
 	of = func(selections ast.SelectionSet) *cost {
@@ -49,7 +88,7 @@ func newCost(ctx context.Context, schema graphql.ExecutableSchema, operation *as
 			if len(part.inner.varying) > 0 || part.field != nil && varies(part.field.Arguments) {
 				total.varying = append(total.varying, part)
 			} else {
-				total.fixed = add(total.fixed, part.with(ctx, schema, nil))
+				total.fixed = total.fixed.add(part.with(ctx, by, nil))
 			}
 		}
 		return total
@@ -57,31 +96,27 @@ func newCost(ctx context.Context, schema graphql.ExecutableSchema, operation *as
 	return of(operation.SelectionSet)
 }
 
-// with returns the complexity with the variables of a request.
-func (c *cost) with(ctx context.Context, schema graphql.ExecutableSchema, variables map[string]any) int {
+// with returns the amount with the variables of a request.
+func (c *cost) with(ctx context.Context, by scale, variables map[string]any) amount {
 	total := c.fixed
 	for _, part := range c.varying {
-		total = add(total, part.with(ctx, schema, variables))
+		total = total.add(part.with(ctx, by, variables))
 	}
 	return total
 }
 
-func (t term) with(ctx context.Context, schema graphql.ExecutableSchema, variables map[string]any) int {
-	children := t.inner.with(ctx, schema, variables)
+func (t term) with(ctx context.Context, by scale, variables map[string]any) amount {
+	inner := t.inner.with(ctx, by, variables)
 	if t.field == nil {
-		return children
+		return inner
 	}
 	types := []*ast.Definition{t.field.ObjectDefinition}
 	if t.field.ObjectDefinition.Kind == ast.Interface {
-		types = schema.Schema().GetPossibleTypes(t.field.ObjectDefinition) // the most expensive counts
+		types = by.schema.Schema().GetPossibleTypes(t.field.ObjectDefinition) // the most expensive counts
 	}
-	arguments, highest := t.field.ArgumentMap(variables), 0
+	arguments, highest := t.field.ArgumentMap(variables), amount{}
 	for _, typ := range types {
-		own, custom := schema.Complexity(ctx, typ.Name, t.field.Name, children, arguments)
-		if !custom || own < 1 {
-			own = add(1, children)
-		}
-		highest = max(highest, own)
+		highest = highest.highest(by.amountOf(ctx, typ, t.field.Name, inner, arguments))
 	}
 	return highest
 }
@@ -111,4 +146,12 @@ func add(a, b int) int {
 		return sum
 	}
 	return math.MaxInt
+}
+
+// multiply returns the product of numbers that are not negative, or the largest int.
+func multiply(a, b int) int {
+	if a > 0 && b > math.MaxInt/a {
+		return math.MaxInt
+	}
+	return a * b
 }

@@ -42,6 +42,7 @@ func (weighted) Complexity(_ context.Context, typ, field string, children int, a
 
 var weightedSchema = weighted{schema: gqlparser.MustLoadSchema(&ast.Source{Input: `
 	type Query { things(first: Int = 3, by: By): [Thing] one: Thing }
+	type Mutation { order(numbers: [Int]): [Thing] }
 	input By { first: Int }
 	interface Thing { name: String }
 	type Ball implements Thing { name: String }
@@ -62,11 +63,11 @@ func TestCost(t *testing.T) {
 	} {
 		parsed := gqlparser.MustLoadQueryWithRules(weightedSchema.schema, document, nil)
 		operation := parsed.Operations[0]
-		cost := gqlhttp.Cost(weightedSchema, operation)
+		cost := gqlhttp.Cost(gqlhttp.Config{Schema: weightedSchema}, operation)
 		for _, variables := range []map[string]any{{}, {"n": nil}, {"n": int64(1)}, {"n": int64(1000)}, {"n": int64(-2)}} {
 			want := complexity.Calculate(t.Context(), weightedSchema, operation, variables)
-			if got := cost(variables); got != want {
-				t.Errorf("%s with %v costs %d, want %d", document, variables, got, want)
+			if got, units, _ := cost(variables); got != want || units != 0 {
+				t.Errorf("%s with %v costs %d and %d units, want %d and none", document, variables, got, units, want)
 			}
 		}
 	}
@@ -85,7 +86,47 @@ func TestCostOfNestedFragments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := gqlhttp.Cost(weightedSchema, parsed.Operations[0])(nil); got < 1<<60 {
-		t.Errorf("it costs %d", got)
+	config := gqlhttp.Config{Schema: weightedSchema, Units: weightedUnits}
+	if fields, units, _ := gqlhttp.Cost(config, parsed.Operations[0])(nil); fields < 1<<60 || units < 1<<60 {
+		t.Errorf("it costs %d and %d units", fields, units)
+	}
+}
+
+// weightedUnits has a unit for each name, one more of a ball, and the things that are asked
+// for, their list of numbers included. To order is a change.
+func weightedUnits(typ, field string, args map[string]any) (own, times int) {
+	switch typ + "." + field {
+	case "Ball.name":
+		return 2, 1
+	case "Box.name", "Query.one":
+		return 1, 1
+	case "Query.things", "Box.things":
+		first, _ := args["first"].(int64)
+		return 1, int(first)
+	case "Mutation.order":
+		return 1, len(graphql.CoerceList(args["numbers"]))
+	}
+	return 0, 1
+}
+
+// A field's own units and those selected in it count as many times as the field says; those
+// of a mutation's root fields themselves are changes.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	for document, want := range map[string]struct{ units, changes int }{
+		`{ __typename }`:         {0, 0},
+		`{ one { __typename } }`: {1, 0},
+		`{ one { name } }`:       {1 + 2, 0}, // a ball is the more expensive thing
+		`{ one { a: name b: name ... on Box { name } } }`:                                                                    {1 + 2 + 2 + 1, 0},
+		`query($n: Int) { things(first: $n) { name } }`:                                                                      {7 * (1 + 2), 0},
+		`query($n: Int) { one { ...F } } fragment F on Box { things(first: $n) { ...G ...G } } fragment G on Thing { name }`: {1 + 7*(1+2*2), 0},
+		`mutation($n: Int) { order(numbers: [1, $n, 3]) { name } }`:                                                          {3 * (1 + 2), 3},
+		`mutation { a: order(numbers: 1) { __typename } ...F } fragment F on Mutation { order(numbers: [1, 2]) { name } }`:   {1 + 2*(1+2), 3},
+	} {
+		operation := gqlparser.MustLoadQueryWithRules(weightedSchema.schema, document, nil).Operations[0]
+		_, units, changes := gqlhttp.Cost(gqlhttp.Config{Schema: weightedSchema, Units: weightedUnits}, operation)(map[string]any{"n": int64(7)})
+		if units != want.units || changes != want.changes {
+			t.Errorf("%s asks for %d units and %d changes, want %+v", document, units, changes, want)
+		}
 	}
 }

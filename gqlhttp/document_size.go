@@ -25,6 +25,7 @@ const maxOverlap = 50_000
 // depends on the variables.
 type sizeCheck struct {
 	config   Config
+	scale    scale
 	accepted graphql.Cache[*ast.QueryDocument]
 	costs    *lru.Cache[*ast.OperationDefinition, *cost]
 }
@@ -34,7 +35,7 @@ func newSizeCheck(config Config, accepted graphql.Cache[*ast.QueryDocument]) siz
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return sizeCheck{config: config, accepted: accepted, costs: costs}
+	return sizeCheck{config: config, scale: scale{config.Schema, config.Units}, accepted: accepted, costs: costs}
 }
 
 // ExtensionName implements [graphql.HandlerExtension].
@@ -78,12 +79,18 @@ func (c sizeCheck) MutateOperationContext(ctx context.Context, operation *graphq
 	}
 	formula, known := c.costs.Get(operation.Operation)
 	if !known {
-		formula = newCost(ctx, c.config.Schema, operation.Operation)
+		formula = newCost(ctx, c.scale, operation.Operation)
 		c.costs.Add(operation.Operation, formula)
 	}
-	actual, most := formula.with(ctx, c.config.Schema, operation.Variables), c.config.RequestLimits.Complexity
-	if actual > most {
-		return tooComplex(c.config.Codes, "complexity", most, actual)
+	total, limits := formula.with(ctx, c.scale, operation.Variables), c.config.RequestLimits
+	if operation.Operation.Operation == ast.Subscription {
+		limits.Units = 0
+	}
+	if total.units > limits.Units {
+		return tooComplex(c.config.Codes, "units", limits.Units, total.units)
+	}
+	if total.fields > limits.Fields {
+		return tooComplex(c.config.Codes, "fields", limits.Fields, total.fields)
 	}
 	return nil
 }
@@ -98,7 +105,7 @@ func (c sizeCheck) check(s size) *gqlerror.Error {
 		{"aliases", limits.Aliases, s.aliases},
 		{"rootFields", limits.RootFields, s.rootFields},
 		{"directives", limits.Directives, s.directives},
-		{"complexity", limits.Complexity, s.fields},
+		{"fields", limits.Fields, s.fields},
 	} {
 		if bound.actual > bound.limit {
 			return tooComplex(c.config.Codes, bound.name, bound.limit, bound.actual)

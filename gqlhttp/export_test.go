@@ -20,9 +20,13 @@ func Visits(document string) int {
 }
 
 // Cost makes the formula of an operation.
-func Cost(schema graphql.ExecutableSchema, operation *ast.OperationDefinition) func(variables map[string]any) int {
-	formula := newCost(context.Background(), schema, operation)
-	return func(variables map[string]any) int { return formula.with(context.Background(), schema, variables) }
+func Cost(config Config, operation *ast.OperationDefinition) func(variables map[string]any) (fields, units, changes int) {
+	by := scale{config.Schema, config.Units}
+	formula := newCost(context.Background(), by, operation)
+	return func(variables map[string]any) (fields, units, changes int) {
+		total := formula.with(context.Background(), by, variables)
+		return total.fields, total.units, total.changes
+	}
 }
 
 // KeptResponses makes n shared responses, and returns how many are kept, and their bytes.

@@ -113,7 +113,7 @@ func newAbuse(t *testing.T, known bool) *abuse {
 		"plain": func(*httpapi.Config) {},
 		"roomy": func(c *httpapi.Config) {
 			c.Identify = admin
-			c.RequestLimits.BodyBytes, c.RequestLimits.Tokens, c.RequestLimits.Complexity = 4<<20, 100000, 1<<20
+			c.RequestLimits.BodyBytes, c.RequestLimits.Tokens, c.RequestLimits.Fields = 4<<20, 100000, 1<<20
 		},
 		"trusted": func(c *httpapi.Config) { c.TrustedDocuments = documents(t, true) },
 		"admin":   func(c *httpapi.Config) { c.Identify = admin },

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"spoollock/gqlhttp"
 	"spoollock/lock"
 	"spoollock/redisurl"
 	"spoollock/repository/redistest"
@@ -365,10 +366,10 @@ func TestBatchesAreRootFieldsLikeOthers(t *testing.T) {
 		}
 	}), `","`) + `"]`
 	var document strings.Builder
-	for i := range 5 {
+	for i := range gqlhttp.DefaultUnits / lock.MaxBatch {
 		fmt.Fprintf(&document, "a%d:spools(tagSpools:%s){version} ", i, tags)
 	}
-	if _, body := a.post("{"+document.String()+"}", nil); strings.Contains(body, "errors") || strings.Count(body, "version") != 250 {
+	if _, body := a.post("{"+document.String()+"}", nil); strings.Contains(body, "errors") || strings.Count(body, "version") != gqlhttp.DefaultUnits {
 		t.Errorf("answer is %.300s", body)
 	}
 }

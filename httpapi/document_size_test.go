@@ -36,7 +36,7 @@ func nested(depth int) string {
 // above.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = 500 })
+	a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Fields = 500 })
 	repeat := func(n int, format string) string {
 		var text strings.Builder
 		for i := range n {
@@ -52,7 +52,7 @@ func TestLimits(t *testing.T) {
 		"aliases":    {15, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "a#:version ") + "}}" }},
 		"rootFields": {5, func(n int) string { return "{" + repeat(n, `a#:spool(tagSpool:"MK-#"){version} `) + "}" }},
 		"directives": {50, func(n int) string { return `{spool(tagSpool:"MK-1"){` + repeat(n, "version @skip(if:false) ") + "}}" }},
-		"complexity": {500, func(n int) string {
+		"fields": {500, func(n int) string {
 			return `{spool(tagSpool:"MK-1"){` + repeat(n%20, "version ") + repeat(n/20-1, "lock{"+strings.Repeat("id ", 19)+"}") +
 				strings.Repeat("version ", 19) + "}}"
 		}},
@@ -83,7 +83,7 @@ func TestLimits(t *testing.T) {
 
 // A field in a list counts as often as the list is asked for, be it in the document
 // or in the variables.
-func TestComplexity(t *testing.T) {
+func TestFields(t *testing.T) {
 	t.Parallel()
 	const history = `history(first: %s){edges{cursor}}`
 	full := strings.Replace(spoolFields, "lock", "history(first:100){edges{cursor node{id type at ownerId ownerName version note expiresAt}}} lock", 1)
@@ -97,34 +97,34 @@ func TestComplexity(t *testing.T) {
 		"a list in a variable":   {`query($tags:[ID!]!){spools(tagSpools:$tags){id}}`, map[string]any{"tags": []string{"a", "b"}}, 1 + 2},
 		"a tag in two variables": {`query($a:ID!,$b:ID!){spools(tagSpools:[$a,$b]){id}}`, map[string]any{"a": "a", "b": "b"}, 1 + 2},
 		"an empty list":          {`{spools(tagSpools:[]){id}}`, nil, 1 + 1},
-		"a history":              {`{spool(tagSpool:"a"){history{edges{cursor}}}}`, nil, 1 + 20 + 20*2},
-		"a long history":         {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "100") + `}}`, nil, 1 + 20 + 100*2},
-		"a history too long":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "2147483647") + `}}`, nil, 1 + 20 + 100*2},
-		"a negative history":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "-100") + `}}`, nil, 1 + 20 + 2},
-		"a history by variable":  {`query($n:Int!){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, map[string]any{"n": 7}, 1 + 20 + 7*2},
-		"a variable's default":   {`query($n:Int!=9){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, nil, 1 + 20 + 9*2},
-		"histories":              {`{spools(tagSpools:["a","b"]){...F ...F}} fragment F on Spool{` + fmt.Sprintf(history, "3") + `}`, nil, 1 + 2*2*(20+3*2)},
+		"a history":              {`{spool(tagSpool:"a"){history{edges{cursor}}}}`, nil, 1 + 1 + 20*2},
+		"a long history":         {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "100") + `}}`, nil, 1 + 1 + 100*2},
+		"a history too long":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "2147483647") + `}}`, nil, 1 + 1 + 100*2},
+		"a negative history":     {`{spool(tagSpool:"a"){` + fmt.Sprintf(history, "-100") + `}}`, nil, 1 + 1 + 2},
+		"a history by variable":  {`query($n:Int!){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, map[string]any{"n": 7}, 1 + 1 + 7*2},
+		"a variable's default":   {`query($n:Int!=9){spool(tagSpool:"a"){` + fmt.Sprintf(history, "$n") + `}}`, nil, 1 + 1 + 9*2},
+		"histories":              {`{spools(tagSpools:["a","b"]){...F ...F}} fragment F on Spool{` + fmt.Sprintf(history, "3") + `}`, nil, 1 + 2*2*(1+3*2)},
 		"takes": {`mutation($input:TomarSpoolsInput!){tomarSpools(input:$input){taken results{tagSpool}}}`,
 			batch(map[string]any{"tagSpool": "a"}, map[string]any{"tagSpool": "b"}), 1 + 2*3},
 		"releases": {`mutation{releaseSpools(input:{items:[{tagSpool:"a",lockToken:"x"},{tagSpool:"b",lockToken:"x"}]}){failed}}`, nil, 1 + 2},
 		"extensions": {`mutation($i:ExtendLockInput!){extendLocks(input:{items:[$i,$i,$i]}){failed}}`,
 			map[string]any{"i": map[string]any{"tagSpool": "a", "lockToken": "x", "additionalSeconds": 1}}, 1 + 3},
 		"fifty histories": {`query($tags:[ID!]!){spools(tagSpools:$tags)` + full + `}`,
-			map[string]any{"tags": slices.Repeat([]string{"a"}, 50)}, 1 + 50*(13+20+100*11)},
-		"a hundred events": {`{spool(tagSpool:"a")` + full + `}`, nil, 1 + 13 + 20 + 100*11},
+			map[string]any{"tags": slices.Repeat([]string{"a"}, 50)}, 1 + 50*(13+1+100*11)},
+		"a hundred events": {`{spool(tagSpool:"a")` + full + `}`, nil, 1 + 13 + 1 + 100*11},
 		"fifty takes":      {tomarAll, batch(slices.Repeat([]map[string]any{{"tagSpool": "a"}}, 50)...), 2551},
 		"more than fifty":  {`query($tags:[ID!]!){spools(tagSpools:$tags){id}}`, map[string]any{"tags": slices.Repeat([]string{"a"}, 5000)}, 1 + 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			limit := test.want
-			a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
+			a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Fields = limit })
 			if _, body := a.post(test.document, test.variables); strings.Contains(body, "QUERY_TOO_COMPLEX") {
 				t.Errorf("at the limit, the answer is %s", body)
 			}
 			limit--
-			a = newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Complexity = limit })
-			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"complexity"}`, test.want, limit)
+			a = newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Fields = limit })
+			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"fields"}`, test.want, limit)
 			if _, body := a.post(test.document, test.variables); !strings.Contains(body, want) || strings.Contains(body, "data") {
 				t.Errorf("above the limit, the answer is %s, want %s", body, want)
 			}
@@ -134,7 +134,7 @@ func TestComplexity(t *testing.T) {
 
 // A document that was accepted with some variables is not with others; and what a
 // page shows is within the default, with room to spare.
-func TestComplexityOfADocumentWithOtherVariables(t *testing.T) {
+func TestFieldsOfADocumentWithOtherVariables(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, redisurl.EmbeddedText)
 	const document = `query($tags:[ID!]!,$n:Int!){spools(tagSpools:$tags){id version lock{ownerName expiresAt} history(first:$n){edges{node{type at ownerName}}}}}`
@@ -147,6 +147,67 @@ func TestComplexityOfADocumentWithOtherVariables(t *testing.T) {
 		if refused := strings.Contains(body, `"code":"QUERY_TOO_COMPLEX"`); refused == accepted {
 			t.Errorf("with %d events of each, the answer is %.200s", n, body)
 		}
+	}
+}
+
+// What a document asks of Redis counts a unit for each command: of the spools that are
+// really asked for, in the document or in the variables.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	const several = `query($tags:[ID!]!){spools(tagSpools:$tags){version history(first:1){edges{cursor}}}}`
+	tags := func(n int) map[string]any { return map[string]any{"tags": slices.Repeat([]string{"a"}, n)} }
+	extensions := slices.Repeat([]map[string]any{{"tagSpool": "a", "lockToken": "x", "additionalSeconds": 1}}, 50)
+	for name, test := range map[string]struct {
+		document  string
+		variables map[string]any
+		want      int
+	}{
+		"nothing":                   {`{__typename lockLimits{batchSize} __schema{queryType{name}} __type(name:"Spool"){name}}`, nil, 0},
+		"a lock":                    {`{spoolLock(tagSpool:"a")` + lockFields + `}`, nil, 1},
+		"a spool":                   {`{spool(tagSpool:"a")` + spoolFields + `}`, nil, 1},
+		"a spool and its history":   {`{spool(tagSpool:"a"){history(first:100){edges{cursor}}}}`, nil, 2},
+		"histories by alias":        {`{spool(tagSpool:"a"){a:history{edges{cursor}} b:history{edges{cursor}}}}`, nil, 3},
+		"a spool twice":             {`{a:spool(tagSpool:"a"){id} b:spool(tagSpool:"a"){id}}`, nil, 2},
+		"a check":                   {`{checkLock(input:{tagSpool:"a",lockToken:"x"}){valid spool{history{edges{cursor}}}}}`, nil, 2},
+		"a page of the floor":       {`{spoolLocks(first:100,filter:{tagSpools:["a","b"]}){totalCount}}`, nil, 1},
+		"spools":                    {`{spools(tagSpools:["a","b","c"]){id}}`, nil, 3},
+		"a tag that is no list":     {`{spools(tagSpools:"a"){id}}`, nil, 1},
+		"spools in a variable":      {several, tags(42), 84},
+		"a variable that is none":   {several, map[string]any{"tags": "a"}, 2},
+		"tags in two variables":     {`query($a:ID!,$b:ID!){spools(tagSpools:[$a,$b]){id}}`, map[string]any{"a": "a", "b": "b"}, 2},
+		"no spools":                 {several, tags(0), 2},
+		"more than a batch":         {several, tags(500), 100},
+		"in fragments":              {`{...F} fragment F on Query{spools(tagSpools:["a","b"]){...on Spool{...G ...G}}} fragment G on Spool{history{edges{cursor}}}`, nil, 2 * 3},
+		"a take":                    {tomar, input(map[string]any{"tagSpool": "a"}), 1},
+		"a take and the history":    {`mutation{tomarSpool(input:{tagSpool:"a"}){lock{id} spool{history{edges{cursor}}}}}`, nil, 2},
+		"a resume":                  {`mutation{resumeSpool(input:{tagSpool:"a"}){lockToken}}`, nil, 1},
+		"a forced release":          {`mutation{forceReleaseSpool(input:{tagSpool:"a",reason:"because",expectedVersion:1}){spool{id}}}`, nil, 1},
+		"fifty takes":               {tomarAll, batch(slices.Repeat([]map[string]any{{"tagSpool": "a"}}, 50)...), 50},
+		"fifty, and the histories":  {`mutation($input:ExtendLocksInput!){extendLocks(input:$input){results{spool{history{edges{cursor}}}}}}`, batch(extensions...), 100},
+		"a release that is no list": {`mutation{releaseSpools(input:{items:{tagSpool:"a",lockToken:"x"}}){failed}}`, nil, 1},
+		"items in a variable":       {`mutation($i:[ExtendLockInput!]!){extendLocks(input:{items:$i}){failed}}`, map[string]any{"i": extensions[:3]}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limited := func(units int) (body string) {
+				if units == 0 {
+					units = -1 // none
+				}
+				a := newAPI(t, redisurl.EmbeddedText, func(c *httpapi.Config) { c.RequestLimits.Units, c.Introspection = units, true })
+				_, body = a.post(test.document, test.variables)
+				return body
+			}
+			if body := limited(test.want); strings.Contains(body, "QUERY_TOO_COMPLEX") {
+				t.Errorf("at the limit, the answer is %s", body)
+			}
+			if test.want == 0 {
+				return
+			}
+			want := fmt.Sprintf(`"extensions":{"actual":%d,"code":"QUERY_TOO_COMPLEX","limit":%d,"limitName":"units"}`, test.want, test.want-1)
+			if body := limited(test.want - 1); !strings.Contains(body, want) || strings.Contains(body, "data") {
+				t.Errorf("above the limit, the answer is %s, want %s", body, want)
+			}
+		})
 	}
 }
 
@@ -177,7 +238,7 @@ func TestFragmentBomb(t *testing.T) {
 	}
 	bomb.WriteString("fragment F30 on Spool{id}")
 	begun := time.Now()
-	if _, body := a.post(bomb.String(), nil); !strings.Contains(body, `"limitName":"complexity"`) {
+	if _, body := a.post(bomb.String(), nil); !strings.Contains(body, `"limitName":"fields"`) {
 		t.Errorf("the answer is %s", body)
 	}
 	if took := time.Since(begun); took > testwait.Patience {

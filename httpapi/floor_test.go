@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"spoollock/gqlhttp/gqlhttptest"
+	"spoollock/httpapi"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
@@ -269,17 +271,20 @@ func TestFloorUpdates(t *testing.T) {
 	mine.await(map[string]string{"MK-3": "93"})
 }
 
-// What the histories of all spools of a message would cost is refused.
+// A message of the floor asks Redis for nothing, so there is no history in it, whatever the
+// limit on units is.
 func TestFloorUpdatesWithHistory(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, redistest.Start(t).URL)
-	for _, fields := range []string{
-		`changed{history(first:1){pageInfo{hasNextPage}}}`, `changed{history(first:100){edges{cursor}}}`,
+	a := newAPI(t, redistest.Start(t).URL, func(c *httpapi.Config) { c.RequestLimits.Units = 1 << 20 })
+	for _, document := range []string{
+		`subscription{floorUpdates{changed{history(first:1){pageInfo{hasNextPage}}}}}`,
+		`subscription{floorUpdates{changed{... on Spool{h:history{edges{cursor}}}}}}`,
+		`subscription{floorUpdates{changed{...{...F}}}} fragment F on Spool{...G} fragment G on Spool{history{edges{cursor}}}`,
+		`subscription{...F} fragment F on Subscription{floorUpdates{changed{history @skip(if:true){edges{cursor}}}}}`,
 	} {
-		request := `{"query":"subscription{floorUpdates{` + fields + `}}"}`
-		_, body := a.do(http.MethodPost, "/graphql", request, "Content-Type", "application/json", "Accept", "text/event-stream")
-		if !strings.Contains(body, "QUERY_TOO_COMPLEX") {
-			t.Errorf("%s is answered %s", fields, body)
+		answer, err := (&streamAPI{api: a}).acknowledged(gqlhttptest.Subscribe("1", document)).Read()
+		if err != nil || !strings.Contains(answer, `{"actual":1,"code":"QUERY_TOO_COMPLEX","limit":0,"limitName":"units"}`) || strings.Contains(answer, `"data":`) {
+			t.Errorf("%s is answered %s, %v", document, answer, err)
 		}
 	}
 }

@@ -153,6 +153,7 @@ func newGraphQL(config Config) *gqlhttp.Handler {
 		CheckScalar:        scalar.Check,
 		Authenticate:       newAuthenticator(config.Identify, config.Log).authenticate,
 		WithCaller:         withCaller,
+		Units:              graph.Units,
 		ShareKey:           graph.ShareKey,
 		Network:            network,
 		TrackRefusals:      trackRefusals,

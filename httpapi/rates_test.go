@@ -156,7 +156,8 @@ func TestFloodsAreBounded(t *testing.T) {
 				server := redistest.Start(t)
 				a := newBoundedAPI(t, server.URL, 0, ratelimit.New(rates).Admit, func(c *httpapi.Config) {
 					c.Identify = people{"worker": known("93", lock.RoleAdmin)}.identify
-					c.RequestLimits.Aliases, c.RequestLimits.RootFields, c.RequestLimits.Tokens, c.RequestLimits.Complexity = 1000, 1000, 1<<20, 1<<20
+					c.RequestLimits.Aliases, c.RequestLimits.RootFields, c.RequestLimits.Tokens, c.RequestLimits.Fields = 1000, 1000, 1<<20, 1<<20
+					c.RequestLimits.Units = 1 << 20
 					c.RequestLimits.BodyBytes, c.StreamLimits.OperationsPerSocket, c.StreamLimits.MessagesPerSecond = 1<<20, 1000, 1000
 				})
 				a.client.Transport = as{"worker", a.client.Transport.(*http.Transport)}
