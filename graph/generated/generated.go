@@ -2261,7 +2261,8 @@ type Spool {
   What happened to the spool, newest first: its newest 100 events, or fewer if they
   are long: some 20 to 30 KB of them. They are kept for ` + "`" + `SPOOL_MEMORY_DAYS` + "`" + ` after the
   last change of the spool, and a day longer than its lock. The history is read after the
-  spool, so it can be ahead of it. Null only with an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `first` + "`" + `,
+  spool, so it can be ahead of it. It cannot be selected below ` + "`" + `floorUpdates` + "`" + `: each message
+  would read it for each of its spools. Null only with an error: ` + "`" + `BAD_USER_INPUT` + "`" + ` for ` + "`" + `first` + "`" + `,
   or for ` + "`" + `after` + "`" + ` with reason ` + "`" + `INVALID_CURSOR` + "`" + `, or ` + "`" + `SERVICE_UNAVAILABLE` + "`" + `.
   """
   history(
