@@ -68,7 +68,7 @@ func (l *Limiter) Admit(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	err := l.draw(caller)
+	err := l.draw(caller, 1)
 	tallyOf(ctx).count(err)
 	if err != nil {
 		return err
@@ -76,21 +76,36 @@ func (l *Limiter) Admit(ctx context.Context) error {
 	return nil // and not err, a nil of another type
 }
 
-// draw draws a unit on each of the caller's buckets, or on none.
-func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
+// AdmitUnits is [Limiter.Admit] for what a request asks for as a whole, before anything of it
+// is done: it draws so many units, or as many as a full bucket has if that is less. A [Tally]
+// counts it only if it is refused.
+func (l *Limiter) AdmitUnits(ctx context.Context, units int) error {
+	caller, ok := lock.CallerOf(ctx)
+	if !ok {
+		return nil
+	}
+	if err := l.draw(caller, units); err != nil {
+		tallyOf(ctx).count(err)
+		return err
+	}
+	return nil
+}
+
+// draw draws units on each of the caller's buckets, or on none.
+func (l *Limiter) draw(caller lock.Caller, units int) *lock.RateLimitedError {
 	identity, address := l.bucketName("identity", string(caller.Worker.ID)), l.bucketName("address", caller.Address.Network())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	var drawn *rate.Reservation
 	if !caller.Anonymous() {
-		drawn = l.identities.bucket(identity).ReserveN(now, 1)
+		drawn = l.identities.reserve(now, identity, units)
 		if wait := drawn.DelayFrom(now); wait > 0 {
 			drawn.CancelAt(now)
 			return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonIdentity, RetryAfter: wait}
 		}
 	}
-	further := l.addresses.bucket(address).ReserveN(now, 1)
+	further := l.addresses.reserve(now, address, units)
 	if wait := further.DelayFrom(now); wait > 0 {
 		further.CancelAt(now)
 		if drawn != nil {
@@ -99,7 +114,7 @@ func (l *Limiter) draw(caller lock.Caller) *lock.RateLimitedError {
 		return &lock.RateLimitedError{Kind: l.name, Reason: lock.ReasonAddress, RetryAfter: wait}
 	}
 	if l.drawShared != nil {
-		l.queueShare(caller, identity, address)
+		l.queueShare(caller, units, identity, address)
 	}
 	return nil
 }
@@ -127,6 +142,12 @@ func newBuckets(perSecond int) buckets {
 }
 
 func (b *buckets) capacity() int { return burstSeconds * b.perSecond }
+
+// reserve draws units on a bucket, perhaps for a later time. No more than a full bucket has
+// could ever be drawn.
+func (b *buckets) reserve(now time.Time, name string, units int) *rate.Reservation {
+	return b.bucket(name).ReserveN(now, min(units, b.capacity()))
+}
 
 func (b *buckets) bucket(name string) *rate.Limiter {
 	limiter, ok := b.limiters.Get(name)

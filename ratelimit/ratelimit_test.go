@@ -111,6 +111,70 @@ func TestTally(t *testing.T) {
 	})
 }
 
+// What a request asks for as a whole is let through as a whole, or not at all, and not more
+// often than its units allow. More than a full bucket is as much as a full one.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{Name: "queries", PerIdentity: 50, PerAddress: 60})
+		want := func(what string, ctx context.Context, units int, reason lock.Reason, after time.Duration) { //nolint:revive // it is called like AdmitUnits
+			t.Helper()
+			var refused *lock.RateLimitedError
+			if err := limiter.AdmitUnits(ctx, units); err != nil && !errors.As(err, &refused) {
+				t.Fatal(err)
+			}
+			if (refused == nil) != (reason == "") || refused != nil && (refused.Reason != reason || refused.RetryAfter != after || refused.Kind != "queries") {
+				t.Errorf("%s: %d units are told %+v, want %q after %v", what, units, refused, reason, after)
+			}
+		}
+		ana, ben := caller("93", "10.0.0.1"), caller("94", "10.0.0.1")
+		want("nothing", ana, 0, "", 0)
+		want("at first", ana, 84, "", 0)
+		want("at once", ana, 84, lock.ReasonIdentity, 1360*time.Millisecond)
+		want("less", ana, 16, "", 0)
+		want("nothing of an empty bucket", ana, 0, "", 0)
+		want("another one of the address", ben, 21, lock.ReasonAddress, time.Second/60)
+		want("what the address has left", ben, 20, "", 0)
+		time.Sleep(2 * time.Second)
+		want("more than a bucket has", ana, 1000, "", 0)
+		want("which emptied it", ana, 1, lock.ReasonIdentity, 20*time.Millisecond)
+		want("the program itself", context.Background(), 1000, "", 0)
+
+		ctx, tally := ratelimit.WithTally(ana)
+		want("a request's query", ctx, 50, lock.ReasonIdentity, time.Second)
+		if wait, all := tally.Refused(); !all || wait != time.Second {
+			t.Errorf("all of the request is refused: %t, for %v", all, wait)
+		}
+		ctx, tally = ratelimit.WithTally(caller("95", "10.0.0.2"))
+		want("before the changes", ctx, 2, "", 0)
+		if let, _ := admitted(ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1}), ctx, 3); let != 2 {
+			t.Errorf("%d changes are let through", let)
+		}
+		if wait, all := tally.Refused(); all {
+			t.Errorf("of a request of which something was done, all is refused for %v", wait)
+		}
+	})
+}
+
+// A request whose query is let through and whose changes are not is refused.
+func TestUnitsAreNoChanges(t *testing.T) {
+	t.Parallel()
+	ctx, tally := ratelimit.WithTally(caller("93", "10.0.0.1"))
+	changes := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1})
+	for range 3 {
+		_ = changes.Admit(caller("93", "10.0.0.1"))
+	}
+	if err := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1}).AdmitUnits(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if let, _ := admitted(changes, ctx, 1); let != 0 {
+		t.Fatal("a change is let through")
+	}
+	if _, all := tally.Refused(); !all {
+		t.Error("the request is not refused as a whole")
+	}
+}
+
 // Callers whose addresses are unknown are those of one address.
 func TestUnknownAddresses(t *testing.T) {
 	t.Parallel()

@@ -24,12 +24,12 @@ const (
 // each, below 0 if more were drawn than there were.
 type DrawShared func(ctx context.Context, drawn map[string]int, perSecond, capacity int) (left map[string]int, err error)
 
-// queueShare has the next exchange draw a unit from the caller's shared buckets.
-func (l *Limiter) queueShare(caller lock.Caller, identity, address string) {
+// queueShare has the next exchange draw units from the caller's shared buckets.
+func (l *Limiter) queueShare(caller lock.Caller, units int, identity, address string) {
 	if !caller.Anonymous() {
-		l.identities.add(identity)
+		l.identities.add(identity, units)
 	}
-	l.addresses.add(address)
+	l.addresses.add(address, units)
 }
 
 // RunSharing shares the buckets with other processes until ctx is done. It returns at once
@@ -86,10 +86,10 @@ func (l *Limiter) exchange(ctx context.Context, b *buckets) error {
 	return err
 }
 
-// add counts a unit that was drawn, for the next exchange. Beyond maxBuckets buckets it
+// add counts units that were drawn, for the next exchange. Beyond maxBuckets buckets it
 // counts no further one.
-func (b *buckets) add(name string) {
+func (b *buckets) add(name string, units int) {
 	if _, known := b.unsent[name]; known || len(b.unsent) < maxBuckets {
-		b.unsent[name]++
+		b.unsent[name] += min(units, b.capacity())
 	}
 }
