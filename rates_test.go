@@ -10,7 +10,7 @@ import (
 	"spoollock/testwait"
 )
 
-// Each limit on what callers change is the variable's that is named after it.
+// Each limit on what callers change and ask for is the variable's that is named after it.
 func TestLimitsOfChanges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -40,6 +40,18 @@ func TestLimitsOfChanges(t *testing.T) {
 				got := post(t, url, fmt.Sprintf(release, worker))
 				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
 			})
+		})
+	}
+	for name, reason := range map[string]string{"RATE_LIMIT_QUERIES_PER_ADDRESS": "ADDRESS", "RATE_LIMIT_QUERIES_PER_IDENTITY": "IDENTITY"} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := start(t, map[string]string{"REDIS_URL": server.URL, "HOST": "127.0.0.1", "MAX_UNITS": "2", name: "1"}, "-dev")
+			testwait.Until(t, "the rate is too high", func() bool {
+				got := post(t, url, `{"query":"{spool(tagSpool:\"MK-1\"){id}}"}`)
+				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
+			})
+			if got := post(t, url, fmt.Sprintf(release, "dev")); !strings.Contains(got, `"outcome"`) {
+				t.Errorf("a mutation is answered %s", got)
+			}
 		})
 	}
 	t.Run("RATE_LIMIT_SHARED", func(t *testing.T) {

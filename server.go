@@ -193,6 +193,11 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 		return nil, err
 	}
 	requestLimits, streamLimits := limits(cfg)
+	var admitUnits func(context.Context, int) error
+	if rates := cfg.QueryRates; rates.Limited {
+		limiter := ratelimit.New(ratelimit.Config{Name: "queries", PerIdentity: rates.PerIdentity, PerAddress: rates.PerAddress})
+		admitUnits = limiter.AdmitUnits
+	}
 	return httpapi.New(httpapi.Config{
 		Schema:           schema,
 		Ping:             store.Ping,
@@ -201,6 +206,7 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 		Eviction:         store.Eviction,
 		Metrics:          measured.Handler(log),
 		Observe:          measured.Operation,
+		AdmitUnits:       admitUnits,
 		RequestLimits:    requestLimits,
 		StreamLimits:     streamLimits,
 		TrustedDocuments: documents,

@@ -47,6 +47,7 @@ type Config struct {
 	Addr                     string         // HOST and PORT
 	Auth                     Auth           // see there
 	MutationRates            MutationRates  // see there
+	QueryRates               QueryRates     // see there
 	LimitsOff                bool           // LIMITS; the fields have the limits that it lifts at their maximum
 	LocksPerWorker           int            // MAX_LOCKS_PER_WORKER
 	MaxBodyBytes             int            // MAX_BODY_BYTES
@@ -105,6 +106,13 @@ type MutationRates struct {
 	PerIdentity int  // RATE_LIMIT_PER_IDENTITY
 	PerAddress  int  // RATE_LIMIT_PER_ADDRESS
 	Shared      bool // RATE_LIMIT_SHARED
+}
+
+// QueryRates bound what a caller's queries may have Redis do, in units a second.
+type QueryRates struct {
+	Limited     bool // RATE_LIMIT
+	PerIdentity int  // RATE_LIMIT_QUERIES_PER_IDENTITY
+	PerAddress  int  // RATE_LIMIT_QUERIES_PER_ADDRESS
 }
 
 // Streams are the limits of subscriptions and WebSockets.
@@ -184,7 +192,7 @@ func (r *reader) limits(c *Config) {
 		MaxPerIdentity: r.limit("MAX_SUBSCRIPTIONS_PER_IDENTITY", 50, 1),
 	}
 	c.LocksPerWorker = r.limit("MAX_LOCKS_PER_WORKER", 200, 1)
-	c.MutationRates = r.mutationRates()
+	c.MutationRates, c.QueryRates = r.rates()
 }
 
 // access reads where requests may come from, and what they may run.
@@ -244,6 +252,10 @@ func (r *reader) checkTogether(c Config) {
 	}
 	if c.ReplicasAck > 0 && c.RedisURL.Form == redisurl.Embedded {
 		r.problem("LOCK_REPLICAS_ACK must be 0 with REDIS_URL=embedded://, which has no replicas")
+	}
+	// A query of more would only be let through as one of as many.
+	if most := 2 * min(c.QueryRates.PerIdentity, c.QueryRates.PerAddress); c.QueryRates.Limited && most > 0 && c.MaxUnits > most {
+		r.problem("MAX_UNITS must not be above twice RATE_LIMIT_QUERIES_PER_IDENTITY or RATE_LIMIT_QUERIES_PER_ADDRESS, which is what a caller can ask for at once")
 	}
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
@@ -392,24 +404,31 @@ func (r *reader) origins() []string {
 	return origins
 }
 
-func (r *reader) mutationRates() MutationRates {
-	const perIdentity, perAddress = 20, 200
-	rates := MutationRates{
-		Limited:     r.choice("RATE_LIMIT", "on", "off") == "on",
-		PerIdentity: r.limit("RATE_LIMIT_PER_IDENTITY", perIdentity, 1),
-		PerAddress:  r.limit("RATE_LIMIT_PER_ADDRESS", perAddress, 1),
+func (r *reader) rates() (MutationRates, QueryRates) {
+	usualMutations := MutationRates{PerIdentity: 20, PerAddress: 200}
+	usualQueries := QueryRates{PerIdentity: 50, PerAddress: 400}
+	limited := r.choice("RATE_LIMIT", "on", "off") == "on"
+	mutations := MutationRates{
+		PerIdentity: r.limit("RATE_LIMIT_PER_IDENTITY", usualMutations.PerIdentity, 1),
+		PerAddress:  r.limit("RATE_LIMIT_PER_ADDRESS", usualMutations.PerAddress, 1),
 		Shared:      r.boolean("RATE_LIMIT_SHARED", false),
+	}
+	queries := QueryRates{
+		PerIdentity: r.limit("RATE_LIMIT_QUERIES_PER_IDENTITY", usualQueries.PerIdentity, 1),
+		PerAddress:  r.limit("RATE_LIMIT_QUERIES_PER_ADDRESS", usualQueries.PerAddress, 1),
 	}
 	switch {
 	case r.limitsOff:
-		rates.Limited = false
-		if rates.Shared {
+		limited = false
+		if mutations.Shared {
 			r.problem("RATE_LIMIT_SHARED has no effect with LIMITS=off")
 		}
-	case !rates.Limited && (rates.PerIdentity != perIdentity || rates.PerAddress != perAddress || rates.Shared):
-		r.problem("RATE_LIMIT_PER_IDENTITY, RATE_LIMIT_PER_ADDRESS and RATE_LIMIT_SHARED have no effect with RATE_LIMIT=off")
+	case !limited && (mutations != usualMutations || queries != usualQueries):
+		r.problem("RATE_LIMIT_PER_IDENTITY, RATE_LIMIT_PER_ADDRESS, RATE_LIMIT_SHARED, " +
+			"RATE_LIMIT_QUERIES_PER_IDENTITY and RATE_LIMIT_QUERIES_PER_ADDRESS have no effect with RATE_LIMIT=off")
 	}
-	return rates
+	mutations.Limited, queries.Limited = limited, limited
+	return mutations, queries
 }
 
 func (r *reader) proxies() (prefixes []netip.Prefix) {

@@ -58,6 +58,7 @@ func defaults() config.Config {
 			Max: 5000, MaxPerAddress: 200, MaxPerIdentity: 50,
 		},
 		MutationRates:  config.MutationRates{Limited: true, PerIdentity: 20, PerAddress: 200},
+		QueryRates:     config.QueryRates{Limited: true, PerIdentity: 50, PerAddress: 400},
 		LocksPerWorker: 200,
 		LogLevel:       slog.LevelInfo,
 	}
@@ -116,6 +117,7 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 		"MAX_SUBSCRIPTIONS":           "12", "MAX_SUBSCRIPTIONS_PER_ADDRESS": "13",
 		"MAX_SUBSCRIPTIONS_PER_IDENTITY": "16",
 		"RATE_LIMIT":                     "on", "RATE_LIMIT_PER_IDENTITY": "17", "RATE_LIMIT_PER_ADDRESS": "18", "RATE_LIMIT_SHARED": "true",
+		"RATE_LIMIT_QUERIES_PER_IDENTITY": "10", "RATE_LIMIT_QUERIES_PER_ADDRESS": "11",
 		"MAX_LOCKS_PER_WORKER": "19",
 		"ALLOWED_ORIGINS":      "https://Board.example, http://10.0.0.5:3000", "ALLOWED_HOSTS": "spools.example,",
 		"MAX_DIRECTIVES": "7", "MAX_FIELDS": "8", "MAX_UNITS": "20", "REQUEST_TIMEOUT_SECONDS": "9",
@@ -157,6 +159,7 @@ func TestEveryVariableHasAnEffect(t *testing.T) {
 			Max: 12, MaxPerAddress: 13, MaxPerIdentity: 16,
 		},
 		MutationRates:  config.MutationRates{Limited: true, PerIdentity: 17, PerAddress: 18, Shared: true},
+		QueryRates:     config.QueryRates{Limited: true, PerIdentity: 10, PerAddress: 11},
 		LocksPerWorker: 19,
 		TrustedProxies: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::1/128"),
@@ -231,6 +234,10 @@ func TestMalformed(t *testing.T) {
 		"a port in a host":      {map[string]string{"ALLOWED_HOSTS": "a:80"}, "ALLOWED_HOSTS must be"},
 		"a limit of no rate":    {map[string]string{"RATE_LIMIT": "off", "RATE_LIMIT_PER_ADDRESS": "7"}, "have no effect with RATE_LIMIT=off"},
 		"rates of none shared":  {map[string]string{"RATE_LIMIT": "off", "RATE_LIMIT_SHARED": "true"}, "have no effect with RATE_LIMIT=off"},
+		"a rate of no queries":  {map[string]string{"RATE_LIMIT": "off", "RATE_LIMIT_QUERIES_PER_ADDRESS": "700"}, "have no effect with RATE_LIMIT=off"},
+		"no queries at all":     {map[string]string{"RATE_LIMIT_QUERIES_PER_IDENTITY": "0", "MAX_UNITS": "1"}, "RATE_LIMIT_QUERIES_PER_IDENTITY must be"},
+		"more than a caller":    {map[string]string{"MAX_UNITS": "101"}, "MAX_UNITS must not be above twice"},
+		"more than an address":  {map[string]string{"RATE_LIMIT_QUERIES_PER_ADDRESS": "49"}, "MAX_UNITS must not be above twice"},
 		"limits in between":     {map[string]string{"LIMITS": "false"}, "LIMITS must be on or off"},
 		"neither on nor off":    {map[string]string{"RATE_LIMIT": "false"}, "RATE_LIMIT must be on or off"},
 		"no locks at all":       {map[string]string{"MAX_LOCKS_PER_WORKER": "0"}, "MAX_LOCKS_PER_WORKER must be"},
@@ -295,6 +302,7 @@ func TestLimitsOff(t *testing.T) {
 	want.MaxConnectionsPerAddress, want.LocksPerWorker = most, most
 	want.Streams.Max, want.Streams.MaxPerAddress, want.Streams.MaxPerIdentity = most, most, most
 	want.MutationRates = config.MutationRates{PerIdentity: most, PerAddress: most}
+	want.QueryRates = config.QueryRates{PerIdentity: most, PerAddress: most}
 	got, err := config.Load(lookup(map[string]string{"LIMITS": "off"}), false, "../.env.example") // the defaults there are no contradiction
 	if err != nil {
 		t.Fatal(err)
@@ -319,6 +327,7 @@ func TestLimitsOffWithALimit(t *testing.T) {
 		"MAX_ALIASES", "MAX_ROOT_FIELDS", "MAX_DIRECTIVES", "MAX_FIELDS", "MAX_UNITS", "MAX_CONNECTIONS_PER_ADDRESS",
 		"MAX_SUBSCRIPTIONS", "MAX_SUBSCRIPTIONS_PER_ADDRESS", "MAX_SUBSCRIPTIONS_PER_IDENTITY", "MAX_LOCKS_PER_WORKER",
 		"RATE_LIMIT_PER_IDENTITY", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_SHARED",
+		"RATE_LIMIT_QUERIES_PER_IDENTITY", "RATE_LIMIT_QUERIES_PER_ADDRESS",
 	} {
 		value := "7"
 		if name == "RATE_LIMIT_SHARED" {

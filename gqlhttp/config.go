@@ -64,6 +64,11 @@ type Config struct {
 	// Its arguments are as the request has them, its list possibly a single element.
 	Units func(typeName, fieldName string, args map[string]any) (own, times int)
 
+	// Admit, if set, is called before a query or mutation that asks for units is executed, once
+	// with all of them but the own ones of a mutation's root fields. If it returns an error,
+	// nothing is executed, and the error goes to Presenter.
+	Admit func(ctx context.Context, operation *graphql.OperationContext, units int) error
+
 	// ShareKey, if set, lets subscriptions share what is executed: the response to an event
 	// of a source (the package gqlhttp/source) is made once for all that have the same document, operation name,
 	// variables, and key. The key stands for all that resolvers read of the context, of
@@ -75,8 +80,8 @@ type Config struct {
 	// address in RemoteAddr, which behind a proxy is the proxy's.
 	Network func(r *http.Request) string
 
-	// TrackRefusals, if set, returns a context in which a rate limiter notes what it
-	// does to one request by plain HTTP, and a function that says afterwards whether all
+	// TrackRefusals, if set, returns a context in which a rate limiter, Admit's too, notes
+	// what it does to one request by plain HTTP, and a function that says afterwards whether all
 	// of the request was refused, and after how many seconds to retry. The status is
 	// then 429, with Retry-After.
 	TrackRefusals func(ctx context.Context) (tracked context.Context, refused func() (seconds int, all bool))

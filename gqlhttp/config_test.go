@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +110,47 @@ func TestDefaults(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What asks for units is admitted once, with all of them but a mutation's own, or not executed.
+// A subscription can have none.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	a := serveTrial(t, func(c *gqlhttp.Config, _ *httptest.Server) {
+		c.Units = func(typ, field string, _ map[string]any) (own, times int) {
+			return map[string]int{"Query.hello": 3, "Mutation.touch": 1, "Subscription.count": 1}[typ+"."+field], 1
+		}
+		c.Admit = func(_ context.Context, operation *graphql.OperationContext, units int) error {
+			asked <- fmt.Sprint(operation.OperationName, units)
+			if operation.OperationName == "Refused" {
+				return gqlerror.Errorf("not for you")
+			}
+			return nil
+		}
+	})
+	close(a.trial.Release)
+	for document, want := range map[string]string{
+		`query Two{hello hello}`:         `{"data":{"hello":"world"}}`,
+		`query Refused{hello}`:           `{"errors":[{"message":"not for you"}]}`,
+		`query Free{slow}`:               `{"data":{"slow":"done"}}`,
+		`mutation Refused{touch}`:        `{"data":{"touch":"done"}}`,
+		`subscription Some{count(to:1)}`: `{"errors":[{"message":"The document is too complex: units 1, of 0 allowed.","extensions":{"actual":1,"code":"QUERY_TOO_COMPLEX","limit":0,"limitName":"units"}}]}`,
+	} {
+		name := regexp.MustCompile(`\w+ (\w+)`).FindStringSubmatch(document)[1]
+		if _, body := a.post(fmt.Sprintf(`{"query":%q,"operationName":%q}`, document, name)); strings.TrimSpace(body) != want {
+			t.Errorf("%s is answered %s, want %s", document, body, want)
+		}
+	}
+	close(asked)
+	all := slices.Sorted(func(yield func(string) bool) {
+		for one := range asked {
+			yield(one)
+		}
+	})
+	if want := []string{"Refused3", "Two6"}; !slices.Equal(all, want) {
+		t.Errorf("asked about are %v, want %v", all, want)
+	}
 }
 
 // directives is a field with n directives.

@@ -61,6 +61,8 @@
 // [RequestLimits] bound one request and [StreamLimits] what is open at a time;
 // [StreamTimes] and Config.RequestTimeout bound waits. A zero is the default, which is a
 // constant of this package: [DefaultTokens], [DefaultSubscriptions] and their neighbors.
+// With Config.Units, RequestLimits also bound the work behind the schema, and Config.Admit
+// can limit its rate.
 // An error for a limit of RequestLimits has the extensions limitName, limit and actual, but
 // for BodyBytes, and one for a limit of StreamLimits has reason and retryAfterSeconds.
 //

@@ -92,8 +92,15 @@ func (c sizeCheck) MutateOperationContext(ctx context.Context, operation *graphq
 	if total.fields > limits.Fields {
 		return tooComplex(c.config.Codes, "fields", limits.Fields, total.fields)
 	}
+	if units := total.units - total.changes; units > 0 {
+		operation.Stats.SetExtension(admittedUnits, units)
+	}
 	return nil
 }
+
+// admittedUnits is the extension of an operation's statistics in which the units for
+// Config.Admit travel.
+const admittedUnits = "units"
 
 func (c sizeCheck) check(s size) *gqlerror.Error {
 	limits := c.config.RequestLimits

@@ -134,6 +134,9 @@ func (h *Handler) execute(ctx context.Context, operation *graphql.OperationConte
 	}()
 	ctx, cancel := context.WithTimeout(ctx, h.config.RequestTimeout)
 	defer cancel()
+	if err := h.admit(ctx, operation); err != nil {
+		return h.exec.DispatchError(graphql.WithOperationContext(ctx, operation), gqlerror.List{gqlerror.WrapIfUnwrapped(err)})
+	}
 	responses, ctx := h.exec.DispatchOperation(ctx, operation)
 	response = responses(ctx)
 	most := h.config.RequestLimits.AnswerBytes
@@ -145,6 +148,15 @@ func (h *Handler) execute(ctx context.Context, operation *graphql.OperationConte
 		return h.exec.DispatchError(ctx, gqlerror.List{gqlerror.WrapIfUnwrapped(h.config.NotExecuted(context.Cause(ctx)))})
 	}
 	return response
+}
+
+// admit asks Config.Admit for the units of an operation.
+func (h *Handler) admit(ctx context.Context, operation *graphql.OperationContext) error {
+	units, asks := operation.Stats.GetExtension(admittedUnits).(int)
+	if !asks || h.config.Admit == nil {
+		return nil
+	}
+	return h.config.Admit(ctx, operation, units)
 }
 
 // panicked makes a response of a panic.

@@ -43,6 +43,14 @@ func Observe(observe func(operation, outcome string, d time.Duration)) graphql.R
 	}
 }
 
+// ObserveRefused calls observe as [Observe] does, once for each root field of an operation
+// that is refused as a whole.
+func ObserveRefused(ctx context.Context, operation *graphql.OperationContext, err error, observe func(operation, outcome string, d time.Duration)) {
+	for _, field := range graphql.CollectFields(operation, operation.Operation.SelectionSet, []string{"Query", "Mutation"}) {
+		observe(field.Name, outcome(ctx, err), 0)
+	}
+}
+
 // observed resolves a root field, for [Observe].
 func observed(ctx context.Context, next graphql.Resolver) (value any, err error) {
 	o, ok := ctx.Value(observationKey{}).(*observation)

@@ -19,7 +19,7 @@ import (
 	"spoollock/web"
 )
 
-// Config configures a [Handler]. Every field is required but TrustedDocuments,
+// Config configures a [Handler]. Every field is required but AdmitUnits, TrustedDocuments,
 // StreamTimes and the limits, of which a zero is the default.
 type Config struct {
 	Schema graphql.ExecutableSchema
@@ -38,6 +38,11 @@ type Config struct {
 	// item: see graph.Observe.
 	Metrics http.Handler
 	Observe func(operation, outcome string, d time.Duration)
+
+	// AdmitUnits lets an operation of the context's caller have Redis do so many units of
+	// work for what it reads, see graph.Units, or fails with *lock.RateLimitedError; nil: it
+	// lets all through.
+	AdmitUnits func(ctx context.Context, units int) error
 
 	// How /graphql is served.
 	TrustedDocuments *gqlhttp.TrustedDocuments // nil: none
@@ -154,6 +159,7 @@ func newGraphQL(config Config) *gqlhttp.Handler {
 		Authenticate:       newAuthenticator(config.Identify, config.Log).authenticate,
 		WithCaller:         withCaller,
 		Units:              graph.Units,
+		Admit:              admit(config),
 		ShareKey:           graph.ShareKey,
 		Network:            network,
 		TrackRefusals:      trackRefusals,
@@ -176,6 +182,20 @@ var codes = gqlhttp.Codes{
 	Unavailable:       graph.CodeServiceUnavailable,
 	PersistedNotFound: graph.CodePersistedNotFound,
 	Internal:          graph.CodeInternal,
+}
+
+// admit implements [gqlhttp.Config].Admit.
+func admit(config Config) func(context.Context, *graphql.OperationContext, int) error {
+	if config.AdmitUnits == nil {
+		return nil
+	}
+	return func(ctx context.Context, operation *graphql.OperationContext, units int) error {
+		err := config.AdmitUnits(ctx, units)
+		if err != nil {
+			graph.ObserveRefused(ctx, operation, err, config.Observe)
+		}
+		return err
+	}
 }
 
 // trackRefusals has the rate limiter count what it admits and refuses of a request.

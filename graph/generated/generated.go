@@ -1916,6 +1916,9 @@ type PageInfo {
 	{Name: "../schema/query.graphqls", Input: `"""
 What can be asked. Every answer about a spool is Redis at the time of the call, but
 for ` + "`" + `spoolLocks` + "`" + `, which says itself how old it can be. None holds a lock token.
+
+An operation that reads more than its caller may is refused as a whole, with
+` + "`" + `RATE_LIMITED` + "`" + ` (extensions: ` + "`" + `reason` + "`" + `, ` + "`" + `retryAfterSeconds` + "`" + `).
 """
 type Query {
   """
