@@ -4,11 +4,47 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"spoollock/config"
+	"spoollock/lock"
+	"spoollock/ratelimit"
 	"spoollock/repository/redistest"
 	"spoollock/testwait"
 )
+
+// Fifty tablets behind one address, as docs/OPERATIONS.md counts them, do not meet the default
+// rates of queries.
+func TestTabletsBehindOneAddress(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load(environment(map[string]string{"AUTH_MODE": "none"}), false, "")
+	if err != nil || !cfg.QueryRates.Limited {
+		t.Fatalf("the rates are %+v, %v", cfg.QueryRates, err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		limiter := ratelimit.New(ratelimit.Config{PerIdentity: cfg.QueryRates.PerIdentity, PerAddress: cfg.QueryRates.PerAddress})
+		eachAsks := func(what string, units int) {
+			for i := range 50 {
+				tablet := lock.Caller{Worker: lock.Worker{ID: lock.WorkerID(fmt.Sprint(i))}, Address: lock.ParseAddress("10.0.0.1")}
+				if err := limiter.AdmitUnits(lock.WithCaller(t.Context(), tablet), units); err != nil {
+					t.Fatalf("%s, the tablet %d is told: %v", what, i, err)
+				}
+			}
+		}
+		const spool, history, pages = 1, 1, 3
+		eachAsks("when all reconnect", spool+history+pages)
+		for range 1000 {
+			eachAsks("when all scan at the same time", spool+history)
+			time.Sleep(3 * time.Second)
+		}
+		for range 1000 {
+			eachAsks("when all scan without a pause", spool+history)
+			time.Sleep(time.Second / 4)
+		}
+		eachAsks("when all reconnect after that", spool+history+pages)
+	})
+}
 
 // Each limit on what callers change and ask for is the variable's that is named after it.
 func TestLimitsOfChanges(t *testing.T) {

@@ -178,7 +178,7 @@ func TestFloodsAreBounded(t *testing.T) {
 }
 
 // Of a request of which something was done, the status is 200; of one of which nothing
-// was for its rate, 429. Questions are not counted.
+// was for its rate, 429. Queries are no changes.
 func TestRateInAnswers(t *testing.T) {
 	t.Parallel()
 	limiter := ratelimit.New(ratelimit.Config{PerIdentity: 1, PerAddress: 1 << 20})
@@ -206,7 +206,7 @@ func TestRateInAnswers(t *testing.T) {
 		a.awaitLimited(document, `{"errors":[`+limited(`"`+field+`"`)+`],"data":{"`+field+`":null}}`)
 	}
 	if status, body := a.post(`{spoolLocks(first:1){totalCount} lockLimits{batchSize} spoolLock(tagSpool:"MK-0"){ownerId}}`, nil); status != http.StatusOK || strings.Contains(body, "RATE") {
-		t.Errorf("questions are answered %d %s", status, body)
+		t.Errorf("queries are answered %d %s", status, body)
 	}
 }
 
