@@ -46,7 +46,10 @@ func TestTabletsBehindOneAddress(t *testing.T) {
 	})
 }
 
-// Each limit on what callers change and ask for is the variable's that is named after it.
+// release is a mutation by a worker.
+const release = `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"%s:x\"}){outcome}}"}`
+
+// Each limit on what callers change is the variable's that is named after it.
 func TestLimitsOfChanges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -63,7 +66,6 @@ func TestLimitsOfChanges(t *testing.T) {
 		}
 	})
 	// A rate so low that no time makes up for what is too much.
-	release := `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"%s:x\"}){outcome}}"}`
 	for name, reason := range map[string]string{"RATE_LIMIT_PER_ADDRESS": "ADDRESS", "RATE_LIMIT_PER_IDENTITY": "IDENTITY"} {
 		t.Run(name, func(t *testing.T) {
 			env := map[string]string{"REDIS_URL": server.URL, "HOST": "127.0.0.1", "AUTH_MODE": "none", name: "1"}
@@ -76,18 +78,6 @@ func TestLimitsOfChanges(t *testing.T) {
 				got := post(t, url, fmt.Sprintf(release, worker))
 				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
 			})
-		})
-	}
-	for name, reason := range map[string]string{"RATE_LIMIT_QUERIES_PER_ADDRESS": "ADDRESS", "RATE_LIMIT_QUERIES_PER_IDENTITY": "IDENTITY"} {
-		t.Run(name, func(t *testing.T) {
-			url, _ := start(t, map[string]string{"REDIS_URL": server.URL, "HOST": "127.0.0.1", "MAX_UNITS": "2", name: "1"}, "-dev")
-			testwait.Until(t, "the rate is too high", func() bool {
-				got := post(t, url, `{"query":"{spool(tagSpool:\"MK-1\"){id}}"}`)
-				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
-			})
-			if got := post(t, url, fmt.Sprintf(release, "dev")); !strings.Contains(got, `"outcome"`) {
-				t.Errorf("a mutation is answered %s", got)
-			}
 		})
 	}
 	t.Run("RATE_LIMIT_SHARED", func(t *testing.T) {
@@ -134,5 +124,23 @@ func TestFreshSpoolsOfACaller(t *testing.T) {
 	want := `{"data":{"tomarSpools":{"failed":2,"results":[{"error":{"code":"RATE_LIMITED","reason":"ADDRESS"}},{"error":{"code":"SPOOL_OCCUPIED","reason":null}}]}}}`
 	if got := take("MK-2000", "MK-0-0"); got != want {
 		t.Errorf("one more, and one that is held, are answered %s", got)
+	}
+}
+
+// Likewise of queries, and a mutation is none.
+func TestLimitsOfQueries(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, reason := range map[string]string{"RATE_LIMIT_QUERIES_PER_ADDRESS": "ADDRESS", "RATE_LIMIT_QUERIES_PER_IDENTITY": "IDENTITY"} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := start(t, map[string]string{"REDIS_URL": server.URL, "HOST": "127.0.0.1", "MAX_UNITS": "2", name: "1"}, "-dev")
+			testwait.Until(t, "the rate is too high", func() bool {
+				got := post(t, url, `{"query":"{spool(tagSpool:\"MK-1\"){id}}"}`)
+				return strings.Contains(got, `"code":"RATE_LIMITED","reason":"`+reason+`","retryAfterSeconds":1`)
+			})
+			if got := post(t, url, fmt.Sprintf(release, "dev")); !strings.Contains(got, `"outcome"`) {
+				t.Errorf("a mutation is answered %s", got)
+			}
+		})
 	}
 }
