@@ -127,7 +127,7 @@ func TestFreshSpoolsOfACaller(t *testing.T) {
 	}
 }
 
-// Likewise of queries, and a mutation is none.
+// Each limit on queries is the variable's that is named after it. A mutation is no query.
 func TestLimitsOfQueries(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
