@@ -211,8 +211,9 @@ func TestAbusiveSocketsLeaveNothing(t *testing.T) { //nolint:paralleltest // see
 // testAbusiveSockets has sockets of which some are acknowledged, by the init given, and
 // some do more, too.
 func testAbusiveSockets(t *testing.T, initMessage string, change func(*httpapi.Config, *httptest.Server), more ...string) {
-	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) { l.Subscriptions, l.PerNetwork = 1000, 1000 }),
-		withTimes(gqlhttp.StreamTimes{Init: 200 * time.Millisecond}), change)
+	a := newStreamAPI(t, withStreamLimits(func(l *gqlhttp.StreamLimits) {
+		l.Subscriptions, l.PerNetwork, l.BeforeInit = 1000, 1000, 1000
+	}), withTimes(gqlhttp.StreamTimes{Init: 200 * time.Millisecond}), change)
 	abuses := append([]string{
 		frame(`{"type":"connection_init","payload":"x"}`),
 		frame(initMessage) + frame(gqlhttptest.Subscribe("1", "subscription{hangs}")) + frame(leaked),
