@@ -82,7 +82,7 @@ type Redis struct {
 	log             *slog.Logger
 	embedded        *embedded // nil for a Redis outside this process
 
-	inspected map[string]string // what the last inspection saw of the masters
+	inspected map[string]master // what the last inspection saw, by address
 	eviction  atomic.Value      // string, the policy that it saw
 }
 

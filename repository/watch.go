@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strconv"
 	"strings"
@@ -15,65 +16,94 @@ import (
 )
 
 // inspect loads the scripts into the Redis, says in the log which one was found, and warns
-// if it may evict locks or forget them in a crash.
+// of what may cost locks.
 func (r *Redis) inspect(ctx context.Context) error {
 	if r.embedded != nil {
 		r.log.Warn("embedded redis, its locks end with this process")
 		return nil
 	}
-	masters, eviction, err := r.describeMasters(ctx)
+	masters, err := r.describeMasters(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.eachMaster(ctx, r.inspectNode); err != nil {
+	eviction := noEviction
+	for _, m := range masters {
+		major, _, _ := strings.Cut(m.version, ".")
+		if n, err := strconv.Atoi(major); err != nil || n < 7 {
+			return fmt.Errorf("%w: found %q", ErrTooOld, m.version)
+		}
+		if m.mode == "sentinel" {
+			return ErrSentinel
+		}
+		if m.eviction != noEviction {
+			eviction = m.eviction
+		}
+	}
+	if err := r.eachMaster(ctx, loadScripts); err != nil {
 		return err
+	}
+	for _, m := range masters {
+		r.log.Info("redis found", "version", m.version, "mode", m.mode, "role", m.role, "maxmemory_policy", m.eviction)
+		for _, w := range m.warnings() {
+			r.log.Log(ctx, w.level, w.text, w.attributes...)
+		}
 	}
 	r.inspected = masters
 	r.eviction.Store(eviction)
 	return nil
 }
 
-func (r *Redis) inspectNode(ctx context.Context, node *redis.Client) error {
-	info, err := infoOf(ctx, node, "server", "memory", "persistence", "replication")
-	if err != nil {
-		return err
-	}
-	version, policy := info["redis_version"], info["maxmemory_policy"]
-	major, _, _ := strings.Cut(version, ".")
-	if n, err := strconv.Atoi(major); err != nil || n < 7 {
-		return fmt.Errorf("%w: found %q", ErrTooOld, version)
-	}
-	if info["redis_mode"] == "sentinel" {
-		return ErrSentinel
-	}
-	if err := loadScripts(ctx, node); err != nil {
-		return err
-	}
-	r.log.Info("redis found", "version", version, "mode", info["redis_mode"], "role", info["role"], "maxmemory_policy", policy)
-	if _, ok := r.client.(*redis.ClusterClient); info["redis_mode"] == "cluster" && !ok {
-		r.log.Error("redis is a node of a Cluster, and has some of the spools only: REDIS_URL must begin with redis+cluster:// for all")
-	}
-	if info["role"] == "slave" {
-		r.log.Error("redis is a replica, no spool can be taken there: REDIS_URL must lead to its master")
-	}
-	if policy != noEviction {
-		r.log.Warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction",
-			"maxmemory_policy", policy)
-	}
-	if info["aof_enabled"] == "0" {
-		r.log.Warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
-	}
-	if r.tooFewReplicas(info) {
-		r.log.Warn("redis has fewer replicas than LOCK_REPLICAS_ACK asks for: no take and no extension is confirmed",
-			"replicas", info["connected_slaves"], "asked_for", r.replicas)
-	}
-	return nil
+// master is what an inspection sees of a Redis. What differs from one look to the next is
+// reason for another inspection.
+type master struct {
+	run, role                string
+	version, mode, eviction  string
+	inCluster                bool // but REDIS_URL is of another form
+	withoutFile              bool
+	replicas, replicasWanted int // wanted: LOCK_REPLICAS_ACK, where there are too few
 }
 
-// tooFewReplicas reports whether a master has fewer replicas than are to confirm takes.
-func (r *Redis) tooFewReplicas(info map[string]string) bool {
-	replicas, err := strconv.Atoi(info["connected_slaves"])
-	return err == nil && replicas < r.replicas
+func (r *Redis) describe(info map[string]string) master {
+	_, cluster := r.client.(*redis.ClusterClient)
+	m := master{
+		run: info["run_id"], role: info["role"], version: info["redis_version"], mode: info["redis_mode"], eviction: info["maxmemory_policy"],
+		inCluster: info["redis_mode"] == "cluster" && !cluster, withoutFile: info["aof_enabled"] == "0",
+	}
+	if replicas, err := strconv.Atoi(info["connected_slaves"]); err == nil && replicas < r.replicas {
+		m.replicas, m.replicasWanted = replicas, r.replicas
+	}
+	return m
+}
+
+type warning struct {
+	level      slog.Level
+	text       string
+	attributes []any
+}
+
+// warnings are what the log is to say of a Redis. Each is of fields of the master, so that the
+// watch sees it come and go.
+func (m master) warnings() (all []warning) {
+	warn := func(text string, attributes ...any) {
+		all = append(all, warning{slog.LevelWarn, text, attributes})
+	}
+	if m.inCluster {
+		all = append(all, warning{level: slog.LevelError, text: "redis is a node of a Cluster, and has some of the spools only: REDIS_URL must begin with redis+cluster:// for all"})
+	}
+	if m.role == "slave" {
+		warn("redis is a replica, no spool can be taken there: REDIS_URL must lead to its master")
+	}
+	if m.eviction != noEviction {
+		warn("redis may evict locks when its memory is full, set maxmemory-policy noeviction", "maxmemory_policy", m.eviction)
+	}
+	if m.withoutFile {
+		warn("redis keeps no append-only file: after a crash it has forgotten locks, and their spools can be taken by others, set appendonly yes")
+	}
+	if m.replicasWanted > 0 {
+		warn("redis has fewer replicas than LOCK_REPLICAS_ACK asks for: no take and no extension is confirmed",
+			"replicas", m.replicas, "asked_for", m.replicasWanted)
+	}
+	return all
 }
 
 // noEviction is the maxmemory-policy of a Redis that drops no lock.
@@ -89,34 +119,28 @@ func (r *Redis) Eviction() string {
 	return cmp.Or(policy, "unknown")
 }
 
-// describeMasters answers, for each master by its address, its run, its policy, its role
-// and whether it has too few replicas, all in one text; and the policy of all of them.
-func (r *Redis) describeMasters(ctx context.Context) (masters map[string]string, eviction string, err error) {
+// describeMasters describes each master by its address.
+func (r *Redis) describeMasters(ctx context.Context) (map[string]master, error) {
 	var mu sync.Mutex
-	masters, eviction = map[string]string{}, noEviction
-	err = r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		info, err := infoOf(ctx, node, "server", "memory", "replication")
+	masters := map[string]master{}
+	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		info, err := infoOf(ctx, node, "server", "memory", "persistence", "replication")
 		mu.Lock()
 		defer mu.Unlock()
-		policy := info["maxmemory_policy"]
-		if policy != noEviction {
-			eviction = policy
-		}
-		masters[node.Options().Addr] = fmt.Sprint(info["run_id"], policy, info["role"], r.tooFewReplicas(info))
+		masters[node.Options().Addr] = r.describe(info)
 		return err
 	})
-	return masters, eviction, err
+	return masters, err
 }
 
-// mastersChanged reports whether a master was started anew, took another's place or lost its
-// own, evicts otherwise, or lost or got back replicas, since the last inspection.
+// mastersChanged reports whether a master is not as the last inspection saw it.
 func (r *Redis) mastersChanged(ctx context.Context) bool {
 	if r.embedded != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	masters, _, err := r.describeMasters(ctx)
+	masters, err := r.describeMasters(ctx)
 	return err == nil && !maps.Equal(masters, r.inspected)
 }
 

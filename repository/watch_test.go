@@ -214,6 +214,39 @@ func TestWatchInspectsARestartedRedis(t *testing.T) {
 	}
 }
 
+// What is warned of at the start is warned of when it comes to be so.
+func TestWatchWarnsOfWhatIsSetAtRunTime(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes")
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	store, log := openLogged(t, server.URL)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, "redis found")
+	for _, test := range []struct {
+		command []any
+		warned  string
+	}{
+		{[]any{"CONFIG", "SET", "appendonly", "no"}, "redis keeps no append-only file"},
+		{[]any{"CONFIG", "SET", "maxmemory-policy", "volatile-lru"}, "redis may evict locks"},
+		{[]any{"REPLICAOF", "127.0.0.1", "1"}, "redis is a replica"},
+	} {
+		if strings.Contains(log.String(), test.warned) {
+			t.Errorf("%s is warned of before:\n%s", test.warned, log)
+		}
+		if err := client.Do(ctx, test.command...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		log.Find(t, test.warned)
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A Redis that is found is given the scripts, and again after a restart, in which it forgets
 // them.
 func TestWatchLoadsTheScripts(t *testing.T) {
