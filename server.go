@@ -177,7 +177,7 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	cfg, store, view, addresses, log := a.config, a.store, a.view, a.addresses, a.log
 	measured := metrics.New(metrics.Sources{
-		Floor: view.Status, Redis: store.Stats, Retries: a.locks.Retries,
+		Floor: view.Status, Redis: store.Stats, Health: store.Health, Retries: a.locks.Retries,
 		Streams: func() gqlhttp.StreamCounts { return a.handler.Streams() },
 	})
 	schema := graph.NewSchema(a.locks, view, log)
@@ -200,8 +200,7 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	}
 	return httpapi.New(httpapi.Config{
 		Schema:           schema,
-		Ping:             store.Ping,
-		PingTimeout:      cfg.OperationTimeout,
+		Redis:            store.Health,
 		FloorLive:        func() bool { return view.Status().Live },
 		Eviction:         store.Eviction,
 		Metrics:          measured.Handler(log),

@@ -170,6 +170,7 @@ func request(requests chan<- struct{}) {
 
 // runBeats sends beats, and ends a connection on which none come back.
 func (r *runner) runBeats(ctx context.Context) {
+	wasLive := false
 	for n := 0; ctx.Err() == nil; n++ {
 		id := r.id + ":" + strconv.Itoa(n)
 		r.mu.Lock()
@@ -191,11 +192,27 @@ func (r *runner) runBeats(ctx context.Context) {
 		}
 		r.mu.Unlock()
 		r.view.tick()
+		live := r.view.Status().Live
+		if wasLive && !live && err != nil && ctx.Err() == nil {
+			r.sayBeatsFail(err)
+		}
+		wasLive = live
 		select {
 		case <-ctx.Done():
 		case <-r.beatRequests:
 		case <-time.After(beatInterval):
 		}
+	}
+}
+
+// sayBeatsFail says that the view is not live because no beat is sent, unless the log says that
+// the feed is cut.
+func (r *runner) sayBeatsFail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.saidNotLive {
+		r.log.Warn("the store takes no beat, the view of the floor is stale until it does", "error", err)
+		r.saidNotLive, r.wasConnected = true, true
 	}
 }
 

@@ -27,7 +27,8 @@ type Source interface {
 	Listen(ctx context.Context, subscribed func(), knows func(lock.Spool) bool, heard func(Message)) error
 
 	// Beat sends a beat through the feed, by way of each server of the store. It comes back
-	// as one message, with the time of each server, when it is back from all.
+	// as one message, with the time of each server, when it is back from all. A server that
+	// accepts no changes refuses it.
 	Beat(ctx context.Context, id string) error
 
 	// Scan goes through all locks, in parts and no order, without holding up the

@@ -18,8 +18,8 @@ import (
 
 // What evicts is ready all the same.
 const (
-	live     = `{"status":"ready","checks":{"auth":"none","eviction":"volatile-lru","floor":"live","redis":"ok"}}`
-	notReady = `{"status":"not ready","checks":{"auth":"none","eviction":"volatile-lru","floor":"stale","redis":"unavailable"}}`
+	live     = `{"status":"ready","checks":{"auth":"none","connect":"ok","eviction":"volatile-lru","floor":"live","memory":"ok","operations":"ok","redis":"ok"}}`
+	notReady = `{"status":"not ready","failing":["floor","redis"],"checks":{"auth":"none","connect":"ok","eviction":"volatile-lru","floor":"stale","memory":"ok","operations":"ok","redis":"unavailable"}}`
 )
 
 // takeAs takes a spool for an hour.

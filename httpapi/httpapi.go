@@ -24,9 +24,9 @@ import (
 type Config struct {
 	Schema graphql.ExecutableSchema
 
-	// Ping reports whether Redis answers; PingTimeout is how long it may take.
-	Ping        func(context.Context) error
-	PingTimeout time.Duration
+	// Redis says whether a master of Redis accepts changes, and the state of each check by
+	// its name: "ok", or what is wrong.
+	Redis func() (writable bool, checks map[string]string)
 
 	// FloorLive reports whether the view of the floor is live.
 	FloorLive func() bool

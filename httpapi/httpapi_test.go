@@ -82,11 +82,11 @@ func newLockingAPI(t *testing.T, redisURL string, locking func(*lock.Config), ch
 	locks := lock.NewService(store, lockConfig, logger)
 	var handler *httpapi.Handler
 	measured := metrics.New(metrics.Sources{
-		Floor: view.Status, Redis: store.Stats, Retries: locks.Retries,
+		Floor: view.Status, Redis: store.Stats, Health: store.Health, Retries: locks.Retries,
 		Streams: func() gqlhttp.StreamCounts { return handler.Streams() },
 	})
 	config := httpapi.Config{
-		Schema: graph.NewSchema(locks, view, logger), Ping: store.Ping, PingTimeout: time.Second, Log: logger,
+		Schema: graph.NewSchema(locks, view, logger), Redis: store.Health, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
 		StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),
@@ -96,11 +96,15 @@ func newLockingAPI(t *testing.T, redisURL string, locking func(*lock.Config), ch
 		change(&config)
 	}
 	keeping, stop := context.WithCancel(context.Background())
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
+	var kept sync.WaitGroup
+	kept.Go(func() {
 		floor.Run(keeping, view, store, floor.Config{RebuildInterval: time.Hour, Timeout: operationTimeout}, logger)
-	}()
+	})
+	kept.Go(func() {
+		if err := store.Watch(keeping); err != nil {
+			t.Errorf("the watch ends with %v", err)
+		}
+	})
 	handler = httpapi.New(config)
 	a := &api{t: t, server: httptest.NewServer(handler), config: config, log: log}
 	a.client = a.server.Client()
@@ -111,7 +115,7 @@ func newLockingAPI(t *testing.T, redisURL string, locking func(*lock.Config), ch
 		defer cancel()
 		locks.Close(ctx)
 		stop()
-		<-kept
+		kept.Wait()
 		if found := secret.FindString(log.String()); found != "" {
 			t.Errorf("the log holds a token, %q:\n%s", found, log.String())
 		}

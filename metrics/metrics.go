@@ -20,7 +20,8 @@ import (
 type Sources struct {
 	Floor   func() floor.Status
 	Redis   func() repository.Stats
-	Retries func() int64 // of operations
+	Health  func() (writable bool, checks map[string]string) // as repository.Redis.Health has it
+	Retries func() int64                                     // of operations
 	Streams func() gqlhttp.StreamCounts
 }
 
@@ -40,7 +41,7 @@ func New(sources Sources) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}, []string{"operation", "outcome"}),
 	}
-	m.registry.MustRegister(m.operations, collector(sources.samples),
+	m.registry.MustRegister(m.operations, collector(sources.samples), health(sources.Health),
 		collectors.NewBuildInfoCollector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -67,10 +68,7 @@ type sample struct {
 
 func (s Sources) samples() []sample {
 	f, r, streams := s.Floor(), s.Redis(), s.Streams()
-	live, age := 0., 0.
-	if f.Live {
-		live = 1
-	}
+	age := 0.
 	if !f.AsOf.IsZero() {
 		age = max(0, time.Since(f.AsOf).Seconds())
 	}
@@ -87,7 +85,7 @@ func (s Sources) samples() []sample {
 		{"spoollock_redis_connection_wait_seconds_total", "Time of all waits for a connection.", counter, r.WaitTime.Seconds()},
 		{"spoollock_redis_connection_timeouts_total", "Waits for a connection that were in vain.", counter, float64(r.Timeouts)},
 
-		{"spoollock_floor_live", "Whether the view of the floor is complete up to its time: 1 or 0.", gauge, live},
+		{"spoollock_floor_live", "Whether the view of the floor is complete up to its time: 1 or 0.", gauge, oneIf(f.Live)},
 		{"spoollock_floor_age_seconds", "How old the view of the floor is, by the clocks of this machine and Redis; 0: it was never live.", gauge, age},
 		{"spoollock_floor_locks", "Locks on the floor.", gauge, float64(f.Held)},
 		{"spoollock_floor_foreign_tags", "Locks whose tags are not canonical, on the floor or too long for it: no operation can reach them.", gauge, float64(f.Foreign) + float64(r.UnlistableTags)},
@@ -121,4 +119,34 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	for _, s := range c() {
 		metrics <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.name, s.help, nil, nil), s.kind, s.value)
 	}
+}
+
+// health makes metrics of what is known of Redis' health.
+type health func() (writable bool, checks map[string]string)
+
+var (
+	writableDesc = prometheus.NewDesc("spoollock_redis_writable", "Whether at least one master of Redis accepts changes: 1 or 0.", nil, nil)
+	failingDesc  = prometheus.NewDesc("spoollock_redis_check_failing", "Whether a check of Redis fails, which /readyz lists too: 1 or 0.", []string{"check"}, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (health) Describe(descs chan<- *prometheus.Desc) {
+	descs <- writableDesc
+	descs <- failingDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (h health) Collect(metrics chan<- prometheus.Metric) {
+	writable, checks := h()
+	metrics <- prometheus.MustNewConstMetric(writableDesc, prometheus.GaugeValue, oneIf(writable))
+	for check, state := range checks {
+		metrics <- prometheus.MustNewConstMetric(failingDesc, prometheus.GaugeValue, oneIf(state != "ok"), check)
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -18,6 +20,9 @@ const (
 	// fails waits twice as long for the next, up to maxProbe, and up to a half longer.
 	firstProbe = 50 * time.Millisecond
 	maxProbe   = time.Second
+
+	// So long after the last of them, failed operations say nothing of Redis any more.
+	failuresMemory = 30 * time.Second
 )
 
 // circuits has one for each Redis by its address: in a Cluster, one that does not answer
@@ -37,6 +42,19 @@ func (c *circuits) of(addr string) *circuit {
 	return c.byAddr[addr]
 }
 
+// failing returns why operations at a Redis fail, if nothing else has come of them for a
+// while.
+func (c *circuits) failing(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, circuit := range c.byAddr {
+		if err := circuit.failing(now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // circuit keeps operations from a Redis that does not answer, so that they fail at once
 // and neither they nor their connections pile up. It is closed, and lets all through,
 // until nothing has succeeded for a while.
@@ -46,6 +64,14 @@ type circuit struct {
 	since     time.Time     // the first of them
 	pause     time.Duration // to the next probe
 	nextProbe time.Time     // when it may be; zero: the circuit is closed
+	refused   failedRun
+}
+
+// failedRun is of operations that failed in a row, those that Redis refused counted.
+type failedRun struct {
+	n           int
+	first, last time.Time
+	err         error // the last one
 }
 
 // enter asks whether an operation may go to Redis; if so, leave says what came of it.
@@ -65,6 +91,7 @@ func (c *circuit) enter() error {
 func (c *circuit) leave(results ...error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.refused.count(results)
 	for _, err := range results {
 		switch {
 		case err == nil || isAnswer(err):
@@ -86,4 +113,40 @@ func (c *circuit) leave(results ...error) {
 func (c *circuit) delayProbe(now time.Time) {
 	c.pause = min(max(2*c.pause, firstProbe), maxProbe)
 	c.nextProbe = now.Add(c.pause + rand.N(c.pause/2)) //nolint:gosec // no secret
+}
+
+// failing returns why operations fail, if all have for a while.
+func (c *circuit) failing(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.refused
+	if f.n < openAfterFailures || f.last.Sub(f.first) < openAfterTime || now.Sub(f.last) > failuresMemory {
+		return nil
+	}
+	return withoutSecrets(f.err)
+}
+
+// count takes in what came of operations. What lies in one spool or in the caller is no
+// failure of Redis, and no proof that it works.
+func (f *failedRun) count(results []error) {
+	var failed error
+	for _, err := range results {
+		switch {
+		case err == nil:
+			*f = failedRun{}
+			return
+		case errors.Is(err, context.Canceled), errors.Is(err, errTooMany), errors.Is(err, errTooLate), isElsewhere(err),
+			redis.HasErrorPrefix(err, "WRONGTYPE"), redis.HasErrorPrefix(err, "NOSCRIPT"), redis.HasErrorPrefix(err, "TRYAGAIN"):
+		default:
+			failed = err
+		}
+	}
+	if failed == nil {
+		return
+	}
+	now := time.Now()
+	if f.n == 0 {
+		f.first = now
+	}
+	f.n, f.last, f.err = f.n+1, now, failed
 }

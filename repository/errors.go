@@ -41,10 +41,7 @@ func classify(tag lock.Tag, err error, sent bool) error {
 		Outcome: lock.NotApplied, Overloaded: errors.Is(err, errTooMany), Err: fmt.Errorf("spool %s: %w", tag, withoutSecrets(err)),
 	}
 	switch {
-	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
-		redis.IsTryAgainError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err),
-		redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "),
-		redis.HasErrorPrefix(err, "MISCONF "), isElsewhere(err), errors.Is(err, redis.Nil):
+	case mayPass(err), isElsewhere(err), errors.Is(err, redis.Nil):
 		return unavailable
 	case isAnswer(err), errors.Is(err, redis.ErrClosed):
 		return unavailable.Err
@@ -52,6 +49,13 @@ func classify(tag lock.Tag, err error, sent bool) error {
 		unavailable.Outcome = lock.OutcomeUnknown
 	}
 	return unavailable
+}
+
+// mayPass reports whether Redis refused for a reason that may pass by itself.
+func mayPass(err error) bool {
+	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsClusterDownError(err) ||
+		redis.IsTryAgainError(err) || redis.IsMasterDownError(err) || redis.IsNoReplicasError(err) ||
+		redis.IsMaxClientsError(err) || redis.HasErrorPrefix(err, "BUSY ") || redis.HasErrorPrefix(err, "MISCONF ")
 }
 
 // errForgotten says that a retry came when it was no longer remembered whether an earlier
@@ -114,6 +118,8 @@ func withoutSecrets(err error) error {
 	var certificate *tls.CertificateVerificationError
 	var answer redis.Error
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, redis.Nil):
 		return errors.New("the sentinels know no master of the name that REDIS_URL has")
 	case isElsewhere(err):

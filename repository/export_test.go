@@ -14,6 +14,12 @@ func (r *Redis) PoolInUse() int {
 	return int(stats.TotalConns) - int(stats.IdleConns)
 }
 
+// Ping reports whether Redis, in a Cluster each master, answers within ctx's deadline.
+func (r *Redis) Ping(ctx context.Context) error {
+	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() })
+	return withoutSecrets(err)
+}
+
 // MaxPipeline is the most commands of a pipeline, and MaxWaiting of a kind that wait.
 const (
 	MaxPipeline = maxPipeline
@@ -55,7 +61,7 @@ func (r *Redis) Lanes() map[string]bool {
 // Client is the pool, of one that is no Cluster.
 func (r *Redis) Client() *redis.Client { return r.client.(*redis.Client) }
 
-// Scripts are the texts of the scripts that work on a spool, and of the beat's, by their
+// Scripts are the texts of the scripts that work on a spool, of the beat's, by their
 // names.
 func Scripts() map[string]string {
 	texts := map[string]string{"beat": source("beat")}

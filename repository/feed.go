@@ -17,7 +17,12 @@ import (
 	"spoollock/lock"
 )
 
-var beatScript = redis.NewScript(source("beat"))
+var (
+	beatScript = redis.NewScript(source("beat"))
+
+	// embeddedBeat has no header, because the embedded Redis knows none.
+	embeddedBeat = redis.NewScript(source("beat")[strings.Index(source("beat"), "\n")+1:])
+)
 
 var _ floor.Source = (*Redis)(nil)
 
@@ -41,7 +46,7 @@ type beat struct {
 const beatSeparator = "@"
 
 // Beat implements [floor.Source]. In a Cluster each master sends it, as each has a way
-// of its own to the feed.
+// of its own to the feed. A Redis that refuses changes refuses the beat.
 func (r *Redis) Beat(ctx context.Context, id string) error {
 	masters, err := r.masters(ctx)
 	if err == nil {
@@ -49,7 +54,7 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 		var sending errgroup.Group
 		for addr, node := range masters {
 			sending.Go(func() error {
-				return beatScript.Run(ctx, node, nil, r.channel, strconv.Quote(id+beatSeparator+addr)).Err()
+				return r.beatScript().Run(ctx, node, nil, r.channel, strconv.Quote(id+beatSeparator+addr)).Err()
 			})
 		}
 		err = sending.Wait()
@@ -59,6 +64,13 @@ func (r *Redis) Beat(ctx context.Context, id string) error {
 		return fmt.Errorf("publish a beat: %w", withoutSecrets(err))
 	}
 	return nil
+}
+
+func (r *Redis) beatScript() *redis.Script {
+	if r.embedded != nil {
+		return embeddedBeat
+	}
+	return beatScript
 }
 
 func (b *beats) begin(id string, masters int) {

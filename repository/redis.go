@@ -32,8 +32,9 @@ type Config struct {
 	SentinelUsername, SentinelPassword string
 
 	// MaxConnections is the most connections of the pool that are open at a time, in a
-	// Cluster to each node; the feed of the floor has one more. An operation that finds
-	// them all in use waits, within its deadline.
+	// Cluster to each node; the feed of the floor has one more, and [Redis.Watch] opens one
+	// for a moment every ten seconds. An operation that finds them all in use waits, within
+	// its deadline.
 	MaxConnections int
 
 	// Timeout bounds dialing, and every command whose context has no deadline.
@@ -84,6 +85,7 @@ type Redis struct {
 
 	inspected map[string]master // what the last inspection saw, by address
 	eviction  atomic.Value      // string, the policy that it saw
+	health    health
 }
 
 // Open prepares a pool and, for [redisurl.Embedded], starts the embedded Redis. It
@@ -94,6 +96,7 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
 		timeout: config.Timeout, attemptTimeout: config.Timeout / time.Duration(max(1, config.Attempts)), replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
 		beats: beats{underWay: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}}, lanes: map[laneKey]*lane{},
+		health: newHealth(),
 	}
 	if r.onSpool == nil {
 		r.onSpool = func(lock.Spool) {}
@@ -164,16 +167,6 @@ func (r *Redis) Close() error {
 		r.embedded.stop()
 	}
 	return err
-}
-
-// Ping reports whether Redis, in a Cluster each master, answers within ctx's
-// deadline.
-func (r *Redis) Ping(ctx context.Context) error {
-	err := r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return node.Ping(ctx).Err() })
-	if err != nil {
-		return fmt.Errorf("ping redis: %w", withoutSecrets(err))
-	}
-	return nil
 }
 
 // eachMaster calls do with the Redis, or with each master of a Cluster at the same

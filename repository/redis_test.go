@@ -16,19 +16,6 @@ import (
 	"spoollock/testwait"
 )
 
-func TestPing(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	store, _ := openLogged(t, server.URL)
-	if err := store.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	server.Kill()
-	if err := store.Ping(t.Context()); err == nil {
-		t.Fatal("a dead Redis answers")
-	}
-}
-
 // The caller's deadline holds where it is shorter than the store's own: the service
 // divides one among its attempts.
 func TestDeadlineOfTheContext(t *testing.T) {

@@ -52,8 +52,8 @@ func spoolText(name string) string {
 	).Replace(expand(name))
 }
 
-// loadScripts has a Redis know the scripts of the operations and of the beat. A user who may
-// not load them sends the source with what first needs it.
+// loadScripts has a Redis know the scripts of the operations, the beat, the scan and the
+// checks. A user who may not load them sends the source with what first needs it.
 func loadScripts(ctx context.Context, node *redis.Client) error {
 	pipe := node.Pipeline()
 	for _, s := range []*script{
@@ -61,7 +61,10 @@ func loadScripts(ctx context.Context, node *redis.Client) error {
 	} {
 		pipe.ScriptLoad(ctx, s.text)
 	}
-	beatScript.Load(ctx, pipe)
+	// Not by redis.Script's Load, which in a pipeline makes the script forget its digest.
+	for _, text := range []string{source("beat"), spoolText("scan"), source("accept"), source("probe")} {
+		pipe.ScriptLoad(ctx, text)
+	}
 	if _, err := pipe.Exec(ctx); err != nil && !isAnswer(err) {
 		return fmt.Errorf("load the scripts: %w", withoutSecrets(err))
 	}

@@ -168,30 +168,29 @@ func infoOf(ctx context.Context, node *redis.Client, sections ...string) (map[st
 // watchInterval is how often [Redis.Watch] looks.
 const watchInterval = time.Second
 
-// Watch says in the log when Redis goes away and when it is back, once each. It inspects
-// Redis, and loads the scripts, at the beginning and whenever it is back, or is another than
-// it was. It returns nil when ctx is done, and an error that wraps [ErrTooOld] or
-// [ErrSentinel] if it finds such a one.
+// Watch keeps [Redis.Health] up to date, and says in the log what begins to fail and when it is
+// well again, once each. It inspects Redis, and loads the scripts, at the beginning and whenever
+// it is back, or is another than it was. It returns nil when ctx is done, and an error that wraps
+// [ErrTooOld] or [ErrSentinel] if it finds such a one.
 func (r *Redis) Watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	defer cancel()
+	if r.embedded == nil {
+		probing.Go(func() { r.runProbes(ctx) })
+	}
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	inspected, away, refused := false, false, false
+	inspected, trouble := false, noTrouble
 	for {
-		err := r.withTimeout(ctx, r.Ping)
-		refuses := isAnswer(err) && !redis.IsLoadingError(err)
-		switch {
-		case ctx.Err() != nil:
+		err := r.checkMasters(ctx)
+		if ctx.Err() != nil {
 			return nil
-		case refuses && !refused:
-			r.log.Error("redis refuses the service, see REDIS_URL and the rights of its user, no spool can be taken until it is let in", "error", err)
-		case err != nil && !refuses && (refused || !away):
-			r.logAway(err)
-		case err == nil && away:
-			r.log.Info("redis is back")
 		}
-		away, refused = err != nil, refuses
-		inspected = inspected && !away && !r.mastersChanged(ctx)
-		if !away && !inspected {
+		var refused *acceptError
+		answers := err == nil || errors.As(err, &refused)
+		if inspected = inspected && answers && !r.mastersChanged(ctx); answers && !inspected {
 			err := r.withTimeout(ctx, r.inspect)
 			if errors.Is(err, ErrTooOld) || errors.Is(err, ErrSentinel) {
 				return err
@@ -200,6 +199,10 @@ func (r *Redis) Watch(ctx context.Context) error {
 				r.log.Warn("redis does not say what it is: its version, eviction and persistence are not checked", "error", err)
 			}
 		}
+		before := trouble
+		trouble = troubleOf(err)
+		r.logTrouble(before, trouble, err)
+		r.checkOperations()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -208,12 +211,48 @@ func (r *Redis) Watch(ctx context.Context) error {
 	}
 }
 
-func (r *Redis) logAway(err error) {
-	if _, ok := r.client.(*redis.ClusterClient); ok {
-		r.log.Error("a master of the cluster is away, its spools cannot be taken until it is back or replaced", "error", err)
+// trouble is what is wrong with a master on the connections of the pool.
+type trouble int
+
+const (
+	noTrouble trouble = iota
+	away
+	refusesService
+	refusesChanges
+)
+
+func troubleOf(err error) trouble {
+	var accepting *acceptError
+	switch {
+	case err == nil:
+		return noTrouble
+	case isAnswer(err) && !mayPass(err):
+		return refusesService
+	case errors.As(err, &accepting), isAnswer(err) && !redis.IsLoadingError(err):
+		return refusesChanges
+	default:
+		return away
+	}
+}
+
+// logTrouble says what is wrong where it was not before, or that all is well again.
+func (r *Redis) logTrouble(before, now trouble, err error) {
+	if now == before {
 		return
 	}
-	r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
+	err = withoutSecrets(err)
+	switch _, cluster := r.client.(*redis.ClusterClient); {
+	case now == noTrouble:
+		r.log.Info("redis is back")
+	case now == refusesService:
+		r.log.Error("redis refuses the service, see REDIS_URL and the rights of its user, no spool can be taken until it is let in", "error", err)
+	case now == refusesChanges:
+		r.log.Error("redis accepts no changes, no spool can be taken until it does", "error", err)
+	case cluster:
+		r.log.Error("a master of the cluster is away, its spools cannot be taken until it is back or replaced", "error", err)
+	default:
+		r.log.Error("redis is away, no spool can be taken until it is back", "error", err)
+	}
 }
 
 func (r *Redis) withTimeout(ctx context.Context, look func(context.Context) error) error {
