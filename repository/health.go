@@ -197,11 +197,31 @@ func (r *Redis) probe(ctx context.Context, node *redis.Client) error {
 	if err := fresh.Ping(ctx).Err(); err != nil {
 		return err
 	}
+	r.leaveFormer(ctx, node, fresh)
 	err := runOnAnyMaster(ctx, probeScript, fresh)
 	if !isAnswer(err) || mayPass(err) {
 		return nil // it let the connection in; whether it accepts changes is asked more often
 	}
 	return err
+}
+
+// leaveFormer closes the idle connections of the pool if a fresh one leads to another server
+// than the pool does, or than the last fresh one did. What is in use meanwhile is left to the
+// next time.
+func (r *Redis) leaveFormer(ctx context.Context, node, fresh *redis.Client) {
+	leadsTo, err := infoOf(ctx, fresh, "server")
+	if err != nil {
+		return // the user may not ask
+	}
+	pooled, err := infoOf(ctx, node, "server")
+	if err != nil {
+		return
+	}
+	addr, run := node.Options().Addr, leadsTo["run_id"]
+	if before, probed := r.probedRuns[addr]; run != pooled["run_id"] || probed && run != before {
+		closeIdle(ctx, node)
+	}
+	r.probedRuns[addr] = run
 }
 
 // checkOperations finds out whether nothing but failures comes of the operations at a master.

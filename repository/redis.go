@@ -85,7 +85,9 @@ type Redis struct {
 
 	inspected map[string]master // what the last inspection saw, by address
 	eviction  atomic.Value      // string, the policy that it saw
-	health    health
+
+	health     health
+	probedRuns map[string]string // the run that the last probe met, by address
 }
 
 // Open prepares a pool and, for [redisurl.Embedded], starts the embedded Redis. It
@@ -96,7 +98,7 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	r := &Redis{
 		timeout: config.Timeout, attemptTimeout: config.Timeout / time.Duration(max(1, config.Attempts)), replicas: config.Replicas, memory: config.Memory, tags: config.Tags, onSpool: config.OnSpool, log: log,
 		beats: beats{underWay: map[string]beat{}}, circuits: circuits{byAddr: map[string]*circuit{}}, lanes: map[laneKey]*lane{},
-		health: newHealth(),
+		health: newHealth(), probedRuns: map[string]string{},
 	}
 	if r.onSpool == nil {
 		r.onSpool = func(lock.Spool) {}
@@ -129,6 +131,14 @@ func Open(config Config, log *slog.Logger) (*Redis, error) {
 	return r, nil
 }
 
+// A connection of the pool is closed connLifetime after it was dialed, up to connJitter earlier
+// or later so that not all go at the same time: a name that leads to another server, or other
+// credentials, then count for all.
+const (
+	connLifetime = 30 * time.Minute
+	connJitter   = 3 * time.Minute
+)
+
 func clientOptions(config Config, addrs []string) *redis.UniversalOptions {
 	options := &redis.UniversalOptions{
 		Addrs: addrs, DB: config.URL.DB, Username: config.URL.Username, Password: config.URL.Password,
@@ -140,6 +150,8 @@ func clientOptions(config Config, addrs []string) *redis.UniversalOptions {
 		DialerRetries:         1,
 		PoolSize:              config.MaxConnections,
 		PipelinePoolSize:      -1, // pipelines use the one pool, too
+		ConnMaxLifetime:       connLifetime,
+		ConnMaxLifetimeJitter: connJitter,
 		PoolTimeout:           config.Timeout,
 		DialTimeout:           config.Timeout,
 		ReadTimeout:           config.Timeout,

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,9 @@ type roundTrips struct{ done, failed, time atomic.Int64 }
 var _ redis.Hook = (*roundTrips)(nil)
 
 func (t *roundTrips) count(begun time.Time, err error) {
+	if errors.Is(err, errDiscarded) {
+		return
+	}
 	t.done.Add(1)
 	t.time.Add(int64(time.Since(begun)))
 	if err != nil && !isAnswer(err) {

@@ -48,6 +48,7 @@ func (r *Redis) inspect(ctx context.Context) error {
 			r.log.Log(ctx, w.level, w.text, w.attributes...)
 		}
 	}
+	r.closeFormer(ctx, masters)
 	r.inspected = masters
 	r.eviction.Store(eviction)
 	return nil
@@ -142,6 +143,36 @@ func (r *Redis) mastersChanged(ctx context.Context) bool {
 	defer cancel()
 	masters, err := r.describeMasters(ctx)
 	return err == nil && !maps.Equal(masters, r.inspected)
+}
+
+// closeFormer closes the idle connections to a master that was started anew, took another's
+// place or lost its own since the last inspection: they may lead to the former one.
+func (r *Redis) closeFormer(ctx context.Context, masters map[string]master) {
+	_ = r.eachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		addr := node.Options().Addr
+		before, known := r.inspected[addr]
+		if now := masters[addr]; known && (now.run != before.run || now.role != before.role) {
+			closeIdle(ctx, node)
+		}
+		return nil
+	})
+}
+
+// errDiscarded is why a connection is closed that is not broken.
+var errDiscarded = errors.New("the connection is not used any more")
+
+// unsendable is an argument that cannot be written, so that the client closes the connection.
+type unsendable struct{}
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (unsendable) MarshalBinary() ([]byte, error) { return nil, errDiscarded }
+
+// closeIdle closes the connections of the pool that nothing uses. The client has no way to
+// say so.
+func closeIdle(ctx context.Context, node *redis.Client) {
+	for range node.PoolStats().IdleConns {
+		_ = node.Do(ctx, "ping", unsendable{}).Err() // its connection is the next idle one
+	}
 }
 
 // infoOf asks for one section by each command: a Redis that is too old knows no more.

@@ -247,6 +247,55 @@ func TestWatchWarnsOfWhatIsSetAtRunTime(t *testing.T) {
 	}
 }
 
+// Where a name leads to another server, the connections to the former one are left, also if that
+// one still accepts changes.
+func TestConnectionsToAFormerMasterAreClosed(t *testing.T) {
+	t.Parallel()
+	former, next := redistest.Start(t), redistest.Start(t)
+	proxy := redistest.StartProxy(t, former.Addr, nil)
+	admin := former.Client()
+	defer admin.Close() //nolint:errcheck // a client of the moment
+	store, log := openLogged(t, proxy.URL)
+	watched := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { watched <- store.Watch(ctx) }()
+	log.Find(t, "redis found")
+	// Of the clients two are no one's but the test's.
+	clients := func() int {
+		list, err := admin.ClientList(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(list, "\n") - 2
+	}
+	var pings sync.WaitGroup
+	for range 100 {
+		pings.Go(func() { _ = store.Ping(ctx) })
+	}
+	pings.Wait()
+	if n := clients(); n < 3 {
+		t.Fatalf("the pool has %d connections", n)
+	}
+	proxy.Lead(next)
+	testwait.Until(t, "no connection leads to the former server", func() bool { return clients() == 0 })
+	cancel()
+	if err := <-watched; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Connections of the pool do not live for ever.
+func TestConnectionsHaveALifetime(t *testing.T) {
+	t.Parallel()
+	sentinels := redistest.StartSentinels(t)
+	for _, url := range []string{"redis://127.0.0.1:1", sentinels.URL} {
+		options := open(t, url).Client().Options()
+		if options.ConnMaxLifetime != 30*time.Minute || options.ConnMaxLifetimeJitter <= 0 {
+			t.Errorf("connections live for %v, %v more or less", options.ConnMaxLifetime, options.ConnMaxLifetimeJitter)
+		}
+	}
+}
+
 // A Redis that is found is given the scripts, and again after a restart, in which it forgets
 // them.
 func TestWatchLoadsTheScripts(t *testing.T) {

@@ -119,6 +119,13 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Lead has new connections lead to another server; those that are there stay.
+func (p *Proxy) Lead(to *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = to.Addr
+}
+
 // Mend lets connections through again.
 func (p *Proxy) Mend() {
 	p.mu.Lock()
@@ -145,7 +152,10 @@ func (p *Proxy) accept() {
 			p.done.Go(func() { p.network.relay(client, from, p) })
 			continue
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue
