@@ -2,6 +2,7 @@ package floor
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -315,7 +316,8 @@ func (r *runner) readSpools(ctx context.Context, read func(context.Context, []lo
 			if lock.IsUnavailable(result.Err) {
 				return result.Err
 			}
-			if result.Err != nil {
+			var wrongType *lock.WrongTypeError // of which the log speaks
+			if result.Err != nil && !errors.As(result.Err, &wrongType) {
 				r.log.Error("a spool cannot be read", "tag", part[i], "error", result.Err)
 			}
 		}

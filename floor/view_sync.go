@@ -1,6 +1,7 @@
 package floor
 
 import (
+	"errors"
 	"time"
 
 	"spoollock/lock"
@@ -227,8 +228,8 @@ func (v *View) viewed(tags []lock.Tag) []viewedSpool {
 // reconcile takes the store's answers over what the view had before the store was asked,
 // also where an answer is not newer: then the store has lost what it said earlier, or is
 // full and does not number the changes that it finds. An entry that changed meanwhile is
-// newer than the answer and stays. A spool that the store cannot read is left to the
-// rebuilds.
+// newer than the answer and stays. A key that is no string is no lock. A spool that the store
+// cannot read for another reason is left to the rebuilds.
 func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -243,9 +244,12 @@ func (v *View) reconcile(before []viewedSpool, results []lock.Result[lock.Spool]
 			continue
 		}
 		e, held := v.held[before[i].entry.tag]
+		var wrongType *lock.WrongTypeError
 		switch {
 		case !held || e != before[i].entry || lock.IsUnavailable(result.Err):
 			// What came meanwhile is newer.
+		case errors.As(result.Err, &wrongType):
+			v.setFree(e, e.version, now)
 		case result.Err != nil:
 			v.dues.set(e, never)
 		case spool.Lock == nil:

@@ -183,6 +183,9 @@ func factsOf(err error) (told *facts, known bool) {
 			field: &field, reason: &invalid.Reason, minimum: invalid.Min, maximum: invalid.Max,
 		}, true
 	}
+	if wrongType, ok := errors.AsType[*lock.WrongTypeError](err); ok {
+		return internalFacts(wrongType.LogID), true
+	}
 	if unavailable, ok := errors.AsType[*lock.UnavailableError](err); ok {
 		message := "Redis cannot be reached, or gave no answer in time. Try again."
 		if errors.Is(err, floor.ErrNotLive) {
@@ -206,6 +209,11 @@ func logInternal(ctx context.Context, log *slog.Logger, err error) *facts {
 		attributes = append(attributes, "stack", string(panicked.stack))
 	}
 	log.ErrorContext(ctx, "request failed", attributes...)
+	return internalFacts(id)
+}
+
+// internalFacts are what a client is told of an error that the log has under the id.
+func internalFacts(id string) *facts {
 	return &facts{
 		code:    CodeInternal,
 		message: "Something went wrong on the server. Its log has the details under " + id + ".",

@@ -667,6 +667,34 @@ func TestInternalErrorsAreMasked(t *testing.T) {
 	}
 }
 
+// One key of another type, and a client that asks for it time and again, do not fill the log:
+// each id that the client is told is there.
+func TestKeyOfAnotherTypeIsLoggedSeldom(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client()
+	defer client.Close() //nolint:errcheck // a client of the moment
+	if err := client.LPush(t.Context(), "spool_lock:MK-1", "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, server.URL)
+	take := input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
+	id := regexp.MustCompile(`under (` + strings.Trim(volatile[0].pattern.String(), "()") + `)`)
+	for range 100 {
+		_, read := a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
+		_, taken := a.post(tomar, take)
+		for _, body := range []string{read, taken} {
+			told := id.FindStringSubmatch(body)
+			if told == nil || !strings.Contains(a.log.String(), told[1]) {
+				t.Fatalf("the log has no word of what is answered, %s:\n%s", body, a.log)
+			}
+		}
+	}
+	if log := a.log.String(); strings.Count(log, "MK-1") != 1 || !strings.Contains(log, "tag=MK-1 times=1 ") {
+		t.Errorf("the log has not one line of it:\n%s", log)
+	}
+}
+
 // Promise 1: of N simultaneous takes exactly one succeeds, and the others are
 // told who has it.
 func TestSimultaneousTakes(t *testing.T) {

@@ -135,6 +135,17 @@ func IsUnavailable(err error) bool {
 	return errors.As(err, &unavailable)
 }
 
+// WrongTypeError says that the key of the spool's lock is not a string: another program wrote
+// it, and no operation can do anything with it.
+type WrongTypeError struct {
+	Tag   Tag
+	LogID string // of the record of the log that speaks of it
+}
+
+func (e *WrongTypeError) Error() string {
+	return fmt.Sprintf("spool %s: WRONGTYPE, the key of its lock is not a string", e.Tag)
+}
+
 // Field names an input of an operation.
 type Field string
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"spoollock/lock"
 )
 
 // PoolInUse is how many connections are at work.
@@ -69,6 +72,11 @@ func Scripts() map[string]string {
 		texts[name] = spoolText(name)
 	}
 	return texts
+}
+
+// WrongTypeFound has the store find, at now, that the key of a lock is not a string.
+func (r *Redis) WrongTypeFound(tag lock.Tag, now time.Time) error {
+	return r.wrongTypes.found(r.log, tag, now)
 }
 
 // CountDials adds to n each time a connection is dialed.

@@ -78,6 +78,7 @@ type Redis struct {
 	beats           beats
 	foreignMessages atomic.Int64
 	unlistableTags  atomic.Int64 // tags, at the last scan
+	wrongTypes      wrongTypes
 	roundTrips      roundTrips
 	onSpool         func(lock.Spool)
 	log             *slog.Logger

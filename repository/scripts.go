@@ -112,6 +112,9 @@ func runJob[C, T any](ctx context.Context, r *Redis, job job, cmds []C,
 		if errors.Is(err, errReply) {
 			reply, err = r.runDespite(ctx, calls[i], job)
 		}
+		if redis.HasErrorPrefix(err, "WRONGTYPE") {
+			err = r.wrongTypes.found(r.log, calls[i].tag, time.Now())
+		}
 		if err != nil {
 			results[i].Err = err
 			continue
