@@ -4,9 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"spoollock/repository/redistest"
@@ -120,11 +125,11 @@ func TestReadinessProvesWhatATakeNeeds(t *testing.T) {
 			for _, check := range test.failing {
 				if check == "floor" {
 					log.Find(t, "the store takes no beat|the feed of the floor is cut")
-				} else if !strings.Contains(metrics, fmt.Sprintf("spoollock_redis_check_failing{check=%q} 1\n", check)) {
+				} else if !strings.Contains(metrics, fmt.Sprintf("spoollock_check_failing{check=%q} 1\n", check)) {
 					t.Errorf("no metric says that %s fails:\n%s", check, metrics)
 				}
 			}
-			if !strings.Contains(metrics, fmt.Sprintf("spoollock_redis_writable %d\n", test.code%503/200)) {
+			if !strings.Contains(metrics, fmt.Sprintf("spoollock_ready %d\n", test.code%503/200)) {
 				t.Errorf("the metrics of %s:\n%s", test.status, metrics)
 			}
 			if listed := post(t, url, listOne); strings.Contains(listed, `"asOf"`) == slices.Contains(test.failing, "floor") {
@@ -285,4 +290,32 @@ func TestReadinessCountsOperations(t *testing.T) {
 	awaitReadiness(t, url, 200, "ready")
 	log.Find(t, `"level":"ERROR","msg":"operations fail.*ERR is what redis answers`)
 	log.Find(t, `"level":"INFO","msg":"redis is well again","check":"operations"`)
+}
+
+// Without the keys of the issuer no token is accepted; with those that were fetched before, all
+// are.
+func TestReadinessOfTheIssuersKeys(t *testing.T) {
+	t.Parallel()
+	var answers atomic.Int64 // the status
+	issuer := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(answers.Load()))
+	}))
+	t.Cleanup(issuer.Close)
+	answers.Store(http.StatusBadGateway)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	makeKeys(t, "docs/API.md", file)
+	server := redistest.Start(t)
+	env := map[string]string{
+		"REDIS_URL": server.URL, "AUTH_JWKS": issuer.URL, "AUTH_ISSUER": "https://issuer.example", "AUTH_AUDIENCE": "spools",
+		"AUTH_KEYS_FILE": file, "AUTH_MODE": "jwt,keys",
+	}
+	url, _ := start(t, maps.Clone(env))
+	awaitReadiness(t, url, 200, "degraded", "keys")
+	env["AUTH_MODE"] = "jwt"
+	delete(env, "AUTH_KEYS_FILE")
+	url, _ = start(t, env)
+	awaitReadiness(t, url, 503, "not ready", "keys")
+	if got := readinessOf(t, url).Checks["keys"]; got != "missing" {
+		t.Errorf("the keys are %s", got)
+	}
 }

@@ -118,6 +118,7 @@ type app struct {
 	locks     *lock.Service
 	addresses *httpapi.Addresses
 	handler   *httpapi.Handler
+	keySet    func() string // how the issuer's keys are; nil without tokens
 
 	requests sync.WaitGroup // that have begun and are not answered
 }
@@ -177,7 +178,7 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	cfg, store, view, addresses, log := a.config, a.store, a.view, a.addresses, a.log
 	measured := metrics.New(metrics.Sources{
-		Floor: view.Status, Redis: store.Stats, Health: store.Health, Retries: a.locks.Retries,
+		Floor: view.Status, Redis: store.Stats, Health: a.health, Retries: a.locks.Retries,
 		Streams: func() gqlhttp.StreamCounts { return a.handler.Streams() },
 	})
 	schema := graph.NewSchema(a.locks, view, log)
@@ -188,7 +189,8 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 			return nil, fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}
-	identify, err := identities(ctx, cfg.Auth, a.dev, log)
+	identify, keySet, err := identities(ctx, cfg.Auth, a.dev, log)
+	a.keySet = keySet
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +202,7 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	}
 	return httpapi.New(httpapi.Config{
 		Schema:           schema,
-		Redis:            store.Health,
+		Health:           a.health,
 		FloorLive:        func() bool { return view.Status().Live },
 		Eviction:         store.Eviction,
 		Metrics:          measured.Handler(log),
@@ -351,8 +353,18 @@ func orNone(limit int) int {
 	return limit
 }
 
-// identities are what the service knows of who is calling.
-func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (auth.Identify, error) {
+// health says whether the service is of use to anyone, and the state of each check by its name.
+func (a *app) health() (ready bool, checks map[string]string) {
+	ready, checks = a.store.Health()
+	if a.keySet != nil {
+		checks["keys"] = a.keySet()
+		ready = ready && (checks["keys"] != auth.KeysMissing || a.config.Auth.Keys)
+	}
+	return ready, checks
+}
+
+// identities are what the service knows of who is calling, and how the issuer's keys are.
+func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (identify auth.Identify, keySet func() string, err error) {
 	var tokens auth.Identify
 	if cfg.JWT {
 		jwt, err := auth.NewJWT(ctx, auth.JWTConfig{
@@ -360,24 +372,24 @@ func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger
 			WorkerIDClaim: cfg.ClaimWorkerID, NameClaim: cfg.ClaimName, RolesClaim: cfg.ClaimRoles,
 		}, log)
 		if err != nil {
-			return nil, fmt.Errorf("see AUTH_JWKS: %w", err)
+			return nil, nil, fmt.Errorf("see AUTH_JWKS: %w", err)
 		}
-		tokens = jwt.Identify
+		tokens, keySet = jwt.Identify, jwt.KeySet
 	}
 	if cfg.Keys {
 		keys, err := auth.LoadKeys(cfg.KeysFile, log)
 		if err != nil {
-			return nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
+			return nil, nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
 		}
 		if tokens == nil {
-			return keys.Identify, nil
+			return keys.Identify, nil, nil
 		}
-		return auth.TokensOrKeys(tokens, keys), nil
+		return auth.TokensOrKeys(tokens, keys), keySet, nil
 	}
 	if tokens != nil {
-		return tokens, nil
+		return tokens, keySet, nil
 	}
-	return auth.Static(unknown(dev)), nil
+	return auth.Static(unknown(dev)), nil, nil
 }
 
 // unknown is the caller of whom nobody knows who it is: any worker, and in a trial an

@@ -59,6 +59,7 @@ type JWTConfig struct {
 type JWT struct {
 	config   JWTConfig
 	keys     keyfunc.Keyfunc
+	set      *keySet
 	parser   *jwt.Parser
 	verified *lru.Cache[[sha256.Size]byte, verified]
 }
@@ -78,12 +79,12 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	if config.RefreshUnknown == 0 {
 		config.RefreshUnknown = 10 * time.Second
 	}
-	fetched, err := loadKeySet(ctx, config, log)
+	set, err := loadKeySet(ctx, config, log)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := keyfunc.New(keyfunc.Options{
-		Ctx: ctx, Storage: fetched.Storage(), UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}, // none is for encryption
+		Ctx: ctx, Storage: set.storage, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}, // none is for encryption
 	})
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 		return nil, err
 	}
 	return &JWT{
-		config: config, keys: keys, verified: cache,
+		config: config, keys: keys, set: set, verified: cache,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{"RS256", "ES256", "EdDSA"}),
 			jwt.WithIssuer(config.Issuer), jwt.WithAudience(config.Audience),
@@ -103,7 +104,7 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 }
 
 // loadKeySet reads the issuer's keys from a file, or has them fetched from a URL.
-func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfunc.Keyfunc, error) {
+func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (*keySet, error) {
 	if !strings.Contains(config.Keys, "://") {
 		text, err := os.ReadFile(config.Keys)
 		if err != nil {
@@ -113,15 +114,17 @@ func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfun
 		if err != nil {
 			return nil, fmt.Errorf("the keys are no JWK Set: %w", err)
 		}
-		return keys, nil
+		return &keySet{storage: keys.Storage()}, nil
 	}
+	set := &keySet{}
 	keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{config.Keys}, keyfunc.Override{
-		Client:            &http.Client{Timeout: fetchTime},
+		Client:            &http.Client{Timeout: fetchTime, Transport: set},
 		RateLimitWaitMax:  fetchTime, // for both: until the keys may be fetched, and for them
 		RefreshInterval:   config.Refresh,
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(config.RefreshUnknown), 1),
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 			return func(_ context.Context, err error) {
+				set.failing.Store(true)
 				log.Warn("the keys of AUTH_JWKS cannot be fetched, those that were fetched last are good", "error", withoutURL(err))
 			}
 		},
@@ -129,8 +132,12 @@ func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (keyfun
 	if err != nil {
 		return nil, fmt.Errorf("fetch the keys: %w", withoutURL(err))
 	}
-	return keys, nil
+	set.storage = keys.Storage()
+	return set, nil
 }
+
+// KeySet says how the issuer's keys are: [KeysOK], [KeysStale] or [KeysMissing].
+func (j *JWT) KeySet() string { return j.set.state() }
 
 // withoutURL is why a fetch of keys failed, for the log, which is not to hold the URL: its
 // query, and that of a redirect, can have a secret.

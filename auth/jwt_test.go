@@ -387,6 +387,40 @@ func TestUsesOfKeys(t *testing.T) {
 	}
 }
 
+// What was fetched once is good while the issuer is away, and is said to be stale.
+func TestKeySetIsStaleWhileTheIssuerIsAway(t *testing.T) {
+	t.Parallel()
+	i := &issuing{}
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.keys == nil {
+			http.Error(w, "away", http.StatusBadGateway)
+			return
+		}
+		_, _ = w.Write(i.keys)
+	}))
+	t.Cleanup(i.Close)
+	tokens, err := auth.NewJWT(testwait.Context(t), auth.JWTConfig{
+		Keys: i.URL, Issuer: issuer, Audience: audience, WorkerIDClaim: "sub", NameClaim: "name", RolesClaim: "roles",
+		Refresh: 50 * time.Millisecond,
+	}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(state string) {
+		t.Helper()
+		testwait.Until(t, "the keys are "+state, func() bool { return tokens.KeySet() == state })
+	}
+	await(auth.KeysMissing)
+	i.have(rsaKey)
+	await(auth.KeysOK)
+	i.have()
+	await(auth.KeysStale)
+	i.have(rsaKey)
+	await(auth.KeysOK)
+}
+
 // A URL of keys can have a secret in its query, and so can what it redirects to.
 func TestURLOfKeysIsNotLogged(t *testing.T) {
 	t.Parallel()

@@ -159,7 +159,7 @@ func TestLayers(t *testing.T) {
 func (b *bench) serve(identify auth.Identify) *httptest.Server {
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Schema: graph.NewSchema(b.service, nil, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
-		Redis: func() (bool, map[string]string) { return true, nil }, RequestTimeout: 10 * time.Second,
+		Health: func() (bool, map[string]string) { return true, nil }, RequestTimeout: 10 * time.Second,
 		FloorLive: func() bool { return false }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(), Addresses: httpapi.NewAddresses(400, nil),
 		Observe:  metrics.New(metrics.Sources{}).Operation,
 		Identify: identify,

@@ -18,10 +18,9 @@ type readiness struct {
 	Checks  map[string]string `json:"checks"`
 }
 
-// ready answers 503 when no spool can be taken or released, otherwise 200, and says what
-// fails. It asks nobody: what fails is watched, and logged, elsewhere.
+// ready answers 503 when the service is of use to no one, otherwise 200, and says what fails. It asks nobody: what fails is watched, and logged, elsewhere.
 func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
-	writable, checks := h.config.Redis()
+	ready, checks := h.config.Health()
 	answer := readiness{Status: "ready", Checks: map[string]string{
 		"floor": "live", "eviction": h.config.Eviction(), "auth": h.config.AuthMode, // the last two for the operator to judge
 	}}
@@ -43,7 +42,7 @@ func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 		answer.Status = "degraded"
 	}
 	status := http.StatusOK
-	if !writable {
+	if !ready {
 		status, answer.Status = http.StatusServiceUnavailable, "not ready"
 	}
 	writeJSON(w, status, answer)

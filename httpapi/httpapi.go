@@ -24,9 +24,9 @@ import (
 type Config struct {
 	Schema graphql.ExecutableSchema
 
-	// Redis says whether a master of Redis accepts changes, and the state of each check by
+	// Health says whether the service is of use to anyone, and the state of each check by
 	// its name: "ok", or what is wrong.
-	Redis func() (writable bool, checks map[string]string)
+	Health func() (ready bool, checks map[string]string)
 
 	// FloorLive reports whether the view of the floor is live.
 	FloorLive func() bool

@@ -86,7 +86,7 @@ func newLockingAPI(t *testing.T, redisURL string, locking func(*lock.Config), ch
 		Streams: func() gqlhttp.StreamCounts { return handler.Streams() },
 	})
 	config := httpapi.Config{
-		Schema: graph.NewSchema(locks, view, logger), Redis: store.Health, Log: logger,
+		Schema: graph.NewSchema(locks, view, logger), Health: store.Health, Log: logger,
 		FloorLive: func() bool { return view.Status().Live }, Eviction: func() string { return "volatile-lru" },
 		Metrics: measured.Handler(logger), Observe: measured.Operation,
 		StreamLimits: streamLimits, RequestTimeout: 10 * time.Second, Addresses: httpapi.NewAddresses(400, nil),

@@ -32,7 +32,7 @@ func newStreamAPI(t *testing.T, change ...func(*httpapi.Config, *httptest.Server
 	trial := gqlhttptest.NewTrial()
 	trial.Refused = &lock.ExpiredError{Tag: "MK-1", Cause: lock.EndReleased}
 	config := httpapi.Config{
-		Schema: trial, Redis: func() (bool, map[string]string) { return true, nil }, Log: log.Logger(),
+		Schema: trial, Health: func() (bool, map[string]string) { return true, nil }, Log: log.Logger(),
 		StreamLimits: streamLimits, RequestTimeout: testwait.Patience, Addresses: httpapi.NewAddresses(400, nil),
 		FloorLive: func() bool { return true }, Eviction: func() string { return "unknown" }, Metrics: http.NotFoundHandler(),
 		Observe:  func(string, string, time.Duration) {},

@@ -20,8 +20,8 @@ import (
 type Sources struct {
 	Floor   func() floor.Status
 	Redis   func() repository.Stats
-	Health  func() (writable bool, checks map[string]string) // as repository.Redis.Health has it
-	Retries func() int64                                     // of operations
+	Health  func() (ready bool, checks map[string]string) // as httpapi.Config has it
+	Retries func() int64                                  // of operations
 	Streams func() gqlhttp.StreamCounts
 }
 
@@ -121,24 +121,24 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// health makes metrics of what is known of Redis' health.
-type health func() (writable bool, checks map[string]string)
+// health makes metrics of the checks.
+type health func() (ready bool, checks map[string]string)
 
 var (
-	writableDesc = prometheus.NewDesc("spoollock_redis_writable", "Whether at least one master of Redis accepts changes: 1 or 0.", nil, nil)
-	failingDesc  = prometheus.NewDesc("spoollock_redis_check_failing", "Whether a check of Redis fails, which /readyz lists too: 1 or 0.", []string{"check"}, nil)
+	readyDesc   = prometheus.NewDesc("spoollock_ready", "Whether the service is ready, as /readyz says: 1 or 0.", nil, nil)
+	failingDesc = prometheus.NewDesc("spoollock_check_failing", "Whether a check fails, as /readyz says: 1 or 0.", []string{"check"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (health) Describe(descs chan<- *prometheus.Desc) {
-	descs <- writableDesc
+	descs <- readyDesc
 	descs <- failingDesc
 }
 
 // Collect implements [prometheus.Collector].
 func (h health) Collect(metrics chan<- prometheus.Metric) {
-	writable, checks := h()
-	metrics <- prometheus.MustNewConstMetric(writableDesc, prometheus.GaugeValue, oneIf(writable))
+	ready, checks := h()
+	metrics <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, oneIf(ready))
 	for check, state := range checks {
 		metrics <- prometheus.MustNewConstMetric(failingDesc, prometheus.GaugeValue, oneIf(state != "ok"), check)
 	}
