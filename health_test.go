@@ -53,95 +53,110 @@ func awaitReadiness(t *testing.T, url string, code int, status string, failing .
 
 const listOne = `{"query":"{spoolLocks(first:1){totalCount asOf}}"}`
 
-// A Redis that answers PING, and cannot serve, is not ready; it is ready by itself when it
-// serves again.
+// ailment is a Redis that answers PING and cannot serve.
+type ailment struct {
+	breaks, mends [][]any // commands
+	code          int     // of /readyz meanwhile, with the status and the checks that fail
+	status        string
+	failing       []string
+	logged        string
+}
+
+const notReady, degraded = "not ready", "degraded"
+
+var ailments = map[string]ailment{
+	"demoted": {
+		breaks: [][]any{{"REPLICAOF", "127.0.0.1", "1"}}, mends: [][]any{{"REPLICAOF", "NO", "ONE"}},
+		code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "READONLY",
+	},
+	"full": {
+		breaks: [][]any{{"CONFIG", "SET", "maxmemory", "1"}}, mends: [][]any{{"CONFIG", "SET", "maxmemory", "0"}},
+		code: 200, status: degraded, failing: []string{"memory"}, logged: "OOM",
+	},
+	"paused": {
+		breaks: [][]any{{"CLIENT", "PAUSE", "1000000", "WRITE"}}, mends: [][]any{{"CLIENT", "UNPAUSE"}},
+		code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "timeout",
+	},
+	"without scripts": {
+		breaks: [][]any{{"ACL", "SETUSER", "default", "-evalsha", "-eval"}}, mends: [][]any{{"ACL", "SETUSER", "default", "+evalsha", "+eval"}},
+		code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "NOPERM",
+	},
+	"without the keys": {
+		breaks: [][]any{{"ACL", "SETUSER", "default", "resetkeys", "~other:*"}}, mends: [][]any{{"ACL", "SETUSER", "default", "~*"}},
+		code: 503, status: notReady, failing: []string{"redis"}, logged: "NOPERM", // the beat has no key
+	},
+	"without one of the keys": {
+		breaks: [][]any{{"ACL", "SETUSER", "default", "resetkeys", "~spool_lock:*", "~spool_state2:*", "~spool_history2:*", "~spool_barred2:*"}},
+		mends:  [][]any{{"ACL", "SETUSER", "default", "~*"}},
+		code:   503, status: notReady, failing: []string{"redis"}, logged: "NOPERM",
+	},
+	"too few replicas": {
+		breaks: [][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}}, mends: [][]any{{"CONFIG", "SET", "min-replicas-to-write", "0"}},
+		code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "NOREPLICAS",
+	},
+	"another password": {
+		breaks: [][]any{{"CONFIG", "SET", "requirepass", "hunter2"}}, mends: [][]any{{"CONFIG", "SET", "requirepass", ""}},
+		code: 200, status: degraded, failing: []string{"connect"}, logged: "NOAUTH",
+	},
+}
+
+// What a take needs is proved, and the service is ready by itself when Redis serves again.
 func TestReadinessProvesWhatATakeNeeds(t *testing.T) {
 	t.Parallel()
-	const notReady, degraded = "not ready", "degraded"
-	for name, test := range map[string]struct {
-		breaks  [][]any
-		code    int
-		status  string
-		failing []string
-		mends   [][]any
-		logged  string
-	}{
-		"demoted": {
-			breaks: [][]any{{"REPLICAOF", "127.0.0.1", "1"}}, mends: [][]any{{"REPLICAOF", "NO", "ONE"}},
-			code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "READONLY",
-		},
-		"full": {
-			breaks: [][]any{{"CONFIG", "SET", "maxmemory", "1"}}, mends: [][]any{{"CONFIG", "SET", "maxmemory", "0"}},
-			code: 200, status: degraded, failing: []string{"memory"}, logged: "OOM",
-		},
-		"paused": {
-			breaks: [][]any{{"CLIENT", "PAUSE", "1000000", "WRITE"}}, mends: [][]any{{"CLIENT", "UNPAUSE"}},
-			code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "timeout",
-		},
-		"without scripts": {
-			breaks: [][]any{{"ACL", "SETUSER", "default", "-evalsha", "-eval"}}, mends: [][]any{{"ACL", "SETUSER", "default", "+evalsha", "+eval"}},
-			code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "NOPERM",
-		},
-		"without the keys": {
-			breaks: [][]any{{"ACL", "SETUSER", "default", "resetkeys", "~other:*"}}, mends: [][]any{{"ACL", "SETUSER", "default", "~*"}},
-			code: 503, status: notReady, failing: []string{"redis"}, logged: "NOPERM", // the beat has no key
-		},
-		"without one of the keys": {
-			breaks: [][]any{{"ACL", "SETUSER", "default", "resetkeys", "~spool_lock:*", "~spool_state2:*", "~spool_history2:*", "~spool_barred2:*"}},
-			mends:  [][]any{{"ACL", "SETUSER", "default", "~*"}},
-			code:   503, status: notReady, failing: []string{"redis"}, logged: "NOPERM",
-		},
-		"too few replicas": {
-			breaks: [][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}}, mends: [][]any{{"CONFIG", "SET", "min-replicas-to-write", "0"}},
-			code: 503, status: notReady, failing: []string{"floor", "redis"}, logged: "NOREPLICAS",
-		},
-		"another password": {
-			breaks: [][]any{{"CONFIG", "SET", "requirepass", "hunter2"}}, mends: [][]any{{"CONFIG", "SET", "requirepass", ""}},
-			code: 200, status: degraded, failing: []string{"connect"}, logged: "NOAUTH",
-		},
-	} {
+	for name, ailment := range ailments {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t)
-			admin := server.Client()
-			t.Cleanup(func() { _ = admin.Close() })
-			conn := admin.Conn() // which a changed password leaves alone
-			run := func(commands [][]any) {
-				for _, command := range commands {
-					if err := conn.Do(testwait.Context(t), command...).Err(); err != nil {
-						t.Fatalf("%v: %v", command, err)
-					}
-				}
-			}
-			run([][]any{{"PING"}})
-			url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "REDIS_OPERATION_TIMEOUT_MS": "1000"})
-			awaitReadiness(t, url, 200, "ready")
-			run(test.breaks)
-			awaitReadiness(t, url, test.code, test.status, test.failing...)
-			if got := status(t, url+"/healthz"); got != 200 {
-				t.Errorf("health is %d", got)
-			}
-			_, metrics := get(t, url+"/metrics")
-			for _, check := range test.failing {
-				if check == "floor" {
-					log.Find(t, "the store takes no beat|the feed of the floor is cut")
-				} else if !strings.Contains(metrics, fmt.Sprintf("spoollock_check_failing{check=%q} 1\n", check)) {
-					t.Errorf("no metric says that %s fails:\n%s", check, metrics)
-				}
-			}
-			if !strings.Contains(metrics, fmt.Sprintf("spoollock_ready %d\n", test.code%503/200)) {
-				t.Errorf("the metrics of %s:\n%s", test.status, metrics)
-			}
-			if listed := post(t, url, listOne); strings.Contains(listed, `"asOf"`) == slices.Contains(test.failing, "floor") {
-				t.Errorf("the floor is listed as %s", listed)
-			}
-			run(test.mends)
-			awaitReadiness(t, url, 200, "ready")
-			if got := post(t, url, takeOne); !strings.Contains(got, `"lockToken":"93:`) {
-				t.Errorf("a take is answered %s", got)
-			}
-			wantSaidOnce(t, log, test.failing, test.logged)
+			ailment.test(t)
 		})
+	}
+}
+
+func (test ailment) test(t *testing.T) {
+	t.Helper()
+	server := redistest.Start(t)
+	admin := server.Client()
+	t.Cleanup(func() { _ = admin.Close() })
+	conn := admin.Conn() // which a changed password leaves alone
+	run := func(commands [][]any) {
+		for _, command := range commands {
+			if err := conn.Do(testwait.Context(t), command...).Err(); err != nil {
+				t.Fatalf("%v: %v", command, err)
+			}
+		}
+	}
+	run([][]any{{"PING"}})
+	url, log := start(t, map[string]string{"REDIS_URL": server.URL, "AUTH_MODE": "none", "REDIS_OPERATION_TIMEOUT_MS": "1000"})
+	awaitReadiness(t, url, 200, "ready")
+	run(test.breaks)
+	awaitReadiness(t, url, test.code, test.status, test.failing...)
+	if got := status(t, url+"/healthz"); got != 200 {
+		t.Errorf("health is %d", got)
+	}
+	test.wantMetrics(t, url)
+	if slices.Contains(test.failing, "floor") {
+		log.Find(t, "the store takes no beat|the feed of the floor is cut")
+	}
+	if listed := post(t, url, listOne); strings.Contains(listed, `"asOf"`) == slices.Contains(test.failing, "floor") {
+		t.Errorf("the floor is listed as %s", listed)
+	}
+	run(test.mends)
+	awaitReadiness(t, url, 200, "ready")
+	if got := post(t, url, takeOne); !strings.Contains(got, `"lockToken":"93:`) {
+		t.Errorf("a take is answered %s", got)
+	}
+	wantSaidOnce(t, log, test.failing, test.logged)
+}
+
+func (test ailment) wantMetrics(t *testing.T, url string) {
+	t.Helper()
+	_, metrics := get(t, url+"/metrics")
+	for _, check := range test.failing {
+		if check != "floor" && !strings.Contains(metrics, fmt.Sprintf("spoollock_check_failing{check=%q} 1\n", check)) {
+			t.Errorf("no metric says that %s fails:\n%s", check, metrics)
+		}
+	}
+	if !strings.Contains(metrics, fmt.Sprintf("spoollock_ready %d\n", test.code%503/200)) {
+		t.Errorf("the metrics of %s:\n%s", test.status, metrics)
 	}
 }
 

@@ -174,15 +174,15 @@ func (r *Redis) probeAll(ctx context.Context, masters []*redis.Client) {
 		case redis.IsOOMError(err):
 			memory, full = stateFull, withoutSecrets(err)
 		case r.withTimeout(ctx, func(ctx context.Context) error { return r.accepts(ctx, node) }) != nil:
-			// It is no matter of fresh connections.
+			return // it is no matter of fresh connections
 		case isAnswer(err):
 			connect, notConnected = stateRefused, withoutSecrets(err)
 		default:
 			connect, notConnected = stateUnavailable, withoutSecrets(err)
 		}
 	}
-	if ctx.Err() == nil {
-		r.health.report(r.log, CheckConnect, connect, notConnected)
+	r.health.report(r.log, CheckConnect, connect, notConnected)
+	if connect == stateOK {
 		r.health.report(r.log, CheckMemory, memory, full)
 	}
 }
