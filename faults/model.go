@@ -326,6 +326,19 @@ func (b Bounds) held(s state, m move) state {
 	return s
 }
 
+// unseenAgain is a spool that another program took by the value of the lock that expired last,
+// before anybody looked at the spool: to the service it is that lock, with another expiry.
+func (b Bounds) unseenAgain(s state, m move) []state {
+	last := len(s.ended) - 1
+	if last < 0 || s.exact || s.ended[last].token != m.Token || s.ended[last].cause != causeExpired || s.ended[last].unseen {
+		return nil
+	}
+	version := s.version - 1 // see end
+	s = b.held(s, m)
+	s.lock.Version, s.version, s.exact, s.ended = version, version, true, s.ended[:last]
+	return []state{s}
+}
+
 // certain is what is true after an operation with its outcome; nothing, where it
 // cannot have that.
 func (b Bounds) certain(s state, m move) []state {
@@ -337,9 +350,10 @@ func (b Bounds) certain(s state, m move) []state {
 			if own && m.Sent > 1 { // an earlier sending took it
 				return []state{s}
 			}
-			ok = s.free()
-			s = b.held(s, m)
-			break
+			if s.free() {
+				return append(b.unseenAgain(s, m), b.held(s, m))
+			}
+			return nil
 		}
 		if own { // this very request had taken it
 			return b.shown(s, m.Lock)
