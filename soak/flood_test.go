@@ -28,7 +28,7 @@ func TestFloods(t *testing.T) {
 		s := &service{servicetest.Launch(t, redistest.NewLog(t), []string{"REDIS_URL=" + server.URL, "AUTH_MODE=none", "LIMITS=" + limits}, binary)}
 		for j, flooded := range []bool{false, true} {
 			var answered, refused atomic.Int64
-			stop := load{service: s, prefix: fmt.Sprintf("FLOOD-%d-%d", i, j), rate: *rate, keep: 20}.start(ctx)
+			stop := load{service: s, prefix: fmt.Sprintf("FLOOD-%d-%d", i, j), rate: *rate, keep: 5}.start(ctx)
 			row := "| nobody reads"
 			if flooded {
 				flood(ctx, s, &answered, &refused)
