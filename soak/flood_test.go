@@ -14,58 +14,81 @@ import (
 	"spoollock/servicetest"
 )
 
-// readers is how many readers of a flood wait for an answer at any time, each without a
-// pause.
+// readers is how many readers of a flood wait for an answer at any time.
 const readers = 44
 
-// TestFloods has takes go on beside readers who ask without a pause.
+// flood is what readers ask for, each with 42 spools.
+type flood struct {
+	name  string
+	query string        // empty: nobody reads
+	pause time.Duration // between two requests of all readers; 0: none
+}
+
+var floods = []flood{
+	{name: "nobody reads"},
+	{"five times 42 spools with their histories, 23 a second", `query($tags:[ID!]!){
+		a:spools(tagSpools:$tags){...s} b:spools(tagSpools:$tags){...s} c:spools(tagSpools:$tags){...s}
+		d:spools(tagSpools:$tags){...s} e:spools(tagSpools:$tags){...s}
+	} fragment s on Spool{version history(first:1){edges{cursor}}}`, time.Second / 23},
+	{name: "42 spools, without a pause", query: `query($tags:[ID!]!){spools(tagSpools:$tags){version}}`},
+}
+
+// TestFloods has takes go on beside readers who ask for much.
 func TestFloods(t *testing.T) {
 	ctx := scenario(t, "A flood of reads beside takes", 5*time.Minute)
-	printf("%d takes and releases a second, and %d readers, each with 42 spools a request.\n", *rate, readers)
-	printf("| | takes p50 | takes p99 | answered requests of readers, a second | refused ones |\n|---|---|---|---|---|")
+	printf("%d takes and releases a second, and %d readers.\n", *rate, readers)
+	printf("| readers | | takes p50 | takes p99 | answered, a second | refused, a second |\n|---|---|---|---|---|---|")
 	server := redistest.Start(t)
 	for i, limits := range []string{"off", "on"} {
 		s := &service{servicetest.Launch(t, redistest.NewLog(t), []string{"REDIS_URL=" + server.URL, "AUTH_MODE=none", "LIMITS=" + limits}, binary)}
-		for j, flooded := range []bool{false, true} {
-			var answered, refused atomic.Int64
+		for j, f := range floods {
 			stop := load{service: s, prefix: fmt.Sprintf("FLOOD-%d-%d", i, j), rate: *rate, keep: 5}.start(ctx)
-			row := "| nobody reads"
-			if flooded {
-				flood(ctx, s, &answered, &refused)
-				row = "| readers"
-			} else {
-				during(ctx, *stepTime)
-			}
+			answered, refused := f.run(ctx, s)
 			beside := stop()
 			beside.check(t)
-			printf("%s, `LIMITS=%s` | %v | %v | %.0f | %.0f |", row, limits, percentile(beside.takes, .5), percentile(beside.takes, .99),
-				float64(answered.Load())/stepTime.Seconds(), float64(refused.Load())/stepTime.Seconds())
+			printf("| %s | `LIMITS=%s` | %v | %v | %.0f | %.0f |", f.name, limits, percentile(beside.takes, .5), percentile(beside.takes, .99),
+				float64(answered)/stepTime.Seconds(), float64(refused)/stepTime.Seconds())
 		}
 		s.Stop()
 	}
 }
 
-// flood reads for the time of a step.
-func flood(ctx context.Context, s *service, answered, refused *atomic.Int64) {
+// run has the readers ask for the time of a step.
+func (f flood) run(ctx context.Context, s *service) (answered, refused int64) {
+	if f.query == "" {
+		during(ctx, *stepTime)
+		return 0, 0
+	}
 	ctx, cancel := context.WithTimeout(ctx, *stepTime)
 	defer cancel()
 	tags := make([]string, 42)
 	for i := range tags {
 		tags[i] = fmt.Sprintf("FLOOD-1-0-%05d", i)
 	}
+	turns := make(chan struct{})
 	var done sync.WaitGroup
+	var right, wrong atomic.Int64
 	for range readers {
 		done.Go(func() {
-			for ctx.Err() == nil {
-				err := s.post(ctx, `query($tags:[ID!]!){spools(tagSpools:$tags){version}}`, map[string]any{"tags": tags}, &struct{}{})
+			for range turns {
+				err := s.post(ctx, f.query, map[string]any{"tags": tags}, &struct{}{})
 				switch {
 				case err == nil:
-					answered.Add(1)
+					right.Add(1)
 				case ctx.Err() == nil:
-					refused.Add(1)
+					wrong.Add(1)
 				}
 			}
 		})
 	}
+	for ctx.Err() == nil {
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
+		}
+		during(ctx, f.pause)
+	}
+	close(turns)
 	done.Wait()
+	return right.Load(), wrong.Load()
 }
