@@ -30,10 +30,10 @@ func newHoldings(config Config) *holdings {
 	}
 }
 
-// begin counts the caller's take of the spool for the worker as under way until end. It
-// returns *LimitError where the worker, or the caller as a partner, has as many locks as it
-// may have, and is to be given no other. A take of a spool that is known to be held gives no
-// further lock, and does not count.
+// begin counts the caller's take of the spool for the worker as under way until end. Where the
+// worker, or the caller as a partner, has as many locks as it may have and is to be given no
+// other, it returns *LimitError and counts nothing. A take of a spool that is known to be held
+// gives no further lock, and does not count either.
 func (h *holdings) begin(caller Caller, worker WorkerID, tag Tag) (limit *LimitError, end func()) {
 	if h.limit == 0 {
 		return nil, func() {}
@@ -58,15 +58,17 @@ func (h *holdings) begin(caller Caller, worker WorkerID, tag Tag) (limit *LimitE
 		if holder.partner {
 			known, most = h.heldByPartner(holder.id), workersPerPartner*h.limit
 		}
-		if has[i] += known; has[i] >= most && limit == nil {
-			limit = &LimitError{Limit: most, Held: has[i], Partner: holder.partner}
+		if has[i] += known; has[i] >= most {
+			return &LimitError{Limit: most, Held: has[i], Partner: holder.partner}, func() {}
 		}
+	}
+	for _, holder := range holders {
 		if h.taking[holder] == nil {
 			h.taking[holder] = map[Tag]int{}
 		}
 		h.taking[holder][tag]++
 	}
-	return limit, func() { h.end(holders, tag) }
+	return nil, func() { h.end(holders, tag) }
 }
 
 // underWay is how many takes are under way that are not known to be held.
