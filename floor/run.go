@@ -84,15 +84,14 @@ type runner struct {
 
 // runFeed keeps the feed connected.
 func (r *runner) runFeed(ctx context.Context) {
-	pause, warned := firstPause, false // warned that it is not connected
-	connected := false                 // it was, once
+	pause, connected := firstPause, false // connected: it was, once
 	for ctx.Err() == nil {
 		connection, cut := context.WithCancel(ctx)
 		r.mu.Lock()
 		r.cut = cut
 		r.mu.Unlock()
 		err := r.source.Listen(connection, func() {
-			pause, warned, connected = firstPause, false, true
+			pause, connected = firstPause, true
 			r.subscribed()
 		}, r.view.knows, r.receive)
 		cut()
@@ -100,20 +99,25 @@ func (r *runner) runFeed(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !warned {
-			if connected {
-				r.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
-			} else {
-				r.log.Warn("the feed of the floor cannot be connected, its view is built when it can", "error", err)
-			}
-			warned = true
-			r.mu.Lock()
-			r.saidNotLive, r.wasConnected = true, connected
-			r.mu.Unlock()
-		}
+		r.sayCut(err, connected)
 		sleep(ctx, pause+jitter(pause))
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// sayCut says that the feed is not connected, unless the log says last that the view is not live.
+func (r *runner) sayCut(err error, connected bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.saidNotLive:
+		return
+	case connected:
+		r.log.Warn("the feed of the floor is cut, its view is rebuilt when it is back", "error", err)
+	default:
+		r.log.Warn("the feed of the floor cannot be connected, its view is built when it can", "error", err)
+	}
+	r.saidNotLive, r.wasConnected = true, connected
 }
 
 // subscribed begins a connection of the feed.
