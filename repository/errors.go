@@ -96,8 +96,11 @@ var scriptLine = regexp.MustCompile(`user_script:(\d{1,5})`)
 // classOf is what the log may have of an answer. The text itself can quote any argument of
 // the command, as a password of AUTH and HELLO, or a token.
 func classOf(answer string) refusal {
-	class, _, _ := strings.Cut(answer, " ")
-	if !slices.Contains(answerClasses, class) {
+	class, rest, _ := strings.Cut(answer, " ")
+	switch {
+	case strings.HasPrefix(rest, "Protocol error: unauthenticated "): // to a long command
+		class = "NOAUTH"
+	case !slices.Contains(answerClasses, class):
 		class = "ERR"
 	}
 	text := class + " is what redis answers"

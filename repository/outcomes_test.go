@@ -208,3 +208,14 @@ func TestMissingReplicasAreUnavailable(t *testing.T) {
 	_, err := s.store.Read(s.ctx, s.tag)
 	s.wantUnavailable(err, lock.NotApplied)
 }
+
+// Redis answers a long command without a password in other words than a short one.
+func TestPasswordThatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.must(s.client.ConfigSet(s.ctx, "requirepass", "hunter2").Err())
+	store := locktest.OneAtATime{Store: open(t, s.server.URL)}
+	if _, _, err := store.Take(s.ctx, s.command()); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("a take without the password is answered %v", err)
+	}
+}
