@@ -253,12 +253,23 @@ func (r *reader) checkTogether(c Config) {
 	if c.ReplicasAck > 0 && c.RedisURL.Form == redisurl.Embedded {
 		r.problem("LOCK_REPLICAS_ACK must be 0 with REDIS_URL=embedded://, which has no replicas")
 	}
-	// A query of more would only be let through as one of as many.
-	if most := 2 * min(c.QueryRates.PerIdentity, c.QueryRates.PerAddress); c.QueryRates.Limited && most > 0 && c.MaxUnits > most {
-		r.problem("MAX_UNITS must not be above twice RATE_LIMIT_QUERIES_PER_IDENTITY or RATE_LIMIT_QUERIES_PER_ADDRESS, which is what a caller can ask for at once")
-	}
+	r.checkUnits(c)
 	if c.TrustedOnly && c.TrustedDocuments == "" {
 		r.problem("TRUSTED_DOCUMENTS must be set with TRUSTED_DOCUMENTS_ONLY, or nothing can be run")
+	}
+}
+
+// checkUnits checks that a query of as many units as are allowed can be let through at some time:
+// a caller can ask at once for twice of what it can in a second.
+func (r *reader) checkUnits(c Config) {
+	rates := map[string]int{"RATE_LIMIT_QUERIES_PER_ADDRESS": c.QueryRates.PerAddress}
+	if c.Auth.Mode() != "none" { // else callers have no identity
+		rates["RATE_LIMIT_QUERIES_PER_IDENTITY"] = c.QueryRates.PerIdentity
+	}
+	for _, name := range slices.Sorted(maps.Keys(rates)) {
+		if most := 2 * rates[name]; c.QueryRates.Limited && most > 0 && c.MaxUnits > most {
+			r.problem("MAX_UNITS is %d and must be at most %d, which is twice %s", c.MaxUnits, most, name)
+		}
 	}
 }
 
