@@ -187,7 +187,7 @@ func factsOf(err error) (told *facts, known bool) {
 		return internalFacts(wrongType.LogID), true
 	}
 	if unavailable, ok := errors.AsType[*lock.UnavailableError](err); ok {
-		message := "Redis cannot be reached, or gave no answer in time. Try again."
+		message := "Redis cannot be reached, accepts no changes, or did not answer in time. Try again."
 		if errors.Is(err, floor.ErrNotLive) {
 			message = "The floor is not known at the moment. Try again."
 		}

@@ -107,13 +107,13 @@ var clientErrors = map[string]struct {
 	},
 	"not applied": {
 		&lock.UnavailableError{Outcome: lock.NotApplied, Err: errors.New("redis: secret")},
-		"Redis cannot be reached, or gave no answer in time. Try again.",
+		"Redis cannot be reached, accepts no changes, or did not answer in time. Try again.",
 		`{"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryable":true}`,
 		`{"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryable":true}`,
 	},
 	"outcome unknown": {
 		&lock.UnavailableError{Outcome: lock.OutcomeUnknown, Err: errors.New("redis: secret")},
-		"Redis cannot be reached, or gave no answer in time. Try again.",
+		"Redis cannot be reached, accepts no changes, or did not answer in time. Try again.",
 		`{"code":"SERVICE_UNAVAILABLE","outcome":"UNKNOWN","retryable":true}`,
 		`{"code":"SERVICE_UNAVAILABLE","outcome":"UNKNOWN","retryable":true}`,
 	},

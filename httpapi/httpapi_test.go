@@ -513,7 +513,7 @@ func TestUnavailable(t *testing.T) {
 	a.awaitReadiness(200, live)
 	server.Kill()
 	take := input(map[string]any{"tagSpool": "MK-1", "workerId": "93", "workerNombre": "MR(93)"})
-	const unavailable = `{"errors":[{"message":"Redis cannot be reached, or gave no answer in time. Try again.","path":["%s"],` +
+	const unavailable = `{"errors":[{"message":"Redis cannot be reached, accepts no changes, or did not answer in time. Try again.","path":["%s"],` +
 		`"locations":[{"line":1,"column":%d}],"extensions":{"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryable":true}}],"data":{"%[1]s":null}}`
 	// The first may find a connection that looks alive.
 	a.post(`{spool(tagSpool:"MK-1"){version}}`, nil)
