@@ -55,7 +55,7 @@ func (m *Metrics) Operation(name, outcome string, d time.Duration) {
 // Handler serves the metrics.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), // most are of clients that leave,
 	})
 }
 
