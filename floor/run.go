@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
@@ -55,7 +54,7 @@ func Run(ctx context.Context, view *View, source Source, config Config, log *slo
 	r := &runner{
 		view: view, source: source, config: config, log: log,
 		rebuildRequests: make(chan struct{}, 1), beatRequests: make(chan struct{}, 1),
-		id: uuid.NewString(), unreturned: map[string]time.Time{},
+		unreturned: map[string]time.Time{},
 	}
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){r.runFeed, r.runBeats, r.runRebuilds, r.readDueLocks} {
@@ -75,7 +74,6 @@ type runner struct {
 	beatRequests    chan struct{} // holds at most one
 
 	mu           sync.Mutex
-	id           string               // of this process, which its beats begin with
 	unreturned   map[string]time.Time // the beats that have not come back
 	saidNotLive  bool                 // the log says last why the view is not live
 	wasConnected bool                 // the feed had been connected before that
@@ -176,8 +174,8 @@ func request(requests chan<- struct{}) {
 // runBeats sends beats, and ends a connection on which none come back.
 func (r *runner) runBeats(ctx context.Context) {
 	wasLive := false
-	for n := 0; ctx.Err() == nil; n++ {
-		id := r.id + ":" + strconv.Itoa(n)
+	for ctx.Err() == nil {
+		id := uuid.NewString() // which no one can guess who heard the beats before
 		r.mu.Lock()
 		r.unreturned[id] = time.Now()
 		r.mu.Unlock()
