@@ -35,6 +35,12 @@ type Update struct {
 	AsOf  time.Time
 }
 
+// spoolBytes is about how many bytes a spool of an [Update] takes, with its lock.
+const spoolBytes = 200
+
+// Size is about how many bytes the update takes.
+func (u *Update) Size() int { return spoolBytes * (1 + len(u.Changed) + len(u.Gone)) }
+
 // Subscription follows a view. Its methods are for one goroutine at a time.
 type Subscription struct {
 	view   *View

@@ -29,12 +29,20 @@ func Cost(config Config, operation *ast.OperationDefinition) func(variables map[
 	}
 }
 
-// KeptResponses makes n shared responses, and returns how many are kept, and their bytes.
-func KeptResponses(n, size int) (entries, bytes int) {
+// sizedEvent is an event of a size.
+type sizedEvent struct{ n, size int }
+
+// Size implements [source.Sized].
+func (e sizedEvent) Size() int { return e.size }
+
+// KeptResponses makes n shared responses of a size to events of a size, and returns how many are
+// kept, and the bytes of both.
+func KeptResponses(n, size, sizeOfEvent int) (entries, bytes int) {
 	data := make([]byte, size)
 	var s sharedResponses
 	for i := range n {
-		s.response(sharedEvent{event: i}, func() *graphql.Response { return &graphql.Response{Data: data} })
+		s.response(sharedEvent{event: sizedEvent{i, sizeOfEvent}}, func() *graphql.Response { return &graphql.Response{Data: data} })
 	}
-	return len(s.newer) + len(s.older), (len(s.newer) + len(s.older)) * size
+	entries = len(s.newer) + len(s.older)
+	return entries, entries * (size + sizeOfEvent)
 }

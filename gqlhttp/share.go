@@ -12,7 +12,7 @@ import (
 )
 
 // How much is kept to be shared: the responses of the last one or two times as many bytes of
-// data, or as many responses.
+// data and of events, or as many responses.
 const (
 	maxSharedBytes     = 4 << 20
 	maxSharedResponses = 1024
@@ -100,10 +100,18 @@ func (s *sharedResponses) response(event sharedEvent, execute func() *graphql.Re
 	r.made.Do(func() {
 		r.response = execute()
 		if r.response != nil {
-			s.count(len(r.response.Data))
+			s.count(len(r.response.Data) + sizeOf(event.event))
 		}
 	})
 	return r.response
+}
+
+// sizeOf is how many bytes an event keeps, which can be many times those of a response to it.
+func sizeOf(event any) int {
+	if sized, ok := event.(source.Sized); ok {
+		return sized.Size()
+	}
+	return 0
 }
 
 func (s *sharedResponses) entry(event sharedEvent) *sharedResponse {

@@ -184,10 +184,10 @@ func TestSharedPanic(t *testing.T) {
 // Only the newest responses are kept.
 func TestSharedResponsesAreBounded(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"many": 1, "large": 1 << 20} {
+	for name, sizes := range map[string][2]int{"many": {1, 0}, "large": {1 << 20, 0}, "small, to large events": {1, 100_000}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if entries, bytes := gqlhttp.KeptResponses(5000, size); entries > 2048 || bytes > 10<<20 {
+			if entries, bytes := gqlhttp.KeptResponses(5000, sizes[0], sizes[1]); entries > 2048 || bytes > 10<<20 {
 				t.Errorf("%d responses are kept, of %d bytes", entries, bytes)
 			}
 		})

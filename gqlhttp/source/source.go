@@ -16,6 +16,10 @@ type Source[E comparable] interface {
 	Close()
 }
 
+// Sized is an event that says how many bytes of memory it takes, about. Another one is taken for
+// small: the newest events are kept with the responses to them.
+type Sized interface{ Size() int }
+
 // Follow returns the channel that a subscription's resolver returns to gqlgen, once nothing
 // can fail any more. Value makes the value of the field from an event.
 //
