@@ -94,3 +94,10 @@ func (d *dials) DialHook(next redis.DialHook) redis.DialHook {
 		return next(ctx, network, addr)
 	}
 }
+
+// BeatsUnderWay is how many beats are waited for.
+func (r *Redis) BeatsUnderWay() int {
+	r.beats.mu.Lock()
+	defer r.beats.mu.Unlock()
+	return len(r.beats.underWay)
+}

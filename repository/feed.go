@@ -36,6 +36,10 @@ type beats struct {
 	underWay map[string]beat
 }
 
+// maxBeats is the most beats that are waited for. No more than a few are under way, unless there
+// is no feed.
+const maxBeats = 64
+
 // beat is one that goes through each master, and what those told from which it is back.
 type beat struct {
 	masters int
@@ -76,6 +80,9 @@ func (r *Redis) beatScript() *redis.Script {
 func (b *beats) begin(id string, masters int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.underWay) == maxBeats {
+		clear(b.underWay) // no feed brings them back
+	}
 	b.underWay[id] = beat{masters, map[string]floor.Clock{}}
 }
 
