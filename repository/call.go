@@ -84,7 +84,13 @@ func (r *Redis) runOnNodes(ctx context.Context, byNode map[*redis.Client][]*call
 // runOnNode sends the calls to one Redis, if its circuit lets them through.
 func (r *Redis) runOnNode(ctx context.Context, node *redis.Client, calls []*call, job job) {
 	circuit := r.circuits.of(node.Options().Addr)
-	if err := circuit.enter(); err != nil {
+	var err error
+	if job.kind == clientRead && r.health.replica.Load() {
+		err = errReplica
+	} else {
+		err = circuit.enter()
+	}
+	if err != nil {
 		for _, c := range calls {
 			c.fail(ctx, err, false)
 		}

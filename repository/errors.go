@@ -25,6 +25,7 @@ var (
 	errCircuitOpen = errors.New("redis has not answered for a while, and is not asked for a moment")
 	errTooMany     = errors.New("too many operations wait for redis")
 	errTooLate     = errors.New("too little time was left to ask redis")
+	errReplica     = errors.New("redis is a replica, and what it has may be old")
 )
 
 // errNoHosts says that a URL was not made by redisurl.Parse.

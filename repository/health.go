@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,6 +45,9 @@ type health struct {
 	mu     sync.Mutex
 	states map[string]string // of the checks
 	sound  []*redis.Client   // masters that accept changes
+
+	// replica says that what Redis has may be old. A node of a Cluster sends a call on instead.
+	replica atomic.Bool
 }
 
 func newHealth() health {
@@ -137,6 +141,8 @@ func (r *Redis) checkMasters(ctx context.Context) error {
 	r.health.mu.Lock()
 	defer r.health.mu.Unlock()
 	r.health.states[CheckRedis], r.health.sound = state, sound
+	_, cluster := r.client.(*redis.ClusterClient)
+	r.health.replica.Store(!cluster && redis.IsReadOnlyError(err))
 	return err
 }
 

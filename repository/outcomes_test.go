@@ -199,6 +199,33 @@ func TestReplicaRefusesAsUnavailable(t *testing.T) {
 	s.wantUnavailable(err, lock.NotApplied)
 }
 
+// A replica that has lost its master answers what it had. Once that is known, no read believes it.
+func TestReadsOfAReplicaAreUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	store, log := openLogged(t, s.server.URL)
+	watching, stop := context.WithCancel(s.ctx)
+	watched := make(chan error)
+	go func() { watched <- store.Watch(watching) }()
+	t.Cleanup(func() { stop(); s.must(<-watched) })
+	log.Find(t, "redis found")
+	s.store.Store = store
+	cmd := s.command()
+	s.take(cmd)
+	s.must(s.client.ReplicaOf(s.ctx, "127.0.0.1", "1").Err()) // where no master is
+	log.Find(t, "redis accepts no changes")
+	_, err := s.store.Read(s.ctx, s.tag)
+	s.wantUnavailable(err, lock.NotApplied)
+	_, err = s.store.Check(s.ctx, lock.CheckCommand{Tag: s.tag, Token: cmd.Token})
+	s.wantUnavailable(err, lock.NotApplied)
+	s.must(s.client.ReplicaOf(s.ctx, "NO", "ONE").Err())
+	log.Find(t, "redis is back")
+	checked, err := s.store.Check(s.ctx, lock.CheckCommand{Tag: s.tag, Token: cmd.Token})
+	if s.must(err); !checked.Valid {
+		t.Error("after that, the token does not hold the spool")
+	}
+}
+
 // Without the replicas that Redis wants, a look that finds a change is refused, too.
 func TestMissingReplicasAreUnavailable(t *testing.T) {
 	t.Parallel()
