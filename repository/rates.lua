@@ -11,7 +11,8 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local at, missing = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+local drawn = redis.pcall('GET', KEYS[1])
+local at, missing = string.match(type(drawn) == 'string' and drawn or '', '^(%d+) (%d+)$')
 if at then
   missing = math.max(0, missing - math.max(0, now - at)) -- a clock that was set back has not gone on
 else

@@ -56,6 +56,12 @@ func TestDraw(t *testing.T) {
 			t.Errorf("%s stays for %v, %v", damaged, lives, err)
 		}
 	}
+	if err := client.LPush(t.Context(), "spool_rate:list", "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := open(t, server.URL).Draw(t.Context(), map[string]int{"list": 1}, 1, 1000); err != nil || left["list"] != 999 {
+		t.Errorf("of a list, left are %v, %v", left, err)
+	}
 	testwait.Until(t, "full buckets are gone", func() bool {
 		if left, err := client.PTTL(t.Context(), "spool_rate:slow").Result(); err != nil || left < time.Second || left > 1501*time.Second {
 			t.Fatalf("a bucket that is not full stays for %v, %v", left, err)
