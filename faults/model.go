@@ -327,7 +327,7 @@ func (b Bounds) held(s state, m move) state {
 }
 
 // unseenAgain is a spool that another program took by the value of the lock that expired last,
-// before anybody looked at the spool: to the service it is that lock, with another expiry.
+// before the service looked at the spool: to the service it is that lock, with another expiry.
 func (b Bounds) unseenAgain(s state, m move) []state {
 	last := len(s.ended) - 1
 	if last < 0 || s.exact || s.ended[last].token != m.Token || s.ended[last].cause != causeExpired || s.ended[last].unseen {

@@ -17,8 +17,8 @@ type Clock struct {
 	Received time.Time // on this process's clock, when the beat came back
 }
 
-// lead is within which bounds a clock of the store is ahead of this process's [moment]. It is in
-// ms, because clocks can be further apart than a Duration is long.
+// lead is by how much a clock of the store is ahead of this process's [moment], at the least and
+// at the most. It is in ms, because clocks can be further apart than a Duration is long.
 type lead struct{ least, most int64 }
 
 // isFar reports whether the two leads cannot be those of one clock.
@@ -28,7 +28,8 @@ func (l lead) isFar(from lead) bool {
 }
 
 // narrowed is l within the bounds of another lead of the same clock. A clock that drifts leaves
-// the bounds in time, and l stays until it is far, so that the drift adds up.
+// the bounds of l in time. Then l stays as it is until the clock is far from it, so that the
+// drift adds up.
 func (l lead) narrowed(by lead) lead {
 	both := lead{max(l.least, by.least), min(l.most, by.most)}
 	if both.least > both.most {
@@ -87,8 +88,8 @@ func (c storeClocks) take(sent moment, told map[string]Clock, momentOf func(time
 	return next, all
 }
 
-// earliest is what the clock of the store shows at a moment, at the most; where there are
-// several, the one that is behind the others. It is 0 where nothing is known.
+// earliest is the time, in ms, that the clock of the store shows at a moment, at the most. Of
+// several clocks, it is of the one that is behind. It is 0 if no clock is known.
 func (c storeClocks) earliest(now moment) int64 {
 	earliest := int64(0)
 	for _, clock := range c {

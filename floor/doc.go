@@ -20,10 +20,11 @@
 // About once a second each process sends a beat through the feed. A view is live
 // while a beat of its own has come back within the last three seconds, and a
 // rebuild was completed on the connection that carried it. Of what other processes
-// did, a live view has everything up to the time of that beat, [Status.AsOf] on the
-// store's clock, and goes back with it. A store that accepts no changes takes no beat:
-// what it has may be old, as of a master that has become a replica. A view that is not
-// live refuses to list, and tells its subscribers that it is stale.
+// did, a live view has everything up to the time of that beat, [Status.AsOf]. That is a
+// time on the store's clock, and goes back if the clock does. A store that accepts no
+// changes takes no beat: it may be a master that has become a replica, and what it has
+// may be old. A view that is not live refuses to list, and tells its subscribers that it
+// is stale.
 //
 // # Subscribers
 //

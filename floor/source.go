@@ -22,8 +22,9 @@ type Source interface {
 	// nothing will be missed, then heard with each message. It returns when ctx is
 	// done, when the connection fails, or when nothing was heard for a few beats.
 	//
-	// Before it decodes who holds a spool, it asks knows about the state, of whose lock
-	// it has only version and expiry. A message of a known state has no more either.
+	// Before it decodes who holds a spool, it asks whether the state is known. The lock of
+	// the spool that it hands to knows has a version and an expiry only, and so has that of
+	// a message of a known state.
 	Listen(ctx context.Context, subscribed func(), knows func(lock.Spool) bool, heard func(Message)) error
 
 	// Beat sends a beat through the feed, by way of each server of the store. It comes back

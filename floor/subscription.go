@@ -52,8 +52,7 @@ type Subscription struct {
 	lastUpdate time.Time
 }
 
-// place is up to where a subscriber has been told. The zero place is before its first
-// message.
+// place is how far a subscriber has been told. The zero place is before its first message.
 type place struct {
 	begun         bool
 	epoch         int64    // of the view when the last snapshot began

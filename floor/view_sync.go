@@ -24,9 +24,9 @@ func (v *View) applyMessage(message Message) (gap bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if l := message.Spool.Lock; l != nil && !message.Known && len(v.clocks) > 0 {
-		// It may have lain, and the store's clock has gone on.
-		lain := storeTime(v.clocks.earliest(v.moment(time.Now()))).Sub(message.At)
-		l.Remaining = max(0, l.Remaining-max(0, lain))
+		// It may have waited on its way, and the store's clock has gone on.
+		waited := storeTime(v.clocks.earliest(v.moment(time.Now()))).Sub(message.At)
+		l.Remaining = max(0, l.Remaining-max(0, waited))
 	}
 	if !message.Known {
 		v.apply(message.Spool)

@@ -58,22 +58,22 @@ type Config struct {
 	// executed.
 	WithCaller func(ctx context.Context, caller Caller) context.Context
 
-	// Units, if set, counts the work that an operation asks for of whatever is behind the
-	// schema. For a field of an object type it returns the field's own units, and how many
-	// times these and the units that are selected in the field count; neither is negative.
-	// Its arguments are as the request has them, its list possibly a single element.
+	// Units, if set, says how much work behind the schema a field of an object type asks for:
+	// own are the field's units, and times is how often these count, and those of what is
+	// selected in the field. Neither is negative. The arguments are as the request has them;
+	// a list may be a single element.
 	Units func(typeName, fieldName string, args map[string]any) (own, times int)
 
-	// Admit, if set, is called before a query or mutation that asks for units is executed, once
-	// with all of them but the own ones of a mutation's root fields. If it returns an error,
-	// nothing is executed, and the error goes to Presenter.
+	// Admit, if set, is called once before a query or mutation is executed, with the units that
+	// it asks for, but not for none. The own units of a mutation's root fields are left out. If
+	// Admit returns an error, nothing is executed, and the error goes to Presenter.
 	Admit func(ctx context.Context, operation *graphql.OperationContext, units int) error
 
 	// ShareKey, if set, lets subscriptions share what is executed: the response to an event
-	// of a source (the package gqlhttp/source) is made once for all that have the same document, operation name,
-	// variables, and key. The key stands for all that resolvers read of the context, of
-	// the request too. ShareKey reports false for an operation that is to be executed for
-	// each caller. If it is nil, every one is.
+	// of a source (the package gqlhttp/source) is made once for all that have the same
+	// document, operation name, variables, and key. The key stands for all that resolvers
+	// read of the context, and of the request in it. ShareKey reports false for an operation
+	// that is to be executed for each caller. If ShareKey is nil, every one is.
 	ShareKey func(ctx context.Context, operation *graphql.OperationContext) (key string, shared bool)
 
 	// Network returns what StreamLimits.PerNetwork counts by. It defaults to the IP

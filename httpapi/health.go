@@ -18,7 +18,8 @@ type readiness struct {
 	Checks  map[string]string `json:"checks"`
 }
 
-// ready answers 503 when the service is of use to no one, otherwise 200, and says what fails. It asks nobody: what fails is watched, and logged, elsewhere.
+// ready answers 503 when the service is of use to no one, otherwise 200, and says what fails. It
+// asks no one: what fails is watched, and logged, elsewhere.
 func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 	ready, checks := h.config.Health()
 	answer := readiness{Status: "ready", Checks: map[string]string{

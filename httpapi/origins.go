@@ -31,9 +31,9 @@ func ownOrigins(next http.Handler, allowed []string) http.Handler {
 	}).Handler(next)
 }
 
-// likePosts holds a GET of /graphql to the rules of a POST, a WebSocket's handshake too. The
-// protection lets each GET through, and a browser asks before none, though a query makes the
-// service work. Pages can be linked to from anywhere.
+// likePosts holds a GET of /graphql to the rules of a POST, a WebSocket's handshake too. A query
+// makes the service work, but the protection lets each GET through, and a browser sends it
+// without asking first. Pages can be linked to from anywhere.
 func likePosts(next http.Handler, protection *http.CrossOriginProtection) http.Handler {
 	refused := forbidden("A page of another origin may not use /graphql.")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -53,10 +53,10 @@ func RecordAtOnce(record slog.Record) (atOnce bool) {
 }
 
 // audit writes one record of what the caller did, or was refused: action, outcome, caller,
-// role and address, why it is forbidden, and of tag and more what is known. The outcome is DONE; UNKNOWN, where the change may
-// have been made; or FORBIDDEN or UNAUTHENTICATED, where the caller may not make it.
-// What changed nothing for any other reason has no record, and neither has what the
-// program does by itself.
+// role and address, why it is forbidden, and of tag and more what is known. The outcome is
+// DONE; UNKNOWN, where the change may have been made; or FORBIDDEN or UNAUTHENTICATED,
+// where the caller may not make it. What changed nothing for any other reason has no
+// record, and neither has what the program does by itself.
 func (s *Service) audit(ctx context.Context, action action, tag Tag, err error, more ...slog.Attr) {
 	caller, asked := CallerOf(ctx)
 	level, outcome := slog.LevelInfo, "DONE"

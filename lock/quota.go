@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// quota is what bounds a take. At either bound the worker gets no further lock of a spool
-// that was never seen, and at that on its locks no further lock at all.
+// quota says which bounds a take has reached. At the bound on locks the worker gets no further
+// lock; at that on fresh spools, none of a spool that was never seen.
 type quota struct {
 	locks *LimitError // the bound on locks is reached
 	fresh error       // the bound on fresh spools is reached: *RateLimitedError
@@ -30,9 +30,9 @@ func (s *Service) beginTake(ctx context.Context, cmd *TakeCommand, q *quota) (en
 	}
 }
 
-// finishAtLimit finishes the takes that found a free spool and were to get no further lock.
-// Where only fresh spools are used up and the spool is none, it takes the spool: whether it
-// is one, only the answer of the store says.
+// finishAtLimit finishes the takes that found a free spool and were to get no further lock. If
+// only the bound on fresh spools is reached, and the answer of the store says that the spool is
+// not fresh, it takes the spool after all.
 func (s *Service) finishAtLimit(
 	ctx context.Context, deadline time.Time, cmds []TakeCommand, quotas []quota, results []Result[Taken], lost []bool,
 ) {

@@ -77,8 +77,8 @@ func (l *Limiter) Admit(ctx context.Context) error {
 }
 
 // AdmitUnits is [Limiter.Admit] for what a request asks for as a whole, before anything of it
-// is done: it draws so many units, or as many as a full bucket has if that is less. A [Tally]
-// counts it only if it is refused.
+// is done. It draws that many units, but no more than a full bucket has. A [Tally] counts it only
+// if it is refused.
 func (l *Limiter) AdmitUnits(ctx context.Context, units int) error {
 	caller, ok := lock.CallerOf(ctx)
 	if !ok {

@@ -17,12 +17,13 @@ import (
 // The checks of [Redis.Health], which [Redis.Watch] makes.
 const (
 	CheckRedis      = "redis"      // each master accepts changes on the connections of the pool
-	CheckConnect    = "connect"    // each master lets a fresh connection in, and have the keys
+	CheckConnect    = "connect"    // each master lets a fresh connection in, and read the keys
 	CheckMemory     = "memory"     // each master has room for a take
 	CheckOperations = "operations" // not all operations at a master fail
 )
 
-// The states of the checks; of several masters, CheckRedis tells some from all.
+// The states of the checks. A partial one is that of CheckRedis, where only some of several
+// masters accept changes.
 const (
 	stateOK          = "ok"
 	statePartial     = "partial"
@@ -104,8 +105,8 @@ func (r *Redis) accepts(ctx context.Context, node *redis.Client) error {
 	return nil
 }
 
-// runOnAnyMaster runs a script on the keys of a spool, or without them on the master of a
-// Cluster that does not have these. Such a one has checked the rights of the user by then, and
+// runOnAnyMaster runs a script on the keys of a spool. A master of a Cluster that does not have
+// these keys runs it without them: before it said so, it has checked the rights of the user, and
 // that the Cluster is up.
 func runOnAnyMaster(ctx context.Context, script *redis.Script, node *redis.Client) error {
 	err := script.Run(ctx, node, keys(probeTag)).Err()

@@ -202,8 +202,8 @@ func (l *lane) run(ctx context.Context, kind kind, commands []*command) {
 }
 
 // add queues the commands. Those for which there is no room are refused. It reports whether
-// the caller is to send the next pipeline by itself, which saves it a goroutine and the wait
-// for one: nothing is in flight, and the caller has time for an attempt, or nearly so.
+// the caller is to send the next pipeline itself, which saves a goroutine, and the wait for it.
+// That is so if nothing is in flight, and the caller has nearly the time of an attempt.
 func (l *lane) add(kind kind, commands []*command) (leads bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
