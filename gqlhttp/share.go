@@ -83,9 +83,9 @@ type sharedEvent struct {
 // sharedResponses keeps the responses to the newest events, each made once. Nothing may change
 // them.
 type sharedResponses struct {
-	mu               sync.Mutex
-	newer, older     map[sharedEvent]*sharedResponse
-	bytesOfResponses int // in newer
+	mu           sync.Mutex
+	newer, older map[sharedEvent]*sharedResponse
+	newerBytes   int // of data, in newer
 }
 
 type sharedResponse struct {
@@ -134,12 +134,12 @@ func (s *sharedResponses) entry(event sharedEvent) *sharedResponse {
 func (s *sharedResponses) count(bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bytesOfResponses += bytes; s.bytesOfResponses > maxSharedBytes {
+	if s.newerBytes += bytes; s.newerBytes > maxSharedBytes {
 		s.startAnew()
 	}
 }
 
 // startAnew forgets the older responses.
 func (s *sharedResponses) startAnew() {
-	s.older, s.newer, s.bytesOfResponses = s.newer, map[sharedEvent]*sharedResponse{}, 0
+	s.older, s.newer, s.newerBytes = s.newer, map[sharedEvent]*sharedResponse{}, 0
 }
