@@ -63,7 +63,8 @@ func pass[E comparable, T any](ctx context.Context, events Source[E], values cha
 // contextKey is of a *Listener, or of an event.
 type contextKey struct{}
 
-// Listener takes the source of one execution. Its methods are for one goroutine at a time.
+// Listener takes the source of one execution. Its methods are for one goroutine at a time, and
+// all but HasSource only for a listener that has a source.
 type Listener struct {
 	next  func(context.Context) (any, error)
 	close func()
@@ -88,9 +89,5 @@ func (l *Listener) HasSource() bool { return l.next != nil }
 // Next is that of the source.
 func (l *Listener) Next(ctx context.Context) (event any, err error) { return l.next(ctx) }
 
-// Close closes the source, if there is one.
-func (l *Listener) Close() {
-	if l.close != nil {
-		l.close()
-	}
-}
+// Close is that of the source.
+func (l *Listener) Close() { l.close() }
