@@ -64,18 +64,18 @@ func (f *FreshSpools) Begin(ctx context.Context) (end func(fresh bool), err erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	spools := f.of(string(reason) + ":" + name)
-	if wait := spools.wait(time.Since(f.started), f.limit); wait > 0 {
+	wait := spools.wait(time.Since(f.started), f.limit)
+	if wait == 0 {
+		spools.underWay++
+	} else {
 		err = &lock.RateLimitedError{Kind: "spools that no one has taken before", Reason: reason, RetryAfter: wait}
 	}
-	underWay := 0
-	if err == nil {
-		underWay = 1
-	}
-	spools.underWay += underWay
 	return func(fresh bool) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		spools.underWay -= underWay
+		if wait == 0 {
+			spools.underWay--
+		}
 		if fresh {
 			spools.advance(time.Since(f.started))
 			spools.taken[spools.hour%countedHours]++
@@ -94,8 +94,7 @@ func (f *FreshSpools) of(name string) *freshSpools {
 
 // advance forgets the hours that no longer count.
 func (s *freshSpools) advance(now time.Duration) {
-	hour := int(now / time.Hour)
-	for s.hour = max(s.hour, hour-countedHours); s.hour < hour; {
+	for s.hour < int(now/time.Hour) {
 		s.hour++
 		s.taken[s.hour%countedHours] = 0
 	}
