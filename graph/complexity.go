@@ -29,7 +29,7 @@ func complexity() (root generated.ComplexityRoot) {
 		return listFields(first, lock.MaxPage, children)
 	}
 	root.Spool.History = func(children, first int, _ *string) int { return listFields(first, lock.MaxPage, children) }
-	root.FloorUpdate.Changed = func(children int) int { return listFields(floor.MaxUpdateSpools, floor.MaxUpdateSpools, children) }
+	root.FloorUpdate.Changed = func(children int) int { return 1 + floor.MaxUpdateSpools*children }
 	return root
 }
 
