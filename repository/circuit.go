@@ -21,7 +21,7 @@ const (
 	firstProbe = 50 * time.Millisecond
 	maxProbe   = time.Second
 
-	// So long after the last of them, failed operations say nothing of Redis any more.
+	// failuresMemory is how long failed operations say something of Redis, since the last one.
 	failuresMemory = 30 * time.Second
 )
 
@@ -64,10 +64,10 @@ type circuit struct {
 	since     time.Time     // the first of them
 	pause     time.Duration // to the next probe
 	nextProbe time.Time     // when it may be; zero: the circuit is closed
-	refused   failedRun
+	failures  failedRun     // what Redis refused among them
 }
 
-// failedRun is of operations that failed in a row, those that Redis refused counted.
+// failedRun counts the operations that failed in a row.
 type failedRun struct {
 	n           int
 	first, last time.Time
@@ -91,7 +91,7 @@ func (c *circuit) enter() error {
 func (c *circuit) leave(results ...error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refused.count(results)
+	c.failures.count(results)
 	for _, err := range results {
 		switch {
 		case err == nil || isAnswer(err):
@@ -119,7 +119,7 @@ func (c *circuit) delayProbe(now time.Time) {
 func (c *circuit) failing(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.refused
+	f := c.failures
 	if f.n < openAfterFailures || f.last.Sub(f.first) < openAfterTime || now.Sub(f.last) > failuresMemory {
 		return nil
 	}
