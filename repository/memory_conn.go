@@ -58,7 +58,7 @@ type memoryAddr struct{}
 func (memoryAddr) Network() string { return "memory" }
 
 // String implements [net.Addr].
-func (memoryAddr) String() string { return "x" }
+func (memoryAddr) String() string { return embeddedAddr }
 
 // memoryBuffer is one direction of a connection.
 type memoryBuffer struct {
