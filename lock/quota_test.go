@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -214,4 +215,117 @@ func TestFreshSpoolsWithoutAnAnswer(t *testing.T) {
 		cancel()
 	}
 	wantTake(ctx, t, service, lock.TakeRequest{Tag: "MK-3"}, "FRESH")
+}
+
+// A take that is asked twice, because its spool is not fresh after all, is taken back too if its
+// caller leaves.
+func TestTakeOfAKnownSpoolIsTakenBack(t *testing.T) {
+	t.Parallel()
+	var answers atomic.Int64 // to takes of the spool, since the caller came
+	var leave atomic.Pointer[context.CancelFunc]
+	proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
+		if !bytes.Contains(request, []byte("MK-KNOWN")) || leave.Load() == nil || answers.Add(1) < 2 {
+			return false
+		}
+		(*leave.Swap(nil))()
+		return true
+	})
+	service, _ := open(t, proxy.URL, withFreshSpools(1))
+	ctx := lock.WithCaller(testwait.Context(t), ana)
+	known := knownSpoolAtTheLimit(ctx, t, service)
+	before, err := service.Spool(ctx, known.Tag)
+	if err != nil || before.Lock != nil || before.Version == 0 {
+		t.Fatalf("the spool is %+v, %v", before, err)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	defer cancel()
+	leave.Store(&cancel)
+	_, err = service.Take(gone, known)
+	wantUnavailable(t, err, lock.OutcomeUnknown)
+	testwait.Until(t, "the spool was taken and is free again", func() bool {
+		spool, err := service.Spool(ctx, known.Tag)
+		return err == nil && spool.Lock == nil && spool.Version > before.Version
+	})
+}
+
+// knownSpoolAtTheLimit has the caller use up its one fresh spool, and returns the take of
+// another one that is free and known.
+func knownSpoolAtTheLimit(ctx context.Context, t *testing.T, service *lock.Service) lock.TakeRequest {
+	t.Helper()
+	wantTake(ctx, t, service, lock.TakeRequest{Tag: "SP-1"}, "")
+	known := lock.TakeRequest{Tag: "MK-KNOWN", WorkerID: "93", WorkerName: ana.Worker.Name}
+	taken := wantTake(lock.WithCaller(ctx, boss), t, service, known, "")
+	if _, err := service.Release(ctx, lock.ReleaseRequest{Tag: known.Tag, Token: taken.Token.Reveal()}); err != nil {
+		t.Fatal(err)
+	}
+	return known
+}
+
+// A take counts as one of a fresh spool if its caller leaves before the answer, unless it could
+// not get the spool. If Redis does not answer, that is not the caller's doing.
+func TestLostAnswersThatCountAsFresh(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		limited, leaves, want bool
+	}{
+		"the caller leaves":              {leaves: true, want: true},
+		"the caller leaves at the limit": {limited: true, leaves: true},
+		"Redis does not answer":          {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(testwait.Context(t))
+			defer cancel()
+			proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
+				if !bytes.Contains(request, []byte("MK-1")) {
+					return false
+				}
+				if c.leaves {
+					cancel()
+				}
+				return true
+			})
+			counted := make(chan bool, 1)
+			config := config()
+			config.BeginFresh = func(context.Context) (end func(bool), err error) {
+				if c.limited {
+					err = &lock.RateLimitedError{RetryAfter: time.Hour}
+				}
+				return func(fresh bool) { counted <- fresh }, err
+			}
+			service, _ := open(t, proxy.URL, config)
+			_, err := service.Take(lock.WithCaller(ctx, ana), lock.TakeRequest{Tag: "MK-1", RequestID: ptr(uuid.NewString())})
+			wantUnavailable(t, err, lock.OutcomeUnknown)
+			if got := <-counted; got != c.want {
+				t.Errorf("the take counts: %t", got)
+			}
+		})
+	}
+}
+
+// deadlines is a store that remembers until when it may take.
+type deadlines struct {
+	lock.Store
+	ofTakes []time.Time
+}
+
+func (d *deadlines) Take(ctx context.Context, cmds []lock.TakeCommand) []lock.Result[lock.Taken] {
+	deadline, _ := ctx.Deadline()
+	d.ofTakes = append(d.ofTakes, deadline)
+	return d.Store.Take(ctx, cmds)
+}
+
+// A take that is asked twice has the time of one.
+func TestTakeOfAKnownSpoolHasOneDeadline(t *testing.T) {
+	t.Parallel()
+	config := withFreshSpools(1)
+	config.Attempts = 1
+	service, store := open(t, redistest.Start(t).URL, config)
+	ctx := lock.WithCaller(testwait.Context(t), ana)
+	known := knownSpoolAtTheLimit(ctx, t, service)
+	watched := &deadlines{Store: store}
+	wantTake(ctx, t, serve(t, watched, config, redistest.NewLog(t).Logger()), known, "")
+	if got := watched.ofTakes; len(got) != 2 || got[1].After(got[0]) {
+		t.Errorf("the deadlines are %v", got)
+	}
 }
