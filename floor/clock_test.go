@@ -39,6 +39,7 @@ func TestClocksThatAreSet(t *testing.T) {
 		"a beat that lay before": {at(0, 0, sameClock), slow(1000, 4999), slow(7000, 4999), at(13000, 0, sameClock)},
 		"a beat that lay after":  {at(0, 0, sameClock), slow(1000, 1), slow(7000, 1), at(13000, 0, sameClock)},
 		"a first beat that lay":  {slow(0, 4999), at(6000, 0, sameClock), slow(7000, 1), at(13000, 0, sameClock)},
+		"after a slow beat":      {slow(0, 4999), at(6000, 0, sameClock), at(7000, 3000, doubtedClock), at(8000, 3000, otherClock)},
 		"a little":               {at(0, 0, sameClock), at(1000, 1000, sameClock), at(2000, 1000, sameClock)},
 		"a little more":          {at(0, 0, sameClock), at(1000, 1010, doubtedClock), at(2000, 1010, otherClock)},
 		"little by little":       {at(0, 0, sameClock), at(1000, 400, sameClock), at(2000, 800, sameClock), at(3000, 1200, doubtedClock), at(4000, 1600, otherClock), at(5000, 2000, sameClock)},
