@@ -117,6 +117,24 @@ func TestFreshSpoolsUnderWay(t *testing.T) {
 	})
 }
 
+// A take counts from its end on, so that 24 hours are over for the spool, too.
+func TestFreshSpoolOfALongTake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		spools := ratelimit.NewFreshSpools(1)
+		ana := caller("93", "")
+		end, err := spools.Begin(ana)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		end(true)
+		if _, last := takeFresh(spools, ana, 1); last == nil || last.RetryAfter != 25*time.Hour {
+			t.Errorf("the next one is told %+v", last)
+		}
+	})
+}
+
 // A caller is remembered next to ten thousand others.
 func TestFreshSpoolsOfMany(t *testing.T) {
 	t.Parallel()

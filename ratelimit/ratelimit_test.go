@@ -139,6 +139,7 @@ func TestUnits(t *testing.T) {
 		want("more than a bucket has", ana, 1000, "", 0)
 		want("which emptied it", ana, 1, lock.ReasonIdentity, 20*time.Millisecond)
 		want("the program itself", context.Background(), 1000, "", 0)
+		want("the program itself, again", context.Background(), 1000, "", 0)
 
 		ctx, tally := ratelimit.WithTally(ana)
 		want("a request's query", ctx, 50, lock.ReasonIdentity, time.Second)
