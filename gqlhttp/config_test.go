@@ -109,6 +109,10 @@ func TestDefaults(t *testing.T) {
 				t.Errorf("without %s, the answer is %s", name, body)
 			}
 		}
+		a = serve(t, gqlhttp.Config{RequestLimits: gqlhttp.RequestLimits{Units: -1}})
+		if _, body := a.post(`{"query":"{count}"}`); strings.Contains(body, "QUERY_TOO_COMPLEX") {
+			t.Errorf("without units, what asks for none is answered %s", body)
+		}
 	})
 }
 
