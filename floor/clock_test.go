@@ -78,3 +78,40 @@ func TestClocksThatAreSet(t *testing.T) {
 		})
 	}
 }
+
+// The time of a beat that is doubted is not believed, and a connection of the feed knows nothing
+// of the clocks of the one before.
+func TestClocksOfAView(t *testing.T) {
+	t.Parallel()
+	v := NewView()
+	defer v.stop()
+	now := time.Now()
+	say := func(at time.Time, want verdict) {
+		t.Helper()
+		if got := v.beatReturned(now, map[string]Clock{"a": {At: at, Received: now}}); got != want {
+			t.Errorf("a beat at %v says %d, want %d", at, got, want)
+		}
+	}
+	say(now, sameClock)
+	v.subscribed()
+	v.finishRebuild(0, v.beginRebuild())
+	say(now.Add(time.Hour), doubtedClock)
+	if asOf := v.Status().AsOf; !asOf.Equal(now) {
+		t.Errorf("the view is as of %v, want %v", asOf, now)
+	}
+	v.disconnected()
+	v.subscribed()
+	say(now.Add(time.Hour), sameClock)
+	if n := v.Status().ClocksSet; n != 0 {
+		t.Errorf("%d clocks were set", n)
+	}
+}
+
+// A message has waited no longer than the clock says that is behind the others.
+func TestEarliestClock(t *testing.T) {
+	t.Parallel()
+	clocks := storeClocks{"a": {lead: lead{least: 4000, most: 5000}}, "b": {lead: lead{least: 900, most: 1000}}, "c": {lead: lead{least: 8000, most: 9000}}}
+	if got := clocks.earliest(moment(2 * time.Second)); got != 3000 {
+		t.Errorf("the earliest clock is at %d ms", got)
+	}
+}
