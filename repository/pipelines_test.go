@@ -257,6 +257,49 @@ func TestCallerGoneWhileConnecting(t *testing.T) {
 	}
 }
 
+// Nor is it where the caller sends the pipeline itself.
+func TestCallerGoneWhileItConnects(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.sendScripts()
+	proxy := redistest.StartProxy(t, s.server.Addr, nil)
+	store := redistest.Open(t, proxy.URL, redistest.NewLog(t).Logger(), repository.Config{Timeout: testwait.Patience})
+	s.server.Pause()
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	cmd := s.command()
+	answered := make(chan error, 1)
+	go func() { answered <- store.Take(ctx, []lock.TakeCommand{cmd})[0].Err }()
+	testwait.Until(t, "the pipeline connects", func() bool { return store.PoolInUse() == 1 })
+	proxy.Delay(200 * time.Millisecond) // of each request while it connects: time for the caller to go
+	cancel()
+	s.server.Resume()
+	s.wantUnavailable(<-answered, lock.NotApplied)
+	if spool := s.read(); spool.Version != 0 {
+		t.Errorf("the take was applied: %+v", spool)
+	}
+}
+
+// Rebuilds are not in flight together, and one that waits follows the one whose caller sent it
+// itself.
+func TestRebuildsFollowOneAnother(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.sendScripts()
+	store := open(t, s.server.URL)
+	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+	defer cancel()
+	var reading sync.WaitGroup
+	read := func() { s.must(store.ReadScanned(ctx, []lock.Tag{s.tag})[0].Err) }
+	s.pauseScripts()
+	reading.Go(read)
+	testwait.Until(t, "a pipeline is in flight", func() bool { return s.blocked() == 1 })
+	reading.Go(read)
+	testwait.Until(t, "another one waits", func() bool { return store.Waiting() == 1 })
+	s.resumeScripts()
+	reading.Wait()
+}
+
 // A connection on which no answer comes is closed after the time of one attempt, whatever
 // time its callers have, and the next attempt has another one.
 func TestConnectionWithoutAnswersIsClosed(t *testing.T) {
