@@ -39,6 +39,9 @@ func TestErrorsWithoutSecrets(t *testing.T) {
 			t.Errorf("%s: %s", name, text)
 		}
 	}
+	if text := withoutSecrets(refusal("ERR max number of clients reached")).Error(); !strings.Contains(text, "clients") {
+		t.Errorf("a Redis without room for a client: %s", text)
+	}
 	// As a client says it whose Sentinels know no such master.
 	err := classify("MK-1", fmt.Errorf("all are unreachable: %w", errors.Join(redis.Nil, redis.Nil)), false)
 	if unavailable := (*lock.UnavailableError)(nil); !errors.As(err, &unavailable) || unavailable.Outcome != lock.NotApplied ||
