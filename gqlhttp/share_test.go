@@ -133,6 +133,10 @@ func TestUnsharedResponses(t *testing.T) {
 			if made := a.trial.Made.Load(); made != c.made {
 				t.Errorf("%d responses were made, want %d", made, c.made)
 			}
+			for _, s := range sockets {
+				s.Send(`{"type":"complete","id":"1"}`)
+			}
+			a.followed(0)
 		})
 	}
 }
