@@ -11,8 +11,8 @@ import (
 	"spoollock/gqlhttp/source"
 )
 
-// When so many bytes of data and of events, or so many responses, are kept to be shared, they become the older
-// ones, and those that were the older ones are forgotten.
+// When so many bytes of data and of events, or so many responses, are kept to be shared, they
+// become the older ones, and those that were the older ones are forgotten.
 const (
 	maxSharedBytes     = 4 << 20
 	maxSharedResponses = 1024
