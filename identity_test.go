@@ -207,7 +207,7 @@ func TestKeyOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
 	credentials := makeKeys(t, "docs/SECURITY.md", file)
-	keys, err := auth.LoadKeys(file, slog.New(slog.DiscardHandler))
+	keys, err := auth.LoadKeys(t.Context(), file, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

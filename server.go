@@ -377,7 +377,7 @@ func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger
 		tokens, keySet = jwt.Identify, jwt.KeySet
 	}
 	if cfg.Keys {
-		keys, err := auth.LoadKeys(cfg.KeysFile, log)
+		keys, err := auth.LoadKeys(ctx, cfg.KeysFile, log)
 		if err != nil {
 			return nil, nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
 		}

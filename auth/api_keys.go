@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,10 +16,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"spoollock/files"
 	"spoollock/lock"
 )
 
@@ -52,76 +55,62 @@ type Key struct {
 // next.
 const maxLiveKeys = 2
 
-// checkInterval is the least time between two checks whether the file has changed.
-const checkInterval = time.Second
-
-// Keys says who calls by the keys in a file. A change of the file counts within a second;
-// one that cannot be read does not, and is said in the log.
+// Keys authenticates callers by the keys in a file. A change of the file counts within a
+// second. While the file cannot be read or used, the keys are as they were: the log says so,
+// and Err.
 type Keys struct {
-	file string
-	log  *slog.Logger
+	file   *files.Latest
+	inFile atomic.Pointer[keyTable]
+}
 
-	mu         sync.Mutex
-	checked    time.Time   // when the file was checked last
-	loaded     fs.FileInfo // of the file that byID was read from
-	unreadable bool        // the last check could not read the file, and the log says so
+// keyTable is what a file of keys holds.
+type keyTable struct {
 	byID       map[string]Key
 	namespaces map[lock.WorkerID]bool
 }
 
-// LoadKeys reads the file, which has the JSON object {"keys": […]} of [Key].
-func LoadKeys(file string, log *slog.Logger) (*Keys, error) {
-	k := &Keys{file: file, log: log}
-	if err := k.load(); err != nil {
-		return nil, err
+// LoadKeys reads the file, which has the JSON object {"keys": […]} of [Key], and reads it
+// again when it changes, until ctx is done.
+func LoadKeys(ctx context.Context, file string, log *slog.Logger) (*Keys, error) {
+	k := &Keys{}
+	k.file = &files.Latest{
+		Use:     k.use,
+		Secret:  func() bool { return true }, // a secret that a person chose can be guessed from its SHA-256
+		Changed: "the file of keys was read",
+		Failed:  "the file of keys cannot be read, the keys are as they were",
+		Log:     log,
 	}
+	if err := k.file.Load(file); err != nil {
+		return nil, fmt.Errorf("the file of keys: %w", err)
+	}
+	go k.file.Watch(ctx, file)
 	return k, nil
 }
 
-func (k *Keys) load() error {
-	info, err := os.Stat(k.file)
-	if err != nil {
-		return fmt.Errorf("the file of keys: %w", err)
-	}
-	keys, err := readKeys(k.file)
+func (k *Keys) use(content []byte) error {
+	keys, err := parseKeys(content)
 	if err != nil {
 		return err
 	}
-	k.loaded, k.byID, k.namespaces = info, map[string]Key{}, map[lock.WorkerID]bool{}
+	table := &keyTable{map[string]Key{}, map[lock.WorkerID]bool{}}
 	for _, key := range keys {
-		k.byID[key.ID] = key
-		k.namespaces[lock.WorkerID(key.Namespace)] = true
+		table.byID[key.ID] = key
+		table.namespaces[lock.WorkerID(key.Namespace)] = true
 	}
+	k.inFile.Store(table)
 	return nil
 }
 
-// reloadIfChanged loads the file again if it has changed or could not be read before. It
-// is called with the lock held.
-func (k *Keys) reloadIfChanged(now time.Time) {
-	if now.Sub(k.checked) < checkInterval {
-		return
-	}
-	k.checked = now
-	info, err := os.Stat(k.file)
-	if err == nil && !k.unreadable && os.SameFile(info, k.loaded) && info.ModTime().Equal(k.loaded.ModTime()) && info.Size() == k.loaded.Size() {
-		return
-	}
-	err = k.load()
-	if err == nil {
-		k.log.Info("the file of keys was read", "keys", len(k.byID))
-	} else if !k.unreadable {
-		k.log.Error("the file of keys cannot be read, the keys are as they were", "error", err)
-	}
-	k.unreadable = err != nil
+// Err says why the file cannot be read or used at present.
+func (k *Keys) Err() error {
+	_, err := k.file.Status()
+	return err
 }
 
 // owns reports whether the worker id is that of a key or of a partner's worker.
 func (k *Keys) owns(worker lock.WorkerID) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.reloadIfChanged(time.Now())
 	namespace, _, _ := strings.Cut(string(worker), ".")
-	return k.namespaces[lock.WorkerID(namespace)]
+	return k.inFile.Load().namespaces[lock.WorkerID(namespace)]
 }
 
 // Identify implements [Identify].
@@ -130,11 +119,7 @@ func (k *Keys) Identify(_ context.Context, credential string) (Identity, error) 
 		return Identity{}, errNoCredential
 	}
 	id, secret, _ := strings.Cut(credential, ".")
-	now := time.Now()
-	k.mu.Lock()
-	k.reloadIfChanged(now)
-	key, known := k.byID[id]
-	k.mu.Unlock()
+	key, known := k.inFile.Load().byID[id]
 	sum := sha256.Sum256([]byte(secret))
 	same := subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(key.SHA256)) == 1
 	switch {
@@ -142,7 +127,7 @@ func (k *Keys) Identify(_ context.Context, credential string) (Identity, error) 
 		return Identity{}, fmt.Errorf("%w: the key is not known", ErrRefused)
 	case !same:
 		return Identity{}, fmt.Errorf("%w: the secret is not that of the key %s", ErrRefused, id)
-	case !now.Before(key.Expires):
+	case !time.Now().Before(key.Expires):
 		return Identity{}, fmt.Errorf("%w: the key %s has ended", ErrRefused, id)
 	}
 	identity := Identity{Expires: key.Expires}
@@ -163,20 +148,36 @@ func highestRole(roles []lock.Role) (highest lock.Role) {
 
 var keyID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-func readKeys(file string) ([]Key, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // it is the operator's own
-	if err != nil {
-		return nil, fmt.Errorf("the file of keys: %w", err)
+func parseKeys(content []byte) ([]Key, error) {
+	var object struct {
+		Keys *[]Key `json:"keys"`
 	}
-	var content struct {
-		Keys []Key `json:"keys"`
+	if err := jsonv2.Unmarshal(content, &object, jsonv2.RejectUnknownMembers(true), jsonv2.MatchCaseInsensitiveNames(true)); err != nil {
+		return nil, withoutValues(err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&content); err != nil {
-		return nil, fmt.Errorf("the file of keys: %w", err)
+	if object.Keys == nil {
+		return nil, errors.New("it has no array keys")
 	}
-	return content.Keys, checkKeys(content.Keys)
+	return *object.Keys, checkKeys(*object.Keys)
+}
+
+// withoutValues says what is wrong with a JSON text, and where, but quotes no value: it may
+// be a secret in the wrong place.
+func withoutValues(err error) error {
+	var semantic *jsonv2.SemanticError
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &syntactic) && errors.Is(err, jsontext.ErrDuplicateName):
+		return fmt.Errorf("the name %.100s is there twice", syntactic.JSONPointer)
+	case errors.As(err, &syntactic):
+		return fmt.Errorf("after %d bytes it is no JSON: %w", syntactic.ByteOffset, syntactic.Err)
+	case errors.As(err, &semantic) && errors.Is(err, jsonv2.ErrUnknownName):
+		return fmt.Errorf("the name %.100s is not known", semantic.JSONPointer)
+	case errors.As(err, &semantic) && semantic.JSONPointer != "":
+		return fmt.Errorf("%.100s has not the form that it should have", semantic.JSONPointer)
+	default:
+		return errors.New("it is no JSON object")
+	}
 }
 
 func checkKeys(keys []Key) error {
@@ -227,11 +228,20 @@ func (k *Key) check() error {
 }
 
 // AddKey makes a key and adds it to the file, which it makes if there is none. It returns
-// the credential, which cannot be had again. Of two at the same time, one may be lost.
+// the credential, which cannot be had again. Calls at the same time wait for each other, in
+// other processes too.
 func AddKey(file string, key Key) (credential string, err error) {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
+	}
+	unlock, err := lockDirectory(filepath.Dir(file))
+	if err != nil {
+		return "", fmt.Errorf("the file of keys: %w", err)
+	}
+	defer unlock()
 	keys, err := readKeys(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	if err != nil {
+		return "", fmt.Errorf("the file of keys: %w", err)
 	}
 	secret := make([]byte, sha256.Size)
 	suffix := make([]byte, 4)
@@ -250,19 +260,48 @@ func AddKey(file string, key Key) (credential string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if len(encoded) >= files.MaxBytes {
+		return "", errors.New("the file of keys is full: take keys out that have ended")
+	}
 	if err := writeAtomically(file, append(encoded, '\n')); err != nil {
 		return "", err
 	}
 	return key.ID + "." + text, nil
 }
 
+// readKeys reads a file of keys; one that is not there has none.
+func readKeys(file string) ([]Key, error) {
+	content, err := files.Read(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseKeys(content)
+}
+
+// lockDirectory waits until no other process has the directory locked. A file in it could
+// not be locked, because writeAtomically puts another in its place. A file system that
+// cannot lock directories, such as NFS, is used without.
+func lockDirectory(name string) (unlock func(), err error) {
+	directory, err := os.Open(name) //nolint:gosec // it is the operator's own
+	if err != nil {
+		return nil, err
+	}
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		err = syscall.Flock(int(directory.Fd()), syscall.LOCK_EX) //nolint:gosec // a descriptor is an int
+	}
+	if err != nil && !errors.Is(err, syscall.EBADF) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), directory.Close())
+	}
+	return func() { _ = directory.Close() }, nil
+}
+
 // writeAtomically writes the file in one step: a reader sees the old content or the new
 // one. A file that exists keeps its owner and mode; a new one is readable by its owner
 // alone.
 func writeAtomically(file string, content []byte) error {
-	if target, err := filepath.EvalSymlinks(file); err == nil {
-		file = target
-	}
 	next, err := os.CreateTemp(filepath.Dir(file), ".keys-*")
 	if err != nil {
 		return fmt.Errorf("write the file of keys: %w", err)

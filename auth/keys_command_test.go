@@ -23,7 +23,7 @@ func TestKeysCommand(t *testing.T) {
 	if rest != "" || help.String() != "This is shown once. Send it as Authorization: Bearer …, or as X-API-Key.\n" {
 		t.Errorf("after the credential comes %q, and the help is %q", rest, help.String())
 	}
-	identity, err := must(auth.LoadKeys(file, quiet)).Identify(t.Context(), credential)
+	identity, err := must(loadKeys(t, file, quiet)).Identify(t.Context(), credential)
 	if want := (lock.Caller{Worker: lock.Worker{ID: "acme", Name: "Acme Pipes"}, Role: lock.RoleWorker}); err != nil || identity.Caller != want {
 		t.Errorf("the key is of %+v, %v", identity.Caller, err)
 	}

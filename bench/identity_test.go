@@ -36,7 +36,7 @@ func TestIdentity(t *testing.T) {
 			Namespace: id, Name: "MR(93)", Scopes: []lock.Role{lock.RoleWorker}, Expires: time.Now().Add(time.Hour),
 		})))
 	}
-	keys := must[*auth.Keys](b)(auth.LoadKeys(file, slog.New(slog.DiscardHandler)))
+	keys := must[*auth.Keys](b)(auth.LoadKeys(t.Context(), file, slog.New(slog.DiscardHandler)))
 	modes := []struct {
 		name        string
 		url         string
