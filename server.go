@@ -118,7 +118,7 @@ type app struct {
 	locks     *lock.Service
 	addresses *httpapi.Addresses
 	handler   *httpapi.Handler
-	keySet    func() string // how the issuer's keys are; nil without tokens
+	keySet    func() auth.KeySetState // how the issuer's keys are; nil without tokens
 
 	requests sync.WaitGroup // that have begun and are not answered
 }
@@ -357,18 +357,19 @@ func orNone(limit int) int {
 func (a *app) health() (ready bool, checks map[string]string) {
 	ready, checks = a.store.Health()
 	if a.keySet != nil {
-		checks["keys"] = a.keySet()
-		ready = ready && (checks["keys"] != auth.KeysMissing || a.config.Auth.Keys)
+		state := a.keySet()
+		checks["keys"] = string(state)
+		ready = ready && (state != auth.KeySetMissing || a.config.Auth.Keys)
 	}
 	return ready, checks
 }
 
 // identities are what the service knows of who is calling, and how the issuer's keys are.
-func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (identify auth.Identify, keySet func() string, err error) {
+func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (identify auth.Identify, keySet func() auth.KeySetState, err error) {
 	var tokens auth.Identify
 	if cfg.JWT {
 		jwt, err := auth.NewJWT(ctx, auth.JWTConfig{
-			Keys: cfg.JWKS, Issuer: cfg.Issuer, Audience: cfg.Audience,
+			Keys: cfg.JWKS, AllowedURL: config.AllowedJWKS, Issuer: cfg.Issuer, Audience: cfg.Audience,
 			WorkerIDClaim: cfg.ClaimWorkerID, NameClaim: cfg.ClaimName, RolesClaim: cfg.ClaimRoles,
 		}, log)
 		if err != nil {

@@ -23,10 +23,13 @@ type Identity struct {
 // why, for the log alone.
 var ErrRefused = errors.New("the credential is refused")
 
+// ErrUnavailable says that it cannot be known at present whom a credential stands for.
+var ErrUnavailable = errors.New("the credential cannot be checked")
+
 var errNoCredential = fmt.Errorf("%w: none is shown", ErrRefused)
 
 // Identify says whom a credential stands for; an empty one is none. It fails with
-// [ErrRefused].
+// [ErrRefused] or [ErrUnavailable].
 type Identify func(ctx context.Context, credential string) (Identity, error)
 
 // Static answers the same caller for every credential, and for none.

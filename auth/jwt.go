@@ -3,21 +3,16 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
+	"net/url"
 	"strings"
 	"time"
 
-	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/time/rate"
 
 	"spoollock/lock"
 )
@@ -31,14 +26,12 @@ const (
 	verifiedFor = 30 * time.Second
 	maxVerified = 10_000
 
-	// fetchTime is how long the issuer may take to say its keys.
-	fetchTime = 5 * time.Second
-
 	// maxCredential is the most bytes of a credential.
 	maxCredential = 8 << 10
 )
 
-// JWTConfig configures a [JWT]. Every field is required but Refresh and RefreshUnknown.
+// JWTConfig configures a [JWT]. Every field is required but those that say what they
+// default to.
 type JWTConfig struct {
 	// Keys is the URL of a JWK Set (RFC 7517), or a file that holds one.
 	Keys string
@@ -49,17 +42,27 @@ type JWTConfig struct {
 	// "realm_access.roles".
 	WorkerIDClaim, NameClaim, RolesClaim string
 
-	// Refresh is how often the keys of a URL are fetched anew, and RefreshUnknown how
-	// often a token of an unknown key may have them fetched; zero: a minute, and ten
-	// seconds.
+	// AllowedURL reports whether keys may be fetched from a URL to which another one
+	// redirects. Defaults to none.
+	AllowedURL func(*url.URL) bool
+
+	// Refresh is how often the keys of a URL are fetched anew, and the least time between
+	// the answers that count as one after the other if the set is empty. RefreshUnknown is
+	// how often a token of an unknown key may have the keys fetched. They default to a
+	// minute and ten seconds.
 	Refresh, RefreshUnknown time.Duration
+
+	// KeepKeys is how long the keys are good that were read last. Defaults to 24 hours.
+	KeepKeys time.Duration
+
+	// Transport fetches the keys. Defaults to [http.DefaultTransport].
+	Transport http.RoundTripper
 }
 
 // JWT says who calls by JSON Web Tokens (RFC 7519), signed with RS256, ES256 or EdDSA.
 type JWT struct {
 	config   JWTConfig
-	keys     keyfunc.Keyfunc
-	set      *keySet
+	keys     *issuerKeys
 	parser   *jwt.Parser
 	verified *lru.Cache[[sha256.Size]byte, verified]
 }
@@ -67,11 +70,12 @@ type JWT struct {
 type verified struct {
 	identity Identity
 	until    time.Time
+	by       *keySet
 }
 
-// NewJWT returns a JWT. The keys of a URL are fetched until ctx is done; while it does
-// not answer, the ones that were fetched last are good. It fails where a file of keys
-// cannot be used.
+// NewJWT returns a JWT. Its keys are read again until ctx is done, those of a file within a
+// second of a change. While they cannot be read, the ones that were read last are good. It
+// does not wait for the keys of a URL; it fails where a file of keys cannot be used.
 func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, error) {
 	if config.Refresh == 0 {
 		config.Refresh = time.Minute
@@ -79,22 +83,20 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	if config.RefreshUnknown == 0 {
 		config.RefreshUnknown = 10 * time.Second
 	}
-	set, err := loadKeySet(ctx, config, log)
-	if err != nil {
-		return nil, err
+	if config.KeepKeys == 0 {
+		config.KeepKeys = 24 * time.Hour
 	}
-	keys, err := keyfunc.New(keyfunc.Options{
-		Ctx: ctx, Storage: set.storage, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}, // none is for encryption
-	})
+	keys, err := newIssuerKeys(config, log)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the issuer's keys: %w", err)
 	}
 	cache, err := lru.New[[sha256.Size]byte, verified](maxVerified)
 	if err != nil {
 		return nil, err
 	}
+	go keys.run(ctx)
 	return &JWT{
-		config: config, keys: keys, set: set, verified: cache,
+		config: config, keys: keys, verified: cache,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{"RS256", "ES256", "EdDSA"}),
 			jwt.WithIssuer(config.Issuer), jwt.WithAudience(config.Audience),
@@ -103,64 +105,8 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 	}, nil
 }
 
-// loadKeySet reads the issuer's keys from a file, or has them fetched from a URL.
-func loadKeySet(ctx context.Context, config JWTConfig, log *slog.Logger) (*keySet, error) {
-	if !strings.Contains(config.Keys, "://") {
-		text, err := os.ReadFile(config.Keys)
-		if err != nil {
-			return nil, fmt.Errorf("read the keys: %w", err)
-		}
-		keys, err := keyfunc.NewJWKSetJSON(text)
-		if err != nil {
-			return nil, fmt.Errorf("the keys are no JWK Set: %w", err)
-		}
-		return &keySet{storage: keys.Storage()}, nil
-	}
-	set := &keySet{}
-	keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{config.Keys}, keyfunc.Override{
-		Client:            &http.Client{Timeout: fetchTime, Transport: set},
-		RateLimitWaitMax:  fetchTime, // for both: until the keys may be fetched, and for them
-		RefreshInterval:   config.Refresh,
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(config.RefreshUnknown), 1),
-		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
-			return func(_ context.Context, err error) {
-				set.failing.Store(true)
-				log.Warn("the keys of AUTH_JWKS cannot be fetched, those that were fetched last are good", "error", withoutURL(err))
-			}
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("fetch the keys: %w", withoutURL(err))
-	}
-	set.storage = keys.Storage()
-	return set, nil
-}
-
-// KeySet says how the issuer's keys are: [KeysOK], [KeysStale] or [KeysMissing].
-func (j *JWT) KeySet() string { return j.set.state() }
-
-// withoutURL is why a fetch of keys failed, for the log, which is not to hold the URL: its
-// query, and that of a redirect, can have a secret.
-func withoutURL(err error) error {
-	var op *net.OpError
-	var lookup *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	var timeout net.Error
-	switch {
-	case errors.Is(err, jwkset.ErrInvalidHTTPStatusCode):
-		return err
-	case errors.As(err, &certificate):
-		return certificate
-	case errors.As(err, &lookup):
-		return lookup
-	case errors.As(err, &op):
-		return op
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return errors.New("the issuer did not answer in time")
-	default:
-		return errors.New("what the issuer answers is no JWK Set")
-	}
-}
+// KeySet returns how the issuer's key set is.
+func (j *JWT) KeySet() KeySetState { return j.keys.state() }
 
 // Identify implements [Identify].
 func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error) {
@@ -171,10 +117,15 @@ func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error)
 		return Identity{}, fmt.Errorf("%w: it has more than %d bytes", ErrRefused, maxCredential)
 	}
 	digest, now := sha256.Sum256([]byte(credential)), time.Now()
-	if known, ok := j.verified.Get(digest); ok && now.Before(known.until) {
-		return known.identity, nil
+	if set, err := j.keys.current(); err == nil {
+		if known, ok := j.verified.Get(digest); ok && known.by == set && now.Before(known.until) {
+			return known.identity, nil
+		}
 	}
-	identity, err := j.verify(ctx, credential)
+	identity, by, err := j.verify(ctx, credential)
+	if errors.Is(err, ErrUnavailable) {
+		return Identity{}, err
+	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -182,15 +133,25 @@ func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error)
 	if identity.Expires.Before(until) {
 		until = identity.Expires
 	}
-	j.verified.Add(digest, verified{identity, until})
+	j.verified.Add(digest, verified{identity, until, by})
 	return identity, nil
 }
 
-func (j *JWT) verify(ctx context.Context, credential string) (identity Identity, err error) {
+// verify returns whom the token stands for, and the key set that it was verified by.
+func (j *JWT) verify(ctx context.Context, credential string) (identity Identity, by *keySet, err error) {
 	claims := jwt.MapClaims{}
-	if _, err := j.parser.ParseWithClaims(credential, claims, j.keyFunc(ctx)); err != nil {
-		return identity, err
+	if _, err := j.parser.ParseWithClaims(credential, claims, func(token *jwt.Token) (keys any, err error) {
+		keys, by, err = j.keysFor(ctx, token)
+		return keys, err
+	}); err != nil {
+		return identity, nil, err
 	}
+	identity, err = j.identityOf(claims)
+	return identity, by, err
+}
+
+// identityOf is whom the claims of a verified token stand for.
+func (j *JWT) identityOf(claims jwt.MapClaims) (identity Identity, err error) {
 	expires, err := claims.GetExpirationTime()
 	if err != nil {
 		return identity, err
@@ -217,24 +178,26 @@ func (j *JWT) verify(ctx context.Context, credential string) (identity Identity,
 	return identity, err
 }
 
-// keyFunc finds the key that a token names. Without a name, the library would try them
-// all. A fetch of keys goes on if the caller that needed it goes away, because others need
-// it too.
-func (j *JWT) keyFunc(ctx context.Context) jwt.Keyfunc {
-	keys := j.keys.KeyfuncCtx(context.WithoutCancel(ctx))
-	return func(token *jwt.Token) (any, error) {
-		if kid, ok := token.Header["kid"].(string); !ok || kid == "" {
-			return nil, errors.New("the header has no kid")
-		}
-		if _, critical := token.Header["crit"]; critical {
-			return nil, errors.New("the header has crit, and none of it is known here")
-		}
-		key, err := keys(token)
-		if err != nil { // its text quotes the kid, which a stranger may have written
-			return nil, errors.New("no key of the issuer is known for this kid, alg and use")
-		}
-		return key, nil
+// keysFor returns the keys that a token names, and the set that they are of. Without a
+// name, all would have to be tried.
+func (j *JWT) keysFor(ctx context.Context, token *jwt.Token) (keys jwt.VerificationKeySet, set *keySet, err error) {
+	kid, ok := token.Header["kid"].(string)
+	if !ok || kid == "" {
+		return keys, nil, errors.New("the header has no kid")
 	}
+	if _, critical := token.Header["crit"]; critical {
+		return keys, nil, errors.New("the header has crit, and none of it is known here")
+	}
+	named, set, err := j.keys.find(ctx, kid)
+	for _, key := range named {
+		if key.algorithm == token.Method.Alg() {
+			keys.Keys = append(keys.Keys, key.public)
+		}
+	}
+	if err == nil && len(keys.Keys) == 0 {
+		err = errors.New("no key of the issuer is known for this kid and alg")
+	}
+	return keys, set, err
 }
 
 // roleClaim is the highest role of the claim; empty if it names none of ours.

@@ -528,6 +528,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
+// AllowedJWKS reports whether keys may come from the URL: over https, or from this machine.
+func AllowedJWKS(u *url.URL) bool {
+	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
+}
+
 func (r *reader) auth(dev bool) (a Auth) {
 	fallback := ""
 	if dev {
@@ -553,7 +558,7 @@ func (r *reader) auth(dev bool) (a Auth) {
 	a.ClaimRoles = r.claim(a.JWT, "AUTH_CLAIM_ROLES", "roles")
 	if strings.Contains(a.JWKS, "://") {
 		u, err := url.Parse(a.JWKS)
-		if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+		if err != nil || !AllowedJWKS(u) {
 			r.problem("AUTH_JWKS must be a URL that begins with https, or a file")
 		}
 	}

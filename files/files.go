@@ -21,8 +21,8 @@ const MaxBytes = 1 << 20
 
 var byteOrderMark = []byte("\ufeff")
 
-// errTooLarge says that there are more than MaxBytes.
-var errTooLarge = errors.New("it has more than 1 MiB")
+// ErrTooLarge says that there are more than [MaxBytes].
+var ErrTooLarge = errors.New("more than 1 MiB")
 
 // ReadAll reads at most [MaxBytes], and fails if there are more. It leaves out a byte order
 // mark.
@@ -32,7 +32,7 @@ func ReadAll(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	if len(content) > MaxBytes {
-		return nil, errTooLarge
+		return nil, ErrTooLarge
 	}
 	return bytes.TrimPrefix(content, byteOrderMark), nil
 }
