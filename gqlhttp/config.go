@@ -50,8 +50,8 @@ type Config struct {
 	// It is called before anything else of a request is looked at, and at the init of a
 	// WebSocket. For a stream it is called again at each StreamTimes.KeepAlive, and for a
 	// WebSocket at each operation: the stream ends if the caller is refused or is no
-	// longer the same. A refusal with the status 403 closes a WebSocket with 4403 at its
-	// init, every other one with 4401.
+	// longer the same. At the init of a WebSocket, a refusal with the status 403 closes
+	// it with 4403, one with 503 with 1013, and every other one with 4401.
 	Authenticate func(r *http.Request, header http.Header) (Caller, *Refusal)
 
 	// WithCaller, if set, returns the context in which the caller's operations are

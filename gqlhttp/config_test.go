@@ -255,6 +255,8 @@ func TestAuthenticate(t *testing.T) {
 				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: 401, Code: "WHO", Message: "Who?", Header: http.Header{"www-authenticate": {"Name"}}}
 			case "bob":
 				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: 403, Code: "NO", Message: "No.", RetryAfterSeconds: 9, Extensions: map[string]any{"why": 1}}
+			case "eve":
+				return gqlhttp.Caller{}, &gqlhttp.Refusal{Status: 503, Code: "LATER", Message: "Later."}
 			default:
 				return gqlhttp.Caller{Value: name}, nil
 			}
@@ -281,6 +283,7 @@ func TestAuthenticate(t *testing.T) {
 	s.Want(`{"type":"connection_ack"}`, `{"type":"next","id":"1","payload":{"data":{"text":"ana"}}}`)
 	a.open(gqlhttptest.InitMessage).WantClose(4401, "Unauthorized")
 	a.open(`{"type":"connection_init","payload":{"name":"bob"}}`).WantClose(4403, "Forbidden")
+	a.open(`{"type":"connection_init","payload":{"name":"eve"}}`).WantClose(1013, "Try again later") // 4401 would be final
 }
 
 // Streams end when the caller expires, is another than before, or cannot be compared.

@@ -74,6 +74,8 @@
 //	1009  read limited at … bytes            for a message larger than RequestLimits.BodyBytes
 //	1013  Too many WebSockets                for a connection_init of a caller who has
 //	                                         StreamLimits.PerCaller of them
+//	1013  Try again later                    if Config.Authenticate refuses the
+//	                                         connection_init with the status 503
 //	4400  Invalid message received           for what is not a client's message of the protocol
 //	4401  Unauthorized                       for a subscribe before the connection_ack, or if
 //	                                         Config.Authenticate refuses the connection_init

@@ -82,6 +82,8 @@ func (s *socket) initialise(ctx context.Context, payload jsontext.Value) {
 	switch {
 	case refused != nil && refused.Status == http.StatusForbidden:
 		s.close(closeForbidden, "Forbidden")
+	case refused != nil && refused.Status == http.StatusServiceUnavailable:
+		s.close(websocket.StatusTryAgainLater, "Try again later")
 	case refused != nil:
 		s.close(closeUnauthorized, "Unauthorized")
 	case !s.place.initialise(caller.QuotaKey):
