@@ -4,14 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"spoollock/repository/redistest"
@@ -305,32 +300,4 @@ func TestReadinessCountsOperations(t *testing.T) {
 	awaitReadiness(t, url, 200, "ready")
 	log.Find(t, `"level":"ERROR","msg":"operations fail.*ERR is what redis answers`)
 	log.Find(t, `"level":"INFO","msg":"redis is well again","check":"operations"`)
-}
-
-// Without the keys of the issuer no token is accepted; with those that were fetched before, all
-// are.
-func TestReadinessOfTheIssuersKeys(t *testing.T) {
-	t.Parallel()
-	var answers atomic.Int64 // the status
-	issuer := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(int(answers.Load()))
-	}))
-	t.Cleanup(issuer.Close)
-	answers.Store(http.StatusBadGateway)
-	file := filepath.Join(t.TempDir(), "keys.json")
-	makeKeys(t, "docs/API.md", file)
-	server := redistest.Start(t)
-	env := map[string]string{
-		"REDIS_URL": server.URL, "AUTH_JWKS": issuer.URL, "AUTH_ISSUER": "https://issuer.example", "AUTH_AUDIENCE": "spools",
-		"AUTH_KEYS_FILE": file, "AUTH_MODE": "jwt,keys",
-	}
-	url, _ := start(t, maps.Clone(env))
-	awaitReadiness(t, url, 200, "degraded", "keys")
-	env["AUTH_MODE"] = "jwt"
-	delete(env, "AUTH_KEYS_FILE")
-	url, _ = start(t, env)
-	awaitReadiness(t, url, 503, "not ready", "keys")
-	if got := readinessOf(t, url).Checks["keys"]; got != "missing" {
-		t.Errorf("the keys are %s", got)
-	}
 }

@@ -6,18 +6,21 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"spoollock/auth"
 	"spoollock/auth/authtest"
 	"spoollock/lock"
 	"spoollock/redisurl"
+	"spoollock/testwait"
 )
 
 // postAs sends a request with a credential, and returns its status and body.
@@ -214,5 +217,83 @@ func TestKeyOfTheDocumentation(t *testing.T) {
 	identity, err := keys.Identify(t.Context(), credentials[""])
 	if want := (lock.Caller{Worker: lock.Worker{ID: "acme", Name: "Acme Pipes"}, Role: lock.RolePartner}); err != nil || identity.Caller != want {
 		t.Errorf("the key is of %+v, %v", identity.Caller, err)
+	}
+}
+
+// Where there was no key set of the issuer yet, tokens are answered 503, and keys work.
+func TestKeySetThatIsMissing(t *testing.T) {
+	t.Parallel()
+	provider := authtest.New(t)
+	token := provider.Token(lock.Caller{Worker: lock.Worker{ID: "93", Name: "MR(93)"}, Role: lock.RoleWorker})
+	keysFile := filepath.Join(t.TempDir(), "keys.json")
+	credential := newCredential(t, keysFile)
+	for mode, want := range map[string]struct {
+		status    int
+		readiness string
+	}{"jwt": {503, "not ready"}, "jwt,keys": {200, "degraded"}} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			var there atomic.Bool
+			issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !there.Load() {
+					http.Error(w, "away", http.StatusBadGateway)
+					return
+				}
+				http.ServeFile(w, r, provider.Env()["AUTH_JWKS"])
+			}))
+			t.Cleanup(issuer.Close)
+			env := provider.Env()
+			env["REDIS_URL"], env["HOST"], env["AUTH_MODE"], env["AUTH_JWKS"] = redisurl.EmbeddedText, "127.0.0.1", mode, issuer.URL
+			if mode != "jwt" {
+				env["AUTH_KEYS_FILE"] = keysFile
+			}
+			url, log := start(t, env)
+			log.Find(t, "cannot be fetched")
+			if status, body := postAs(t, url, token, takeOwn); status != 503 || !strings.Contains(body, `"extensions":{"code":"SERVICE_UNAVAILABLE","outcome":"NOT_APPLIED","retryable":true}`) {
+				t.Errorf("a token is answered %d %s", status, body)
+			}
+			if status, body := postAs(t, url, "wrong", takeOwn); status != 401 {
+				t.Errorf("what is no token is answered %d %s", status, body)
+			}
+			awaitReadiness(t, url, want.status, want.readiness, "keySet")
+			if state := readinessOf(t, url).Checks["keySet"]; state != "missing" {
+				t.Errorf("the key set is %s", state)
+			}
+			if _, body := get(t, url+"/metrics"); !strings.Contains(body, "\nspoollock_key_set_age_seconds +Inf\n") || !strings.Contains(body, "\nspoollock_check_failing{check=\"keySet\"} 1\n") {
+				t.Errorf("the metrics are %s", body)
+			}
+			if status, body := postAs(t, url, credential, takeFor); (status == 200) != (mode != "jwt") {
+				t.Errorf("a key is answered %d %s", status, body)
+			}
+			there.Store(true)
+			testwait.Until(t, "the token is accepted", func() bool {
+				status, _ := postAs(t, url, token, takeOwn)
+				return status == 200
+			})
+			awaitReadiness(t, url, 200, "ready")
+			if state := readinessOf(t, url).Checks["keySet"]; state != "ok" {
+				t.Errorf("with the key set, it is %s", state)
+			}
+		})
+	}
+}
+
+// A file of keys that cannot be read is seen in the readiness, and the keys work.
+func TestKeysFileThatBreaks(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	credential := newCredential(t, file)
+	url, _ := start(t, map[string]string{
+		"REDIS_URL": redisurl.EmbeddedText, "HOST": "127.0.0.1", "AUTH_MODE": "keys", "AUTH_KEYS_FILE": file,
+	})
+	if err := os.WriteFile(file, []byte(`{"keys":[]}x`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	awaitReadiness(t, url, 200, "degraded", "keysFile")
+	if state := readinessOf(t, url).Checks["keysFile"]; state != "stale" {
+		t.Errorf("the file of keys is %s", state)
+	}
+	if status, body := postAs(t, url, credential, takeFor); status != 200 || !strings.Contains(body, "acme.7") {
+		t.Errorf("a key is answered %d %s", status, body)
 	}
 }

@@ -118,7 +118,10 @@ type app struct {
 	locks     *lock.Service
 	addresses *httpapi.Addresses
 	handler   *httpapi.Handler
-	keySet    func() auth.KeySetState // how the issuer's keys are; nil without tokens
+
+	// The sources of credentials; nil if AUTH_MODE has no use for them.
+	tokens *auth.JWT
+	keys   *auth.Keys
 
 	requests sync.WaitGroup // that have begun and are not answered
 }
@@ -177,22 +180,24 @@ func wire(ctx context.Context, cfg config.Config, dev bool, log *slog.Logger) (*
 // newHandler makes what answers HTTP requests, from the other parts.
 func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	cfg, store, view, addresses, log := a.config, a.store, a.view, a.addresses, a.log
-	measured := metrics.New(metrics.Sources{
+	identify, err := a.identities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sources := metrics.Sources{
 		Floor: view.Status, Redis: store.Stats, Health: a.health, Retries: a.locks.Retries,
 		Streams: func() gqlhttp.StreamCounts { return a.handler.Streams() },
-	})
+	}
+	if a.tokens != nil {
+		sources.KeySetAge = a.tokens.KeySetAge
+	}
+	measured := metrics.New(sources)
 	schema := graph.NewSchema(a.locks, view, log)
 	var documents *gqlhttp.TrustedDocuments
 	if cfg.TrustedDocuments != "" {
-		var err error
 		if documents, err = gqlhttp.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
 			return nil, fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
-	}
-	identify, keySet, err := identities(ctx, cfg.Auth, a.dev, log)
-	a.keySet = keySet
-	if err != nil {
-		return nil, err
 	}
 	requestLimits, streamLimits := limits(cfg)
 	var admitUnits func(context.Context, int) error
@@ -356,41 +361,47 @@ func orNone(limit int) int {
 // health says whether the service is of use to anyone, and the state of each check by its name.
 func (a *app) health() (ready bool, checks map[string]string) {
 	ready, checks = a.store.Health()
-	if a.keySet != nil {
-		state := a.keySet()
-		checks["keys"] = string(state)
-		ready = ready && (state != auth.KeySetMissing || a.config.Auth.Keys)
+	if a.tokens != nil {
+		state := a.tokens.KeySet()
+		checks["keySet"] = string(state)
+		ready = ready && (state != auth.KeySetMissing || a.keys != nil)
+	}
+	if a.keys != nil {
+		checks["keysFile"] = "ok"
+		if a.keys.Err() != nil {
+			checks["keysFile"] = "stale"
+		}
 	}
 	return ready, checks
 }
 
-// identities are what the service knows of who is calling, and how the issuer's keys are.
-func identities(ctx context.Context, cfg config.Auth, dev bool, log *slog.Logger) (identify auth.Identify, keySet func() auth.KeySetState, err error) {
-	var tokens auth.Identify
+// identities are what the service knows of who is calling. It sets a.tokens and a.keys.
+func (a *app) identities(ctx context.Context) (auth.Identify, error) {
+	cfg := a.config.Auth
+	var err error
 	if cfg.JWT {
-		jwt, err := auth.NewJWT(ctx, auth.JWTConfig{
+		if a.tokens, err = auth.NewJWT(ctx, auth.JWTConfig{
 			Keys: cfg.JWKS, AllowedURL: config.AllowedJWKS, Issuer: cfg.Issuer, Audience: cfg.Audience,
 			WorkerIDClaim: cfg.ClaimWorkerID, NameClaim: cfg.ClaimName, RolesClaim: cfg.ClaimRoles,
-		}, log)
-		if err != nil {
-			return nil, nil, fmt.Errorf("see AUTH_JWKS: %w", err)
+		}, a.log); err != nil {
+			return nil, fmt.Errorf("see AUTH_JWKS: %w", err)
 		}
-		tokens, keySet = jwt.Identify, jwt.KeySet
 	}
 	if cfg.Keys {
-		keys, err := auth.LoadKeys(ctx, cfg.KeysFile, log)
-		if err != nil {
-			return nil, nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
+		if a.keys, err = auth.LoadKeys(ctx, cfg.KeysFile, a.log); err != nil {
+			return nil, fmt.Errorf("see AUTH_KEYS_FILE: %w", err)
 		}
-		if tokens == nil {
-			return keys.Identify, nil, nil
-		}
-		return auth.TokensOrKeys(tokens, keys), keySet, nil
 	}
-	if tokens != nil {
-		return tokens, keySet, nil
+	switch {
+	case cfg.JWT && cfg.Keys:
+		return auth.TokensOrKeys(a.tokens.Identify, a.keys), nil
+	case cfg.JWT:
+		return a.tokens.Identify, nil
+	case cfg.Keys:
+		return a.keys.Identify, nil
+	default:
+		return auth.Static(unknown(a.dev)), nil
 	}
-	return auth.Static(unknown(dev)), nil, nil
 }
 
 // unknown is the caller of whom nobody knows who it is: any worker, and in a trial an

@@ -108,6 +108,13 @@ func NewJWT(ctx context.Context, config JWTConfig, log *slog.Logger) (*JWT, erro
 // KeySet returns how the issuer's key set is.
 func (j *JWT) KeySet() KeySetState { return j.keys.state() }
 
+// KeySetAge returns how long ago the issuer's key set was read and good; false if it never
+// was.
+func (j *JWT) KeySetAge() (age time.Duration, known bool) {
+	good, _ := j.keys.latest.Status()
+	return time.Since(good), !good.IsZero()
+}
+
 // Identify implements [Identify].
 func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error) {
 	if credential == "" {

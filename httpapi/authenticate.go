@@ -65,6 +65,13 @@ func (a *authenticator) authenticate(r *http.Request, header http.Header) (gqlht
 }
 
 func refusalOf(err error) *gqlhttp.Refusal {
+	if errors.Is(err, auth.ErrUnavailable) {
+		return &gqlhttp.Refusal{
+			Status: http.StatusServiceUnavailable, Code: graph.CodeServiceUnavailable,
+			Message:    "The credential cannot be checked at present. Try again.",
+			Extensions: unavailable,
+		}
+	}
 	if forbidden := (*lock.ForbiddenError)(nil); errors.As(err, &forbidden) {
 		return &gqlhttp.Refusal{
 			Status: http.StatusForbidden, Code: graph.CodeForbidden, Message: "This needs a role.",

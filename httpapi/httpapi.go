@@ -147,6 +147,9 @@ func cleanPaths(next http.Handler) http.Handler {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.root.ServeHTTP(w, r) }
 
+// unavailable are the extensions of an error of a request that was not executed.
+var unavailable = map[string]any{"retryable": true, "outcome": lock.NotApplied}
+
 // newGraphQL serves the schema with the service's errors, callers and rates.
 func newGraphQL(config Config) *gqlhttp.Handler {
 	return gqlhttp.New(gqlhttp.Config{
@@ -164,7 +167,7 @@ func newGraphQL(config Config) *gqlhttp.Handler {
 		Network:            network,
 		TrackRefusals:      trackRefusals,
 		NotExecuted:        notExecuted,
-		ShutdownExtensions: map[string]any{"retryable": true, "outcome": lock.NotApplied},
+		ShutdownExtensions: unavailable,
 		TrustedDocuments:   config.TrustedDocuments,
 		RequestTimeout:     config.RequestTimeout,
 		RequestLimits:      config.RequestLimits,

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 	"spoollock/repository"
 )
 
-// Sources are what is asked at each scrape. Every field is required.
+// Sources are what is asked at each scrape. Every field is required but KeySetAge.
 type Sources struct {
 	Floor   func() floor.Status
 	Redis   func() repository.Stats
 	Health  func() (ready bool, checks map[string]string) // as httpapi.Config has it
 	Retries func() int64                                  // of operations
 	Streams func() gqlhttp.StreamCounts
+
+	// KeySetAge says how long ago the issuer's key set was read and good; false: it never was.
+	KeySetAge func() (age time.Duration, known bool)
 }
 
 // Metrics collects them. It is safe for concurrent use.
@@ -44,6 +48,17 @@ func New(sources Sources) *Metrics {
 	m.registry.MustRegister(m.operations, collector(sources.samples), health(sources.Health),
 		collectors.NewBuildInfoCollector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if sources.KeySetAge != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "spoollock_key_set_age_seconds",
+			Help: "How long ago the issuer's key set was read and good; +Inf: it never was.",
+		}, func() float64 {
+			if age, known := sources.KeySetAge(); known {
+				return age.Seconds()
+			}
+			return math.Inf(1)
+		}))
+	}
 	return m
 }
 
