@@ -22,6 +22,7 @@ import (
 
 	"spoollock/auth"
 	"spoollock/config"
+	"spoollock/files"
 	"spoollock/floor"
 	"spoollock/gqlhttp"
 	"spoollock/graph"
@@ -195,7 +196,7 @@ func (a *app) newHandler(ctx context.Context) (*httpapi.Handler, error) {
 	schema := graph.NewSchema(a.locks, view, log)
 	var documents *gqlhttp.TrustedDocuments
 	if cfg.TrustedDocuments != "" {
-		if documents, err = gqlhttp.LoadTrustedDocuments(cfg.TrustedDocuments, cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
+		if documents, err = gqlhttp.LoadTrustedDocuments(files.Dir(cfg.TrustedDocuments, log), cfg.TrustedOnly, schema.Schema(), scalar.Check); err != nil {
 			return nil, fmt.Errorf("see TRUSTED_DOCUMENTS: %w", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -283,6 +284,45 @@ func TestURLThatCannotBeOpened(t *testing.T) {
 	_, err := wire(t.Context(), config.Config{}, false, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "see REDIS_URL") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// Trusted documents are read as every file is: a byte order mark is left out, and what is no
+// file does not hang the start.
+func TestFilesOfTrustedDocuments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	document := "query Limits {\r\n  lockLimits { maxTtlSeconds }\r\n}\r\n"
+	if err := os.WriteFile(filepath.Join(dir, "limits.graphql"), []byte("\ufeff"+document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "limits.graphql"), 0o666); err != nil { //nolint:gosec // that is what is warned of
+		t.Fatal(err)
+	}
+	env := map[string]string{"AUTH_MODE": "none", "TRUSTED_DOCUMENTS": dir, "TRUSTED_DOCUMENTS_ONLY": "true"}
+	url, log := start(t, env, "-dev")
+	log.Find(t, "can be written by others")
+	for _, text := range []string{document, strings.ReplaceAll(document, "\r\n", "\n")} {
+		if got := post(t, url, fmt.Sprintf(`{"documentId":"sha256:%x"}`, sha256.Sum256([]byte(text)))); !strings.HasPrefix(got, `{"data":{"lockLimits":`) {
+			t.Errorf("the document is answered %s", got)
+		}
+	}
+	pipe := filepath.Join(dir, "pipe.graphql")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run(t.Context(), []string{"-dev"}, environment(env), io.Discard) }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+			t.Errorf("a start with a named pipe ends with %v", err)
+		}
+	case <-time.After(testwait.Patience / 2):
+		t.Error("the start waits for a named pipe")
+		if writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			_ = writer.Close()
+		}
 	}
 }
 

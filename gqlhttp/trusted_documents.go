@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -25,14 +25,16 @@ type TrustedDocuments struct {
 
 // LoadTrustedDocuments reads the files of dir that end in .graphql. Each is one
 // document, with two identifiers: "sha256:" and the hexadecimal SHA-256 of its
-// bytes, and its name without the ending. With only, no other document is run.
+// text, and its name without the ending. If the lines of a file end in CRLF, the SHA-256
+// with LF identifies it too: a client's copy can have either. With only, no other document
+// is run.
 //
 // An error names the file that is not a document of the schema. Literals are checked by
 // checkScalar, see [Config]; it may be nil.
 func LoadTrustedDocuments(
-	dir string, only bool, schema *ast.Schema, checkScalar func(name string, value any) error,
+	dir fs.FS, only bool, schema *ast.Schema, checkScalar func(name string, value any) error,
 ) (*TrustedDocuments, error) {
-	files, err := os.ReadDir(dir)
+	files, err := fs.ReadDir(dir, ".")
 	if err != nil {
 		return nil, fmt.Errorf("read trusted documents: %w", err)
 	}
@@ -42,7 +44,7 @@ func LoadTrustedDocuments(
 		if !isDocument {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(dir, file.Name())) //nolint:gosec // what the operator configured
+		text, err := fs.ReadFile(dir, file.Name())
 		if err != nil {
 			return nil, fmt.Errorf("read trusted documents: %w", err)
 		}
@@ -51,9 +53,10 @@ func LoadTrustedDocuments(
 		}
 		d.texts[name] = string(text)
 		d.texts[identifier(string(text))] = string(text)
+		d.texts[identifier(strings.ReplaceAll(string(text), "\r\n", "\n"))] = string(text)
 	}
 	if len(d.texts) == 0 {
-		return nil, fmt.Errorf("no trusted document: %s has no file that ends in .graphql", dir)
+		return nil, errors.New("no trusted document: the directory has no file that ends in .graphql")
 	}
 	return d, nil
 }

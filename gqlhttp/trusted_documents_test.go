@@ -25,12 +25,13 @@ func documents(t *testing.T, only bool) *gqlhttp.TrustedDocuments {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"count.graphql": countDocument, "add.graphql": addDocument, "README.md": "no document",
+		"crlf.graphql": "query CRLF($s: Boolean!) {\r\n  count @skip(if: $s)\r\n}\r\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := gqlhttp.LoadTrustedDocuments(dir, only, newCounter().Schema(), nil)
+	loaded, err := gqlhttp.LoadTrustedDocuments(os.DirFS(dir), only, newCounter().Schema(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +61,8 @@ func TestTrustedDocuments(t *testing.T) {
 	}{
 		"by hash":              {`{"documentId":"sha256:` + hash(countDocument) + `",` + variable + `}`, found, found},
 		"by name":              {`{"documentId":"count",` + variable + `}`, found, found},
+		"by hash, with LF":     {`{"documentId":"sha256:` + hash("query CRLF($s: Boolean!) {\n  count @skip(if: $s)\n}\n") + `",` + variable + `}`, found, found},
+		"by hash, with CRLF":   {`{"documentId":"sha256:` + hash("query CRLF($s: Boolean!) {\r\n  count @skip(if: $s)\r\n}\r\n") + `",` + variable + `}`, found, found},
 		"in full":              {`{"query":"` + quoted + `",` + variable + `}`, found, found},
 		"as a persisted query": {`{` + fmt.Sprintf(persist, hash(countDocument)) + `,` + variable + `}`, unknown, found},
 		"unknown":              {`{"documentId":"sha256:` + hash(other) + `"}`, unknown, unknown},
@@ -110,7 +113,7 @@ func TestDocumentsThatAreNotLoaded(t *testing.T) {
 	schema := newCounter().Schema()
 	dir := t.TempDir()
 	load := func(dir string, checkScalar func(string, any) error) error {
-		_, err := gqlhttp.LoadTrustedDocuments(dir, true, schema, checkScalar)
+		_, err := gqlhttp.LoadTrustedDocuments(os.DirFS(dir), true, schema, checkScalar)
 		return err
 	}
 	write := func(name, text string) {

@@ -391,7 +391,7 @@ func documents(t *testing.T, only bool) *gqlhttp.TrustedDocuments {
 			t.Fatal(err)
 		}
 	}
-	loaded, err := gqlhttp.LoadTrustedDocuments(dir, only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
+	loaded, err := gqlhttp.LoadTrustedDocuments(os.DirFS(dir), only, graph.NewSchema(nil, nil, nil).Schema(), scalar.Check)
 	if err != nil {
 		t.Fatal(err)
 	}
