@@ -92,7 +92,7 @@ func startJWT(t *testing.T, log *slog.Logger, change func(*auth.JWTConfig)) *aut
 	return must(auth.NewJWT(t.Context(), config, log))
 }
 
-// try says who shows a token that the key signs and that was not shown before.
+// try shows a token that the key signs and that was not shown before.
 func try(tokens *auth.JWT, s signer) error {
 	_, err := tokens.Identify(context.Background(), s.token(map[string]any{"jti": rand.Text()}, nil))
 	return err
@@ -119,7 +119,7 @@ func with(s signer, changes map[string]any) map[string]any {
 
 func setOf(keys ...any) []byte { return must(json.Marshal(map[string]any{"keys": keys})) }
 
-// other is the certificate of another key, in base64.
+// certificate is one of the key, in base64.
 func certificate(s signer) string {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
 	return base64.StdEncoding.EncodeToString(must(x509.CreateCertificate(rand.Reader, template, template, s.key.Public(), s.key)))
@@ -159,6 +159,7 @@ func oddKeys() map[string]any {
 		"a short point":         with(edKey, map[string]any{"x": encode(make([]byte, 31))}),
 		"e is 1":                with(rsaKey, map[string]any{"e": "AQ"}),
 		"e is 2":                with(rsaKey, map[string]any{"e": "Ag"}),
+		"e is 4":                with(rsaKey, map[string]any{"e": "BA"}),
 		"e is too large":        with(rsaKey, map[string]any{"e": "AQAAAAAB"}),
 		"1024 bits":             with(small, nil),
 		"an even modulus":       with(rsaKey, map[string]any{"n": encode(append(bytes.Repeat([]byte{0xff}, 255), 0xfe))}),
@@ -341,7 +342,7 @@ func TestEmptySets(t *testing.T) {
 		switch err := try(tokens, edKey); {
 		case (err == nil) != step.good:
 			t.Errorf("after answer %d, a token of the issuer gets %v", n, err)
-		case n < 2 && !isUnavailable(err):
+		case n < 2 && !errors.Is(err, auth.ErrUnavailable):
 			t.Errorf("after answer %d, without a set, a token gets %v", n, err)
 		}
 	}
@@ -369,15 +370,15 @@ func TestEmptySetsThatAreFetchedEarly(t *testing.T) {
 	}
 }
 
-// packed is the text in gzip after that many MiB of spaces.
+// packed is the text in gzip before that many MiB of spaces.
 func packed(mebibytes int, text []byte) []byte {
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	spaces := bytes.Repeat([]byte{' '}, 1<<20)
+	_, _ = zip.Write(text)
 	for range mebibytes {
 		_, _ = zip.Write(spaces)
 	}
-	_, _ = zip.Write(text)
 	_ = zip.Close()
 	return out.Bytes()
 }
@@ -403,7 +404,7 @@ func TestAnswersThatAreNoKeySet(t *testing.T) {
 		"two sets":      body(good + good),
 		"keys twice":    body(`{"keys":[],"keys":[]}`),
 		"half a set":    body(good[:len(good)-2]),
-		"too large":     body(strings.Repeat(" ", 1<<20) + good),
+		"too large":     body(good + strings.Repeat(" ", 1<<20)),
 		"a bomb": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
@@ -434,7 +435,7 @@ func TestAnswersThatAreNoKeySet(t *testing.T) {
 			}
 			checkState(t, tokens, "stale")
 			i.text(set(edKey))
-			testwait.Until(t, "the set is back", func() bool { return stateOf(tokens) == "ok" })
+			testwait.Until(t, "the set is back", func() bool { return tokens.KeySet() == "ok" })
 		})
 	}
 }
@@ -446,18 +447,18 @@ func TestSetThatIsTooOld(t *testing.T) {
 	i.text(set(edKey))
 	tokens := startJWT(t, log.Logger(), func(c *auth.JWTConfig) {
 		fast(i.URL)(c)
-		keepKeys(c, 300*time.Millisecond)
+		c.KeepKeys = 300 * time.Millisecond
 	})
 	testwait.Until(t, "the key is known", accepts(tokens, edKey))
 	shown := edKey.token(nil, nil)
 	i.text([]byte("{}"))
 	testwait.Until(t, "tokens are no longer accepted", func() bool {
 		_, err := tokens.Identify(t.Context(), shown)
-		return isUnavailable(err)
+		return errors.Is(err, auth.ErrUnavailable)
 	})
 	log.Find(t, "too old")
 	checkState(t, tokens, "too old")
-	if err := try(tokens, edKey); !isUnavailable(err) {
+	if err := try(tokens, edKey); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("a token gets %v", err)
 	}
 	i.text(set(edKey))
@@ -473,7 +474,7 @@ func TestSetThatWasNeverThere(t *testing.T) {
 	tokens := startJWT(t, quiet, fast(i.URL))
 	i.given(t, 2)
 	for range 3 {
-		if err := try(tokens, edKey); !isUnavailable(err) || errors.Is(err, auth.ErrRefused) {
+		if err := try(tokens, edKey); !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrRefused) {
 			t.Errorf("a token gets %v", err)
 		}
 	}
@@ -551,7 +552,8 @@ func TestRedirectsOfTheIssuer(t *testing.T) {
 		log := redistest.NewLog(t)
 		tokens := startJWT(t, log.Logger(), func(c *auth.JWTConfig) {
 			fast(start)(c)
-			allow(c, func(u *url.URL) bool { return u.RawQuery != "evil" }, secure.Client().Transport)
+			c.AllowedURL = func(u *url.URL) bool { return u.RawQuery != "evil" }
+			c.Transport = secure.Client().Transport
 		})
 		if good {
 			testwait.Until(t, start+" leads to the keys", accepts(tokens, edKey))
@@ -593,12 +595,12 @@ func TestKeySetFileThatChanges(t *testing.T) {
 	})
 	for _, bad := range []string{"{}", "{", string(set(edKey)) + "x", `{"keys":[]}`} {
 		put(bad)
-		testwait.Until(t, "the state says so", func() bool { return stateOf(tokens) == "stale" })
+		testwait.Until(t, "the state says so", func() bool { return tokens.KeySet() == "stale" })
 		if try(tokens, ecKey) != nil || try(tokens, edKey) == nil {
 			t.Errorf("%s is used", bad)
 		}
 		put(string(set(ecKey)))
-		testwait.Until(t, "the state is good", func() bool { return stateOf(tokens) == "ok" })
+		testwait.Until(t, "the state is good", func() bool { return tokens.KeySet() == "ok" })
 	}
 	if err := errors.Join(syscall.Mkfifo(file+".pipe", 0o600), os.Rename(file+".pipe", file)); err != nil {
 		t.Fatal(err)
@@ -618,7 +620,7 @@ func TestKeySetFileWithoutKeys(t *testing.T) {
 		t.Errorf("with a key that is skipped: %v", err)
 	}
 	write(t, file, `{"keys":[]}`)
-	if err := try(startJWT(t, quiet, func(c *auth.JWTConfig) { c.Keys = file }), edKey); !isUnavailable(err) {
+	if err := try(startJWT(t, quiet, func(c *auth.JWTConfig) { c.Keys = file }), edKey); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("with no key: %v", err)
 	}
 }
@@ -653,7 +655,7 @@ func TestModesOfKeySets(t *testing.T) {
 
 func checkState(t *testing.T, tokens *auth.JWT, want auth.KeySetState) {
 	t.Helper()
-	if got := stateOf(tokens); got != want {
+	if got := tokens.KeySet(); got != want {
 		t.Errorf("the state is %q, want %q", got, want)
 	}
 }

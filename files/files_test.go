@@ -46,6 +46,23 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// endless is a source without an end.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 4*files.MaxBytes {
+		return 0, errors.New("it is read on and on")
+	}
+	return len(p), nil
+}
+
+func TestReadAllIsBounded(t *testing.T) {
+	t.Parallel()
+	if content, err := files.ReadAll(&endless{}); !errors.Is(err, files.ErrTooLarge) || content != nil {
+		t.Errorf("of a source without an end, %d bytes are read, %v", len(content), err)
+	}
+}
+
 // What is not a regular file is refused at once; a link to one is read.
 func TestReadOfOtherFiles(t *testing.T) {
 	t.Parallel()
