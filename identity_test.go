@@ -239,6 +239,10 @@ func TestKeySetThatIsMissing(t *testing.T) {
 					http.Error(w, "away", http.StatusBadGateway)
 					return
 				}
+				if r.URL.Path != "/keys" { // which is followed
+					http.Redirect(w, r, "/keys", http.StatusFound)
+					return
+				}
 				http.ServeFile(w, r, provider.Env()["AUTH_JWKS"])
 			}))
 			t.Cleanup(issuer.Close)
