@@ -405,6 +405,8 @@ func TestOddMessages(t *testing.T) {
 		key + "\nT001795985280829001795985280829000000001001795985280829999999999999999{}",
 		key + "\nT00179598528082900179598528082900000000109223372036854775807001795985280829{}",
 		key + strings.Repeat("x", 256) + "\n" + line + "{}",
+		"spool_lock: MK-1\n" + line + "{}",
+		"spool_lock:{MK}-1\n" + line + "{}", // of which a Cluster could not be asked
 		key + strings.Repeat("x", 1<<20) + "\n" + line + "{}",
 		key + "\n" + line + `{"owner":"` + strings.Repeat("9", 769) + `"}`,
 		key + "\n" + line + `{"name":"` + strings.Repeat("ñ", 101) + `"}`,

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -141,7 +140,7 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), knows func(lock.S
 			r.beats.clear()
 			subscribed()
 		case *redis.Message:
-			message, err := decodeMessage(received.Payload, knows)
+			message, err := decodeMessage(received.Payload, r.tags, knows)
 			if err != nil {
 				r.foreignMessages.Add(1)
 				continue
@@ -162,8 +161,9 @@ func (r *Redis) Listen(ctx context.Context, subscribed func(), knows func(lock.S
 const maxMessage = len(lockPrefix) + maxRawTag + 1 + 8192
 
 // decodeMessage reads a MESSAGE of spool.lua, or of beat.lua; knows is as Listen has it. What
-// is out of the bounds of what they write is another program's.
-func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, error) {
+// is out of the bounds of what they write is another program's, and so is what is about a tag that
+// no operation has: Redis may not be able to say that its spool is free.
+func decodeMessage(payload string, tags lock.TagParser, knows func(lock.Spool) bool) (floor.Message, error) {
 	if len(payload) > maxMessage {
 		return floor.Message{}, errForeignMessage
 	}
@@ -174,11 +174,12 @@ func decodeMessage(payload string, knows func(lock.Spool) bool) (floor.Message, 
 			return floor.Message{Beat: id, At: milliseconds(l.at)}, nil
 		}
 	}
-	tag, ofLock := strings.CutPrefix(key, lockPrefix)
-	if !ok || !l.hasTimes(text) || !ofLock || tag == "" || len(tag) > maxRawTag || !utf8.ValidString(tag) {
+	raw, ofLock := strings.CutPrefix(key, lockPrefix)
+	tag, err := tags.Parse(raw)
+	if !ok || !l.hasTimes(text) || !ofLock || err != nil || string(tag) != raw {
 		return floor.Message{}, errForeignMessage
 	}
-	spool := lock.Spool{Tag: lock.Tag(tag), Version: l.version, Change: l.number}
+	spool := lock.Spool{Tag: tag, Version: l.version, Change: l.number}
 	known := false
 	if isHeld(l.kind) {
 		held := lock.Lock{Version: l.version}

@@ -101,7 +101,7 @@ func TestOwnersAreTheSameWhoeverReadsThem(t *testing.T) {
 	for _, owner := range []string{"93", "ñ", "\xff", "\xff\xfe", "a\xffb\xfe\xfd", "\xe2\x82", "\xed\xa0\x80", "\xf0\x9f\x94", "\ufffd"} {
 		want := lock.OwnerOf(owner + ":x")
 		text := "Y" + someLine[1:lineHeader] + `{"owner":"` + owner + `"}`
-		message, err := decodeMessage("spool_lock:MK-1\n"+text, knowsNothing)
+		message, err := decodeMessage("spool_lock:MK-1\n"+text, lock.TagParser{}, knowsNothing)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func answer(got reply) {
 func TestMessageOfAKnownState(t *testing.T) {
 	t.Parallel()
 	var asked lock.Spool
-	got, err := decodeMessage("spool_lock:MK-1\n"+someLine, func(spool lock.Spool) bool {
+	got, err := decodeMessage("spool_lock:MK-1\n"+someLine, lock.TagParser{}, func(spool lock.Spool) bool {
 		asked = spool
 		return true
 	})
@@ -244,7 +244,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		f.Add(payload)
 	}
 	f.Fuzz(func(t *testing.T, payload string) {
-		got, err := decodeMessage(payload, knowsNothing)
+		got, err := decodeMessage(payload, lock.TagParser{}, knowsNothing)
 		if err != nil {
 			return
 		}
