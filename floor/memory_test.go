@@ -57,7 +57,7 @@ func TestSizeOfAnUpdate(t *testing.T) {
 		v.steps.state = viewState{} // or the next one is the same
 		all[i], _, _ = v.Subscribe(Filter{}).collect()
 	}
-	takes, says := int(heapBytes()-before)/updates, all[0].Size()
+	takes, says := int(heapBytes()-before)/updates, all[0].Size() //nolint:gosec // some megabytes
 	if len(all[0].Changed) != MaxUpdateSpools || says < takes || says > 2*takes {
 		t.Errorf("an update of %d spools takes %d bytes, and says %d", len(all[0].Changed), takes, says)
 	}
