@@ -425,7 +425,7 @@ func announce(log *slog.Logger, addr net.Addr, cfg config.Config, dev bool) {
 		log.Info("playground is on", "playground", url+"/playground")
 	}
 	if cfg.Auth.Mode() == "none" {
-		log.Warn("AUTH_MODE is none: everybody who can connect can act as any worker", "address", addr.String())
+		log.Warn("AUTH_MODE is none: anyone who can connect can act as any worker", "address", addr.String())
 	} else {
 		log.Info("callers are asked who they are", "auth_mode", cfg.Auth.Mode())
 	}

@@ -381,14 +381,14 @@ func TestDevSaysSoLoudly(t *testing.T) {
 	}
 }
 
-// A real browser that can reach nothing but this machine opens the playground,
-// reads that nobody is asked, and the schema, takes a spool and is refused the second time, and sees on its
-// floor what another takes.
+// A real browser that can reach nothing but this machine opens the playground, reads that
+// callers are anonymous, and the schema, takes a spool and is refused the second time, and sees
+// on its floor what another takes.
 func TestPlaygroundInABrowser(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	url, _ := start(t, map[string]string{}, "-dev")
-	browse(t, "sees that nobody is asked\nsees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\nsees nothing that was kept\n", "playground.mjs", url)
+	browse(t, "sees that callers are anonymous\nsees the schema\nsees \"lockToken\"\nsees \"SPOOL_OCCUPIED\"\nsees the take of another\n16 tabs\nsees nothing that was kept\n", "playground.mjs", url)
 }
 
 // Where it is known who calls, a credential that is typed into the playground's headers

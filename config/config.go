@@ -234,7 +234,7 @@ func (r *reader) addr(a Auth, dev bool) string {
 	case anywhere != "" && (!anonymous || isLoopback(host)):
 		r.problem("AUTH_NONE_ANYWHERE has no effect but with AUTH_MODE=none, and a HOST that is not of this machine alone")
 	case anonymous && !isLoopback(host) && anywhere == "":
-		r.problem("HOST is not of this machine alone, and with AUTH_MODE=none everybody who can connect can act as any worker; if that is to be, set AUTH_NONE_ANYWHERE=%s", anywhereYes)
+		r.problem("HOST is not of this machine alone, and with AUTH_MODE=none anyone who can connect can act as any worker; if that is to be, set AUTH_NONE_ANYWHERE=%s", anywhereYes)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(r.number("PORT", 8080, 0, 65535)))
 }

@@ -28,7 +28,7 @@ func (h *Handler) index(w http.ResponseWriter, _ *http.Request) {
 	var page strings.Builder
 	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<title>Spool locks</title>\n<h1>Spool locks</h1>\n<p>GraphQL is at <code>/graphql</code>, by POST.</p>\n")
 	if h.config.AuthMode == "none" {
-		page.WriteString("<p>Nobody is asked who they are: everybody who can connect can act as any worker.</p>\n")
+		page.WriteString("<p>Callers are anonymous: anyone who can connect can act as any worker.</p>\n")
 	}
 	if h.config.LimitsOff {
 		page.WriteString("<p>LIMITS=off is for load tests only: nothing limits how much callers may do.</p>\n")

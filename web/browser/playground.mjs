@@ -1,6 +1,6 @@
-// Opens the playground in a browser that can reach nothing but this machine, reads that
-// nobody is asked who they are, and the schema, takes a spool and is refused the second time, and follows the floor
-// while spools are taken.
+// Opens the playground in a browser that can reach nothing but this machine, reads that callers
+// are anonymous, and the schema, takes a spool and is refused the second time, and follows the
+// floor while spools are taken.
 //
 //   node playground.mjs http://127.0.0.1:8080 [screenshot.png]
 import { end, open, person, seeNothingKept } from "./browser.mjs";
@@ -9,8 +9,8 @@ const [url, screenshot] = process.argv.slice(2);
 const { page, complaints } = await open(url);
 const { execute, follow, openDocumentation, seeSchema } = person(page, url);
 
-await page.getByText("Nobody is asked who they are").waitFor();
-console.log("sees that nobody is asked");
+await page.getByText("Callers are anonymous").waitFor();
+console.log("sees that callers are anonymous");
 await openDocumentation();
 await seeSchema();
 console.log("sees the schema");

@@ -233,7 +233,7 @@ function show(logo) {
 fetch("/readyz")
   .then((response) => response.json())
   .then(({ checks }) => show([
-    checks.auth === "none" ? "Nobody is asked who they are" : "Spool locks",
+    checks.auth === "none" ? "Callers are anonymous" : "Spool locks",
     ...(checks.limits === "off" ? ["LIMITS=off"] : []),
   ].join(", ")))
   .catch(() => show("Spool locks"));
