@@ -46,6 +46,17 @@ func TestTabletsBehindOneAddress(t *testing.T) {
 	})
 }
 
+// The program has the rates of queries that its variables say.
+func TestQueryRatesOfTheProgram(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, map[string]string{
+		"REDIS_URL": "embedded://", "AUTH_MODE": "none", "MAX_UNITS": "2", "RATE_LIMIT_QUERIES_PER_IDENTITY": "1", "RATE_LIMIT_QUERIES_PER_ADDRESS": "1",
+	})
+	testwait.Until(t, "a query is refused", func() bool {
+		return strings.Contains(post(t, url, `{"query":"{spools(tagSpools:[\"MK-1\",\"MK-2\"]){version}}"}`), `"reason":"ADDRESS"`)
+	})
+}
+
 // release is a mutation by a worker.
 const release = `{"query":"mutation{releaseSpool(input:{tagSpool:\"MK-1\",lockToken:\"%s:x\"}){outcome}}"}`
 
