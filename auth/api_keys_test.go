@@ -272,7 +272,7 @@ func TestKeysThatChangeInPlace(t *testing.T) {
 	})
 }
 
-// A file that has become a named pipe holds up nobody, and the keys are as they were.
+// A file that has become a named pipe holds up no caller, and the keys are as they were.
 func TestKeysOfANamedPipe(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")

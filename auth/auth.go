@@ -23,7 +23,7 @@ type Identity struct {
 // why, for the log alone.
 var ErrRefused = errors.New("the credential is refused")
 
-// ErrUnavailable says that it cannot be known at present whom a credential stands for.
+// ErrUnavailable says that a credential cannot be checked at present.
 var ErrUnavailable = errors.New("the credential cannot be checked")
 
 var errNoCredential = fmt.Errorf("%w: none is shown", ErrRefused)

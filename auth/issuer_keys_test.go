@@ -465,8 +465,8 @@ func TestSetThatIsTooOld(t *testing.T) {
 	testwait.Until(t, "the set is back", accepts(tokens, edKey))
 }
 
-// Where there was no set yet, it is not known whom a token stands for; what is no token is
-// refused all the same.
+// Where there was no set yet, a token cannot be checked. What is no token is refused all the
+// same.
 func TestSetThatWasNeverThere(t *testing.T) {
 	t.Parallel()
 	i := newAnswering(t)

@@ -144,7 +144,7 @@ func (j *JWT) Identify(ctx context.Context, credential string) (Identity, error)
 	return identity, nil
 }
 
-// verify returns whom the token stands for, and the key set that it was verified by.
+// verify returns the identity that the token names, and the key set that verified it.
 func (j *JWT) verify(ctx context.Context, credential string) (identity Identity, by *keySet, err error) {
 	claims := jwt.MapClaims{}
 	if _, err := j.parser.ParseWithClaims(credential, claims, func(token *jwt.Token) (keys any, err error) {
@@ -157,7 +157,7 @@ func (j *JWT) verify(ctx context.Context, credential string) (identity Identity,
 	return identity, by, err
 }
 
-// identityOf is whom the claims of a verified token stand for.
+// identityOf is the identity that the claims of a verified token name.
 func (j *JWT) identityOf(claims jwt.MapClaims) (identity Identity, err error) {
 	expires, err := claims.GetExpirationTime()
 	if err != nil {

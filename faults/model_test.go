@@ -217,7 +217,7 @@ func TestCheck(t *testing.T) {
 		{"another program's lock that nobody saw is released late", true, faults.Bounds{}, []*faults.Operation{at{10, 20}.foreign("f", 1000), at{30, 40}.operation(faults.ForeignRelease, "f", faults.Released), at{50, 60}.release("f", faults.NotHeld)}},
 		{"another program's lock that somebody saw is forgotten", false, faults.Bounds{}, []*faults.Operation{at{10, 20}.foreign("f", 1000), at{21, 22}.held("f", 7, 1015), at{30, 40}.operation(faults.ForeignRelease, "f", faults.Released), at{50, 60}.release("f", faults.NotHeld)}},
 		{"another program's take that was sent twice", true, faults.Bounds{}, []*faults.Operation{with(at{10, 1500}.foreign("f", 1000), resent), at{100, 110}.held("f", 7, 1090), at{1200, 1210}.free(8), at{1600, 1610}.held("f", 9, 2400)}},
-		{"another program's take that was sent twice, and nobody looked in between", true, faults.Bounds{}, []*faults.Operation{with(at{10, 1500}.foreign("f", 1000), resent), at{100, 110}.held("f", 7, 1090), at{1600, 1610}.held("f", 7, 2400)}},
+		{"another program's take that was sent twice, without a look in between", true, faults.Bounds{}, []*faults.Operation{with(at{10, 1500}.foreign("f", 1000), resent), at{100, 110}.held("f", 7, 1090), at{1600, 1610}.held("f", 7, 2400)}},
 		{"another program's take that was sent twice, and has its version from before a look", false, faults.Bounds{}, []*faults.Operation{with(at{10, 1500}.foreign("f", 1000), resent), at{100, 110}.held("f", 7, 1090), at{1200, 1210}.free(8), at{1600, 1610}.held("f", 7, 2400)}},
 
 		{"resumed", true, faults.Bounds{}, []*faults.Operation{taken, resumed, with(at{50, 60}.extend("a", "x", 500, 8, 1510), by("2")), with(at{70, 80}.release("a", faults.Released), by("2")), at{90, 100}.free(9)}},

@@ -116,7 +116,7 @@ func TestLocksPerPartner(t *testing.T) {
 		"its own id":          {take(acme, "acme.0", "acme.eu.1", "acme"), []lock.LimitError{taken, taken, partners}},
 		"another partner's":   {take(lock.Caller{Worker: lock.Worker{ID: "acm"}, Role: lock.RolePartner}, "acm.0", "acm.1", "acm.2"), []lock.LimitError{taken, taken, taken}},
 		"an administrator's":  {take(boss, "acme.0", "acme.1", "acme.2"), []lock.LimitError{taken, taken, taken}},
-		"nobody knows whose":  {take(lock.Caller{}, "acme.0", "acme.1", "acme.2"), []lock.LimitError{taken, taken, taken}},
+		"an anonymous one's":  {take(lock.Caller{}, "acme.0", "acme.1", "acme.2"), []lock.LimitError{taken, taken, taken}},
 		"once those are over": {take(acme, "acme.0"), []lock.LimitError{taken}},
 	} {
 		if !slices.Equal(test.got, test.want) {

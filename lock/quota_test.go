@@ -25,7 +25,7 @@ func withFreshSpools(limit int) lock.Config {
 	return config
 }
 
-// wantTake takes a spool, and compares who refuses it: "" for nobody, "FRESH", "OCCUPIED",
+// wantTake takes a spool, and compares who refuses it: "" if it is not refused, "FRESH", "OCCUPIED",
 // "LOCKS", "EXPIRED" or "VERSION".
 func wantTake(ctx context.Context, t *testing.T, service *lock.Service, request lock.TakeRequest, want string) lock.Taken {
 	t.Helper()

@@ -10,8 +10,8 @@ import (
 	"spoollock/lock"
 )
 
-// wrongTypesInterval is the least time between two records of keys of another type: whoever
-// asks for such a spool would fill the log.
+// wrongTypesInterval is the least time between two records of keys of another type: callers who
+// ask for such a spool would fill the log.
 const wrongTypesInterval = time.Minute
 
 // wrongTypes are the times that the key of a lock was found not to be a string.

@@ -20,12 +20,12 @@ const readers = 44
 // flood is what readers ask for, each with 42 spools.
 type flood struct {
 	name  string
-	query string        // empty: nobody reads
+	query string        // empty: there are no readers
 	pause time.Duration // between two requests of all readers; 0: none
 }
 
 var floods = []flood{
-	{name: "nobody reads"},
+	{name: "no readers"},
 	{"five times 42 spools with their histories, 23 a second", `query($tags:[ID!]!){
 		a:spools(tagSpools:$tags){...s} b:spools(tagSpools:$tags){...s} c:spools(tagSpools:$tags){...s}
 		d:spools(tagSpools:$tags){...s} e:spools(tagSpools:$tags){...s}
@@ -33,9 +33,9 @@ var floods = []flood{
 	{name: "42 spools, without a pause", query: `query($tags:[ID!]!){spools(tagSpools:$tags){version}}`},
 }
 
-// TestFloods has takes go on beside readers who ask for much.
+// TestFloods has takes go on while readers ask for much.
 func TestFloods(t *testing.T) {
-	ctx := scenario(t, "A flood of reads beside takes", 5*time.Minute)
+	ctx := scenario(t, "A flood of reads next to takes", 5*time.Minute)
 	printf("%d takes and releases a second, and %d readers.\n", *rate, readers)
 	printf("| readers | | takes p50 | takes p99 | answered, a second | refused, a second |\n|---|---|---|---|---|---|")
 	server := redistest.Start(t)
@@ -44,9 +44,9 @@ func TestFloods(t *testing.T) {
 		for j, f := range floods {
 			stop := load{service: s, prefix: fmt.Sprintf("FLOOD-%d-%d", i, j), rate: *rate, keep: 5}.start(ctx)
 			answered, refused := f.run(ctx, s)
-			beside := stop()
-			beside.check(t)
-			printf("| %s | `LIMITS=%s` | %v | %v | %.0f | %.0f |", f.name, limits, percentile(beside.takes, .5), percentile(beside.takes, .99),
+			meanwhile := stop()
+			meanwhile.check(t)
+			printf("| %s | `LIMITS=%s` | %v | %v | %.0f | %.0f |", f.name, limits, percentile(meanwhile.takes, .5), percentile(meanwhile.takes, .99),
 				float64(answered)/stepTime.Seconds(), float64(refused)/stepTime.Seconds())
 		}
 		s.Stop()
