@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"spoollock/testwait"
@@ -19,6 +20,18 @@ import (
 // file at each look at the clock. It needs faketime, as [Start] needs redis-server.
 const Clock = "a clock that moves"
 
+// preloaded is the library that faketime loads. Processes that are killed leave semaphores
+// behind, which are named by process ids, and faketime fails where it gets the id of one.
+var preloaded = sync.OnceValues(func() (library string, err error) {
+	for range 100 {
+		var out []byte
+		if out, err = exec.Command("faketime", "-m", "-f", "+0s", "printenv", "LD_PRELOAD").Output(); err == nil {
+			return strings.TrimSpace(string(out)), nil
+		}
+	}
+	return "", err
+})
+
 // takeClock takes [Clock] out of the options.
 func (s *Server) takeClock(options []string) []string {
 	s.t.Helper()
@@ -28,14 +41,14 @@ func (s *Server) takeClock(options []string) []string {
 	}
 	NeedProgram(s.t, "faketime", "needs Debian's faketime")
 	// The wrapper would be the server's parent, and be killed in its stead.
-	preload, err := exec.Command("faketime", "-m", "-f", "+0s", "printenv", "LD_PRELOAD").Output()
+	preload, err := preloaded()
 	if err != nil {
 		s.t.Fatal(fmt.Errorf("ask faketime for its library: %w", err))
 	}
 	s.env = []string{
 		// Debian's Redis has an allocator that looks at the clock while faketime allocates,
 		// for ever; libc's comes before it.
-		"LD_PRELOAD=" + strings.TrimSpace(string(preload)) + " libc.so.6",
+		"LD_PRELOAD=" + preload + " libc.so.6",
 		"FAKETIME_TIMESTAMP_FILE=" + s.clock(), "FAKETIME_NO_CACHE=1",
 		// A machine whose clock is set keeps counting its uptime, and the times of its files.
 		"FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1",
