@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,14 @@ var preloaded = sync.OnceValues(func() (library string, err error) {
 	}
 	return "", err
 })
+
+// forgetClock removes what faketime shares with the children of a process that was killed: a
+// later process of the same id could not start.
+func forgetClock(pid int) {
+	for _, name := range []string{"faketime_shm_", "sem.faketime_sem_"} {
+		_ = os.Remove(filepath.Join("/dev/shm", name+strconv.Itoa(pid)))
+	}
+}
 
 // takeClock takes [Clock] out of the options.
 func (s *Server) takeClock(options []string) []string {

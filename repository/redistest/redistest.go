@@ -156,6 +156,7 @@ func (s *Server) launch() bool {
 	exited := make(chan struct{})
 	go func() {
 		_ = process.Wait() // killed servers exit with an error, and are meant to
+		forgetClock(process.Process.Pid)
 		close(exited)
 	}()
 	s.process, s.exited = process, exited
