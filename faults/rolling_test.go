@@ -83,10 +83,6 @@ func TestRollingRestart(t *testing.T) {
 	t.Cleanup(front.Close)
 	d := newDriver(*seed, (&client{urls: []string{front.URL}}).carry, nil, usual)
 	e := keep(t, directory(t), d, faults.Bounds{}, nil)
-	// Redis knows the scripts, as one that is in use does.
-	stop := d.start(ctx)
-	during(ctx, time.Second)
-	stop()
 	// So that there is always something under way.
 	proxy.Delay(100 * time.Millisecond)
 
