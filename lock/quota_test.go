@@ -187,16 +187,18 @@ func TestFreshSpoolsAtTheSameTime(t *testing.T) {
 func TestFreshSpoolsWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	var lose atomic.Bool
-	var leave atomic.Pointer[context.CancelFunc]
+	type leaving struct {
+		tag    string
+		cancel context.CancelFunc
+	}
+	var leave atomic.Pointer[leaving]
 	proxy := redistest.StartProxy(t, redistest.Start(t).Addr, func(request []byte) bool {
-		if !bytes.Contains(request, []byte("MK-")) {
-			return false
-		}
-		if cancel := leave.Swap(nil); cancel != nil {
-			(*cancel)()
+		// A take that was lost before may be taken back at any time.
+		if l := leave.Load(); l != nil && bytes.Contains(request, []byte(l.tag)) && leave.CompareAndSwap(l, nil) {
+			l.cancel()
 			return true
 		}
-		return lose.CompareAndSwap(true, false)
+		return bytes.Contains(request, []byte("MK-1")) && lose.CompareAndSwap(true, false)
 	})
 	service, _ := open(t, proxy.URL, withFreshSpools(3))
 	ctx := lock.WithCaller(testwait.Context(t), ana)
@@ -208,8 +210,9 @@ func TestFreshSpoolsWithoutAnAnswer(t *testing.T) {
 	}
 	for i := range 2 {
 		gone, cancel := context.WithCancel(ctx)
-		leave.Store(&cancel)
-		if _, err := service.Take(gone, lock.TakeRequest{Tag: fmt.Sprint("MK-2-", i)}); !lock.IsUnavailable(err) {
+		tag := fmt.Sprint("MK-2-", i)
+		leave.Store(&leaving{tag, cancel})
+		if _, err := service.Take(gone, lock.TakeRequest{Tag: tag}); !lock.IsUnavailable(err) {
 			t.Errorf("a caller who left is answered %v", err)
 		}
 		cancel()
