@@ -190,6 +190,7 @@ func followKeys(t *testing.T, all lock.Store, cluster *redistest.Cluster) {
 // moveKeys begins to move the spool's slot to another master, and moves all its keys.
 func (s *stand) moveKeys(cluster *redistest.Cluster, from *redistest.Server) (finish func()) {
 	s.t.Helper()
+	cluster.AwaitOK() // a master that has not heard of the last move would claim the slot in vain
 	slot := redistest.Slot(s.lockKey())
 	to := cluster.Masters()[0]
 	if to == from {
